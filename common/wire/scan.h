@@ -1,0 +1,39 @@
+/* scan: protobuf-c behind a door. protobuf-c 1.4.1 has no limits: a 34 KB frame nested 10,000 deep overflows the stack, 1 MiB of
+ * empty messages takes 44 MiB. So foreign bytes are walked first (depth, fields, repeated counts, memory that unpacking would
+ * take) and only then unpacked, with an allocator that stops at the same bound. */
+#ifndef COMMON_WIRE_SCAN_H
+#define COMMON_WIRE_SCAN_H
+
+#include <protobuf-c/protobuf-c.h>
+
+#include "common/base/buf.h"
+#include "common/base/span.h"
+
+struct scan_limits {
+    unsigned depth_max;     /* 8 */
+    unsigned fields_max;    /* 65,536 in all */
+    unsigned repeated_max;  /* 4,096 elements of one repeated field in one message */
+    size_t memory_factor;   /* 4: memory <= factor * bytes + memory_extra */
+    size_t memory_extra;    /* 64 KiB */
+};
+struct scan_limits scan_limits_default(void);
+
+/* 0, ERR_PROTOCOL (malformed), ERR_TOO_LARGE (over a limit). Also refuses strings with a NUL or that are not UTF-8. */
+int scan_check(struct span bytes, const ProtobufCMessageDescriptor *type, const struct scan_limits *limits);
+
+/* Check, then unpack. On 0 the caller owns *ret_message and gives it back with scan_free. NULL limits: the default. */
+int scan_unpack(struct span bytes, const ProtobufCMessageDescriptor *type, const struct scan_limits *limits,
+                ProtobufCMessage **ret_message);
+
+/* Accepts NULL and nulls the pointer. */
+void scan_free(ProtobufCMessage **message);
+
+/* The message packed at the end of `out`. */
+void scan_pack(struct buf *out, const ProtobufCMessage *message);
+
+/* Typed: `struct _Railgun__Ensure *m; SCAN_UNPACK(bytes, railgun__ensure, Railgun__Ensure, &m)` */
+#define SCAN_UNPACK(bytes, lower, ret_message)                                                     \
+    scan_unpack((bytes), &lower##__descriptor, NULL, (ProtobufCMessage **) (void *) (ret_message))
+#define SCAN_FREE(message) scan_free((ProtobufCMessage **) (void *) (message))
+
+#endif
