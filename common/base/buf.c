@@ -72,6 +72,7 @@ void buf_printf(struct buf *self, const char *format, ...)
     va_list arguments;
     va_list again;
 
+    INVARIANT(format != NULL); /* else gcc warns of it in builds with sanitizers */
     va_start(arguments, format);
     va_copy(again, arguments);
     int length = vsnprintf(NULL, 0, format, arguments);

@@ -180,6 +180,9 @@ static void sort_by_due(struct list *timers)
     struct list *runs[WHEEL_RUNS_MAX] = {NULL};
     struct list *node;
 
+    if (timers->next == timers->previous) {
+        return; /* none or one: the rule in a busy loop */
+    }
     while ((node = list_pop_front(timers)) != NULL) {
         unsigned i = 0;
         node->next = NULL;

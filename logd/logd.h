@@ -1,0 +1,26 @@
+/* logd: what the parts of the daemon may ask of it as a whole. Owned by main; every pointer below lives as long as the daemon. */
+#ifndef LOGD_LOGD_H
+#define LOGD_LOGD_H
+
+#include <stdint.h>
+
+#include "common/run/daemon.h"
+#include "common/store/journal.h"
+
+struct logd;
+struct members;
+struct stream;
+
+struct bus *logd_bus(struct logd *self);
+struct loop *logd_loop(struct logd *self);
+struct journal *logd_journal(struct logd *self);
+struct members *logd_members(struct logd *self);
+struct metrics *logd_metrics(struct logd *self);
+const struct timesource *logd_time(struct logd *self);
+
+/* The stream has something to flush or to deliver at the end of this turn (groups_wake and groups_flush are called then, once). */
+void logd_mark_dirty(struct logd *self, struct stream *stream);
+/* Call groups_flush of this stream again at that time (the earliest wish counts). */
+void logd_flush_at(struct logd *self, struct stream *stream, uint64_t at_ms);
+
+#endif
