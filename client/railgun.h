@@ -1,0 +1,299 @@
+/* railgun.h - the client library of Railgun.   cc prog.c $(pkg-config --cflags --libs railgun)
+ *
+ * One rg_client is one connection with its own I/O thread: it connects, reconnects with back-off, batches what you publish, and carries any
+ * number of consumers. Every function may be called from any thread unless it says otherwise; callbacks run on the I/O thread, one at a
+ * time, and may call everything but the blocking functions (those return RG_ERR_USAGE there).
+ *
+ * A first program:
+ *     struct rg_client *client = NULL;
+ *     if (rg_connect("127.0.0.1:7470", NULL, &client) != RG_OK) ...
+ *     rg_stream_ensure(client, "orders", NULL, NULL);
+ *     uint64_t offset;
+ *     rg_publish(client, "orders", "hello", 5, &offset);      // returns when it is on stable storage
+ *     rg_close(&client);
+ *
+ * Results: 0 (RG_OK) or a negative rg_err. The numbers are those of the protocol: `adminctl explain 412`; rg_error_name and
+ * rg_error_text give words. After a failure rg_last_error(client) has the detail of this thread's last failed call.
+ *
+ * Outcomes of publishing: RG_OK = stored, durable, at the offset given. RG_ERR_TIMEOUT = unknown: the connection or the server was lost
+ * before the answer; it may or may not be stored. Everything else = certainly not stored. Records with a message id in a stream with
+ * deduplication, and publishes with an expected offset, are repeated by the library on their own after a reconnect until
+ * the deadline; others are not, because that could store them twice.
+ *
+ * Memory: what you pass in is copied before the call returns. What callbacks are given is valid until they return. */
+#ifndef RAILGUN_H
+#define RAILGUN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RG_VERSION "0.1.0"
+
+/* The codes a program meets most; any code of the protocol may be returned, negated. */
+enum rg_err {
+    RG_OK = 0,
+    RG_ERR_PROTOCOL = -100,
+    RG_ERR_GOING_AWAY = -107,
+    RG_ERR_BAD_REQUEST = -400,
+    RG_ERR_DENIED = -403,
+    RG_ERR_NOT_FOUND = -404,
+    RG_ERR_NOT_DELIVERED = -405,
+    RG_ERR_TIMEOUT = -408, /* outcome unknown */
+    RG_ERR_WRONG_OFFSET = -412,
+    RG_ERR_TOO_LARGE = -413,
+    RG_ERR_OUT_OF_RANGE = -416,
+    RG_ERR_BAD_CONFIG = -422,
+    RG_ERR_ENSURE_FIRST = -428,
+    RG_ERR_STALE_DELIVERY = -440,
+    RG_ERR_DIFFERS = -444,
+    RG_ERR_INTERNAL = -500,
+    RG_ERR_UNSUPPORTED = -501,
+    RG_ERR_NO_QUORUM = -511,
+    RG_ERR_OVERLOADED = -512,
+    RG_ERR_STORAGE_FULL = -513,
+    RG_ERR_CORRUPT = -514,
+    RG_ERR_IO = -600,
+    RG_ERR_AGAIN = -601,   /* rg_publish_async: window full; rg_consumer_next: nothing within the time */
+    RG_ERR_CLOSED = -602,  /* the client or consumer is closed, or no server could be reached in time */
+    RG_ERR_NO_MEMORY = -603,
+    RG_ERR_USAGE = -607,   /* a NULL or senseless argument, or blocking inside a callback */
+};
+
+const char *rg_error_name(int code); /* "WRONG_OFFSET"; never NULL */
+const char *rg_error_text(int code); /* its meaning; never NULL */
+/* May the same call succeed later without a change? (RG_ERR_TIMEOUT: only when it is safe to repeat) */
+bool rg_error_is_retryable(int code);
+
+/* --- connection ---------------------------------------------------------------------------------------- */
+
+struct rg_client;
+
+/* Zeroed: all defaults. */
+struct rg_options {
+    const char *name;            /* of your program, shown by the server */
+    uint32_t connect_timeout_ms; /* of rg_connect: 5,000 */
+    uint32_t request_timeout_ms; /* of each request, reconnects included: 10,000 */
+    uint32_t reconnect_min_ms;   /* 20 */
+    uint32_t reconnect_max_ms;   /* 2,000; doubled from min, with jitter */
+    uint32_t heartbeat_ms;       /* 10,000 */
+    /* Publishing in the background: */
+    uint32_t batch_records;      /* a batch is sent when it has so many records: 512 */
+    uint32_t batch_bytes;        /* or so many bytes: 128 KiB */
+    uint32_t linger_us;          /* or this long after its first record: 0 = at once, when the I/O thread gets to it */
+    uint64_t window_bytes;       /* published and not yet answered: 8 MiB */
+    uint32_t window_records;     /* the same in records: 65,536 */
+    /* Called on the I/O thread when the connection is lost (up = false, with the reason) or made again. May be NULL. */
+    void (*on_state)(void *ud, bool up, int reason);
+    void *ud;
+};
+
+/* Connect to the first of "host:port[,host:port...]" that answers (names, IPv4, [IPv6]; default port 7470). Blocks at most
+ * connect_timeout_ms. RG_ERR_CLOSED: none answered. */
+int rg_connect(const char *addresses, const struct rg_options *options, struct rg_client **ret_client);
+
+/* Send what is waiting (at most request_timeout_ms), then close; every completion that is still open is called before this returns.
+ * Nulls the pointer; accepts NULL. Not inside a callback. */
+void rg_close(struct rg_client **client);
+
+/* Why this thread's last call on this client failed, for people; never NULL. */
+const char *rg_last_error(struct rg_client *client);
+/* "127.0.0.1:7470" while connected, "" otherwise. */
+const char *rg_server_address(struct rg_client *client);
+/* One round trip; how long it took. */
+int rg_ping(struct rg_client *client, uint64_t *ret_us);
+
+/* --- publishing ---------------------------------------------------------------------------------------- */
+
+struct rg_bytes {
+    const void *data;
+    size_t size;
+};
+
+struct rg_header {
+    struct rg_bytes name;
+    struct rg_bytes value;
+};
+
+struct rg_message {
+    struct rg_bytes payload;
+    struct rg_bytes id;  /* optional: at most 128 bytes */
+    struct rg_bytes key; /* optional */
+    const struct rg_header *headers;
+    size_t header_count;
+};
+
+/* Publish one payload and wait until it is durable. `ret_offset` may be NULL. */
+int rg_publish(struct rg_client *client, const char *stream, const void *payload, size_t size, uint64_t *ret_offset);
+
+/* What the server must find, or nothing is stored (RG_ERR_WRONG_OFFSET). Zeroed: no expectation. */
+struct rg_expect {
+    enum { RG_EXPECT_NOTHING, RG_EXPECT_NEXT_OFFSET, RG_EXPECT_NO_RECORDS, RG_EXPECT_STREAM_EXISTS } what;
+    uint64_t next_offset;
+};
+
+struct rg_published {
+    uint64_t base_offset; /* of the first record; the others follow without a gap */
+    uint32_t count;
+    uint64_t ts_us;       /* the server's time of storing */
+    uint64_t next_offset; /* with RG_ERR_WRONG_OFFSET: what it is now */
+};
+
+/* Publish messages as one atomic batch and wait: all are stored, contiguous, or none. At most 65,536 and 4 MiB. */
+int rg_publish_batch(struct rg_client *client, const char *stream, const struct rg_message *messages, size_t count,
+                     const struct rg_expect *expect, struct rg_published *ret_published);
+
+/* Called once for each rg_publish_async, in order of publishing for each stream: its result (RG_OK or an error) and offset. */
+typedef void rg_published_fn(void *ud, int result, uint64_t offset);
+
+/* Publish in the background; the library makes batches of what several calls give it. Blocks while the window is full (inside a callback: returns
+ * RG_ERR_AGAIN). `done` may be NULL: then rg_flush reports failures. */
+int rg_publish_async(struct rg_client *client, const char *stream, const struct rg_message *message,
+                     rg_published_fn *done, void *ud);
+
+/* Called once for each batch given to rg_publish_batch_async. */
+typedef void rg_batch_published_fn(void *ud, int result, const struct rg_published *published);
+
+/* The same for a whole atomic batch of plain payloads or messages. Blocks while the window is full. */
+int rg_publish_batch_async(struct rg_client *client, const char *stream, const struct rg_message *messages, size_t count,
+                           rg_batch_published_fn *done, void *ud);
+
+/* Wait until everything published so far has its result. RG_OK: all were stored; else the first failure since the last rg_flush
+ * (also of those with a completion of their own). */
+int rg_flush(struct rg_client *client, uint32_t timeout_ms);
+
+/* --- reading -------------------------------------------------------------------------------------------- */
+
+/* A message as it is read or delivered; valid only where it is given. */
+struct rg_record {
+    uint64_t offset;
+    uint64_t ts_us;
+    struct rg_bytes payload;
+    struct rg_bytes id;
+    struct rg_bytes key;
+    uint32_t attempt; /* deliveries to the group so far, from 1 (0 when reading) */
+    uint32_t failed;
+    struct rg_bytes raw; /* the encoded Record: for rg_record_header */
+};
+
+/* Walk the headers: start with *cursor = 0. True while there is one. */
+bool rg_record_header(const struct rg_record *record, size_t *cursor, struct rg_header *ret_header);
+
+enum rg_start_at { RG_START_DEFAULT, RG_START_FIRST, RG_START_LATEST, RG_START_LAST_N, RG_START_OFFSET, RG_START_TIME };
+struct rg_start {
+    enum rg_start_at at;
+    uint64_t value; /* n, offset, or microseconds since 1970 */
+};
+
+struct rg_reader;
+
+/* Read a stream in order, without a group. */
+int rg_reader_open(struct rg_client *client, const char *stream, struct rg_start start, struct rg_reader **ret_reader);
+/* The next record, waiting at most timeout_ms for one. RG_OK: *ret_record is valid until the next call on this reader. RG_ERR_AGAIN: nothing came.
+ * RG_ERR_CORRUPT: stored data is damaged: rg_last_error names the exact range; the next call goes on behind it. One thread at a time. */
+int rg_reader_next(struct rg_reader *reader, uint32_t timeout_ms, struct rg_record *ret_record);
+/* The offset the next record will have, and the end of the stream as last heard. */
+uint64_t rg_reader_offset(const struct rg_reader *reader);
+uint64_t rg_reader_end(const struct rg_reader *reader);
+void rg_reader_close(struct rg_reader **reader);
+
+/* --- consuming in groups -------------------------------------------------------------------------------- */
+
+struct rg_consumer;
+
+enum rg_event_type {
+    RG_EVENT_UP,      /* attached (again); after a reconnect unacknowledged messages come again */
+    RG_EVENT_DOWN,    /* the connection is lost; the library reconnects */
+    RG_EVENT_GAP,     /* offsets first..last will not come: retention removed them */
+    RG_EVENT_CORRUPT, /* offsets first..last are damaged and skipped */
+    RG_EVENT_FULL,    /* delivery stopped: too many unacknowledged holes */
+    RG_EVENT_CLOSED,  /* the server ended it: see code */
+};
+struct rg_event {
+    enum rg_event_type type;
+    int code;
+    uint64_t first;
+    uint64_t last;
+    const char *detail;
+};
+
+struct rg_consume_options {
+    const char *consumer;         /* name, for people */
+    struct rg_start start;        /* where a new group begins */
+    uint32_t prefetch_messages;   /* granted ahead: 4,096 */
+    uint64_t prefetch_bytes;      /* 4 MiB */
+    bool auto_ack;                /* a message is acknowledged when on_message has returned 0, nacked when not */
+    /* Given: messages are pushed on the I/O thread. Returns 0, or non-zero for a nack under auto_ack. NULL: pull with rg_consumer_next. */
+    int (*on_message)(void *ud, struct rg_consumer *consumer, const struct rg_record *record);
+    void (*on_event)(void *ud, struct rg_consumer *consumer, const struct rg_event *event); /* may be NULL */
+    void *ud;
+};
+
+/* Join a group of a stream (made if it does not exist). Returns when attached. */
+int rg_consume(struct rg_client *client, const char *stream, const char *group, const struct rg_consume_options *options,
+               struct rg_consumer **ret_consumer);
+
+/* Pull the next message, waiting at most timeout_ms. RG_ERR_AGAIN: none; RG_ERR_CLOSED: the server ended it. Valid until the next call on
+ * this consumer. One thread at a time. */
+int rg_consumer_next(struct rg_consumer *consumer, uint32_t timeout_ms, struct rg_record *ret_record);
+
+/* Acknowledge offsets first..last. Batched in the background: neighbouring acknowledgements become one range. rg_ack_sync sends all and
+ * returns when they are durable. */
+int rg_ack(struct rg_consumer *consumer, uint64_t first, uint64_t last);
+int rg_ack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last);
+
+/* Not processed: deliver again. delay_ms 0: at once. count = false: do not count it as a failure. */
+int rg_nack(struct rg_consumer *consumer, uint64_t first, uint64_t last, uint64_t delay_ms, bool count);
+
+/* Leave: acknowledgements are sent, the rest goes to other members at once. Nulls; accepts NULL. Not inside a callback. */
+void rg_consumer_close(struct rg_consumer **consumer);
+
+/* --- administration ------------------------------------------------------------------------------------- */
+
+struct rg_stream_spec { /* zeroed fields are not asked for */
+    uint64_t version;   /* 0: 1 */
+    const char *description;
+    uint64_t record_max_bytes;
+};
+
+enum rg_ensure_result { RG_CREATED = 1, RG_UNCHANGED, RG_UPDATED, RG_STALE_VERSION, RG_DIFFERS };
+
+/* Make sure a stream exists as specified (NULL: any). RG_OK with *ret_result (may be NULL); RG_ERR_DIFFERS with the differences in rg_last_error. */
+int rg_stream_ensure(struct rg_client *client, const char *stream, const struct rg_stream_spec *spec,
+                     enum rg_ensure_result *ret_result);
+
+struct rg_group_spec {
+    uint64_t version;
+    uint32_t max_in_flight;
+    uint32_t max_in_flight_member;
+    struct rg_start start;
+    const char *description;
+};
+int rg_group_ensure(struct rg_client *client, const char *stream, const char *group, const struct rg_group_spec *spec,
+                    enum rg_ensure_result *ret_result);
+
+struct rg_stream_info {
+    uint64_t first_offset;
+    uint64_t next_offset;
+    uint64_t bytes;
+    uint64_t version;
+    uint32_t groups;
+};
+int rg_stream_describe(struct rg_client *client, const char *stream, struct rg_stream_info *ret_info);
+int rg_stream_delete(struct rg_client *client, const char *stream);
+
+/* Any request frame of the protocol, for tools: `field` is its number in Frame, `body` the encoded message; the answer's number and encoded
+ * message come back (free *ret_body with rg_free). An Error answer is returned as its code, with *ret_field = 23 and its body. */
+int rg_request(struct rg_client *client, uint32_t field, const void *body, size_t size, uint32_t *ret_field,
+               void **ret_body, size_t *ret_size);
+void rg_free(void *memory);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
