@@ -129,10 +129,23 @@ static size_t text_step(struct span bytes)
     return size;
 }
 
+/* Eight bytes of ASCII without a NUL. */
+static bool text_is_plain(const uint8_t *at)
+{
+    static const uint64_t ones = UINT64_C(0x0101010101010101);
+    static const uint64_t tops = UINT64_C(0x8080808080808080);
+    uint64_t word;
+    memcpy(&word, at, sizeof(word));
+    return ((word | (word - ones)) & tops) == 0;
+}
+
 bool pb_is_text(struct span bytes)
 {
     while (bytes.size != 0) {
-        size_t step = text_step(bytes);
+        size_t step = 8;
+        if (bytes.size < 8 || !text_is_plain(bytes.data)) {
+            step = text_step(bytes);
+        }
         if (step == 0) {
             return false;
         }

@@ -10,20 +10,27 @@
 #include "common/base/span.h"
 
 struct scan_limits {
-    unsigned depth_max;     /* 8 */
-    unsigned fields_max;    /* 65,536 in all */
-    unsigned repeated_max;  /* 4,096 elements of one repeated field in one message */
-    size_t memory_factor;   /* 4: memory <= factor * bytes + memory_extra */
-    size_t memory_extra;    /* 64 KiB */
+    unsigned depth_max;    /* 8 messages, the outermost counted */
+    unsigned fields_max;   /* 65,536 in all; an element of a packed field counts as one */
+    unsigned repeated_max; /* 4,096 elements of one repeated field in one message */
+    size_t
+        memory_factor; /* 4: memory <= factor * bytes + memory_extra, all that is ever asked for counted */
+    size_t
+        memory_extra; /* 1 MiB: 4,096 small elements take 64 to 256 bytes each, from 6 on the wire. Before
+                            * authentication 64 KiB is plenty. */
 };
 struct scan_limits scan_limits_default(void);
 
-/* 0, ERR_PROTOCOL (malformed), ERR_TOO_LARGE (over a limit). Also refuses strings with a NUL or that are not UTF-8. */
-int scan_check(struct span bytes, const ProtobufCMessageDescriptor *type, const struct scan_limits *limits);
+/* 0, ERR_PROTOCOL (malformed), ERR_TOO_LARGE (over a limit). Stricter than protobuf-c: ERR_PROTOCOL too for strings with a NUL
+ * or that are not UTF-8, for a singular sub-message given twice (merging is quadratic; no encoder writes it), for a bool that
+ * is no varint, and for what pb_next refuses. NULL limits: the default. */
+int scan_check(struct span bytes, const ProtobufCMessageDescriptor *type,
+               const struct scan_limits *limits);
 
-/* Check, then unpack. On 0 the caller owns *ret_message and gives it back with scan_free. NULL limits: the default. */
-int scan_unpack(struct span bytes, const ProtobufCMessageDescriptor *type, const struct scan_limits *limits,
-                ProtobufCMessage **ret_message);
+/* Check, then unpack. On 0 the caller owns *ret_message and gives it back with scan_free. Errors as scan_check, and
+ * ERR_NO_MEMORY. NULL limits: the default. */
+int scan_unpack(struct span bytes, const ProtobufCMessageDescriptor *type,
+                const struct scan_limits *limits, ProtobufCMessage **ret_message);
 
 /* Accepts NULL and nulls the pointer. */
 void scan_free(ProtobufCMessage **message);
