@@ -43,7 +43,7 @@ REPLAY_BINS := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/tests/fuzz/%)
 EXAMPLES  := $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 
 .SECONDARY:
-.PHONY: all programs lib examples unit-bins test-bins help clean format deps demo check check-fast unit system replay fuzz lint bench install
+.PHONY: sanitized all programs lib examples unit-bins test-bins help clean format deps demo check unit system replay fuzz fuzz-bins lint bench install
 
 all: programs lib examples ## build everything but the tests
 programs: $(PROGRAMS:%=$(B)/bin/%)
@@ -119,6 +119,55 @@ $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(COMMON_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_fuzz) -o $@ $(filter %.o,$^) $(COMMON_LIBS) $(LIBS)
 
+# --- what people type ---
+deps:
+	@sh tests/lib/deps.sh build
+demo: ## install what is missing, build, run a node in ./run/demo and show it at work
+	@sh tests/lib/deps.sh build
+	@$(MAKE) --no-print-directory -j2 BUILD=release programs > build.log 2>&1 || { cat build.log; exit 1; }; rm -f build.log
+	@sh examples/demo.sh build/release/bin ./run/demo
+check: ## install what is missing, build, run every test
+	@sh tests/lib/deps.sh check
+	@$(MAKE) --no-print-directory -j2 all test-bins
+	@sh tests/lib/run.sh $(B) unit replay system
+sanitized: ## unit tests, corpora and system tests under ASan and UBSan (make BUILD=asan sanitized)
+	@$(MAKE) --no-print-directory -j2 all test-bins
+	@sh tests/lib/run.sh $(B) unit replay system
+unit: ## the unit tests alone
+	@$(MAKE) --no-print-directory -j2 $(UNIT_BINS) && sh tests/lib/run.sh $(B) unit
+system: ## the system tests alone (real daemons, killed and restarted)
+	@$(MAKE) --no-print-directory -j2 all $(SYSTEM_BIN) && sh tests/lib/run.sh $(B) system
+replay: ## the corpora of the fuzz targets
+	@$(MAKE) --no-print-directory -j2 $(REPLAY_BINS) && sh tests/lib/run.sh $(B) replay
+fuzz: ## run each fuzz target for FUZZ_SECONDS (60) with libFuzzer
+	@sh tests/lib/deps.sh lint
+	@$(MAKE) --no-print-directory -j2 BUILD=fuzz fuzz-bins
+	@for t in $(FUZZ_SRC:tests/fuzz/%.c=%); do mkdir -p build/fuzz/found/$$t && echo "== $$t" && \
+	    build/fuzz/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=512 -timeout=5 -print_final_stats=1 \
+	        build/fuzz/found/$$t tests/fuzz/corpus/$${t%_fuzz} || exit 1; done
+fuzz-bins: $(FUZZ_BINS)
+FUZZ_SECONDS ?= 60
+lint: ## floors, headers, symbols, house rules, clang-format, clang-tidy, cppcheck
+	@sh tests/lib/deps.sh lint
+	@$(MAKE) --no-print-directory -j2 all
+	@sh tests/lint/lint.sh $(B) $(GEN)
+bench: ## measure against the peers that Debian packages, in the same run
+	@sh tests/lib/deps.sh bench
+	@$(MAKE) --no-print-directory -j2 BUILD=release all
+	@python3 bench/bench.py --bin build/release/bin $(BENCH_ARGS)
+
+prefix ?= /usr/local
+install: ## into $(DESTDIR)$(prefix): programs, library, header, pkg-config, configuration
+	$(MAKE) --no-print-directory BUILD=release programs lib
+	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/lib/pkgconfig $(DESTDIR)$(prefix)/include $(DESTDIR)/etc/railgun
+	install -m 755 $(PROGRAMS:%=build/release/bin/%) $(DESTDIR)$(prefix)/bin
+	install -m 644 client/railgun.h $(DESTDIR)$(prefix)/include
+	install -m 644 build/release/lib/librailgun.a $(DESTDIR)$(prefix)/lib
+	install -m 755 build/release/lib/librailgun.so $(DESTDIR)$(prefix)/lib/librailgun.so.0
+	ln -sf librailgun.so.0 $(DESTDIR)$(prefix)/lib/librailgun.so
+	sed 's|@prefix@|$(prefix)|; s|@version@|$(VERSION)|' client/railgun.pc.in > $(DESTDIR)$(prefix)/lib/pkgconfig/railgun.pc
+	install -m 644 etc/*.conf $(DESTDIR)/etc/railgun
+
 clean: ## remove everything built
 	rm -rf build
 
@@ -128,5 +177,4 @@ format: ## let clang-format have its way
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
--include Makefile.targets
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,52 @@
+#!/bin/sh
+# run: run test programs one after the other, and end with one line: "N passed, N failed". Usage: run.sh BUILD_DIR PART...
+# Parts: unit replay system. Each program's output is shown when it fails; logs stay in BUILD_DIR/tests/log/.
+set -u
+build=$1
+shift
+logs=$build/tests/log
+mkdir -p "$logs"
+passed=0 failed=0
+one() { # name, command...
+    name=$1
+    shift
+    start=$(date +%s)
+    "$@" > "$logs/$name.log" 2>&1
+    code=$?
+    summary=$(grep -E '^[0-9]+%: Checks: ' "$logs/$name.log" | tail -1)
+    if [ -n "$summary" ]; then
+        checks=$(echo "$summary" | sed -E 's/.*Checks: ([0-9]+),.*/\1/')
+        bad=$(echo "$summary" | sed -E 's/.*Failures: ([0-9]+), Errors: ([0-9]+).*/\1 \2/' | awk '{ print $1 + $2 }')
+    else
+        checks=1 bad=0
+        [ $code -eq 0 ] || bad=1
+    fi
+    [ $code -ne 0 ] && [ "$bad" -eq 0 ] && bad=1
+    passed=$((passed + checks - bad))
+    failed=$((failed + bad))
+    if [ "$bad" -eq 0 ]; then
+        printf '%-40s %4d ok     %3d s\n' "$name" "$checks" $(($(date +%s) - start))
+    else
+        printf '%-40s %4d of %d FAILED (%s)\n' "$name" "$bad" "$checks" "$logs/$name.log"
+        grep -vE '^time=.* level=(debug|info) ' "$logs/$name.log" | tail -60
+    fi
+}
+for part in "$@"; do
+    case $part in
+    unit)
+        for program in $(find "$build/tests/unit" -type f -perm -u+x 2> /dev/null | grep -v '\.o$' | sort); do
+            one "unit_$(echo "${program#"$build"/tests/unit/}" | tr / _)" "$program"
+        done ;;
+    replay)
+        for program in $(find "$build/tests/fuzz" -maxdepth 1 -type f -perm -u+x 2> /dev/null | grep -v '\.[od]$' | sort); do
+            name=$(basename "$program" _fuzz)
+            one "replay_$name" "$program" "tests/fuzz/corpus/$name"
+        done ;;
+    system)
+        one system "$build/tests/system/system" ;;
+    *) echo "run.sh: unknown part $part" >&2; exit 2 ;;
+    esac
+done
+if [ $((passed + failed)) -eq 0 ]; then echo "no test was run"; exit 1; fi
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
