@@ -20,7 +20,7 @@ struct ranges *ranges_new(void);
 void ranges_destroy(struct ranges **self);
 void ranges_clear(struct ranges *self);
 
-/* How many ranges (after merging), and how many numbers in them. */
+/* How many ranges (after merging), and how many numbers in them (modulo 2^64: 0 also when all are). */
 size_t ranges_count(const struct ranges *self);
 uint64_t ranges_total(const struct ranges *self);
 
