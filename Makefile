@@ -32,7 +32,16 @@ PB_OBJ := $(PROTOS:%.proto=$(B)/%.pb-c.o)
 objects  = $(patsubst %.c,$(B)/%.o,$(wildcard $(1)/*.c))
 archive  = $(B)/lib/$(subst /,_,$(1)).a
 # Link order: higher floors first.
-COMMON_LIBS := $(foreach a,client common/run common/raft common/store common/wire common/base,$(call archive,$(a)))
+DAEMON_LIBS := $(foreach a,common/run common/raft common/store common/wire common/base,$(call archive,$(a)))
+COMMON_LIBS := $(call archive,client) $(DAEMON_LIBS)
+# What a folder may stand on (the floors again, now for the linker).
+under_common/base  := common/base
+under_common/wire  := common/wire common/base
+under_common/store := common/store common/base
+under_common/raft  := common/raft common/base
+under_client       := client common/wire common/base
+under_lib          := common/base
+stand_on = $(if $(under_$(1)),$(foreach a,$(under_$(1)),$(call archive,$(a))),$(if $(filter adminctl,$(1)),$(COMMON_LIBS),$(DAEMON_LIBS)))
 
 UNIT_DIRS := $(patsubst %/,%,$(sort $(dir $(wildcard tests/unit/*/*_test.c tests/unit/*/*/*_test.c))))
 UNIT_BINS := $(UNIT_DIRS:tests/unit/%=$(B)/tests/unit/%)
@@ -74,9 +83,9 @@ endef
 $(foreach a,$(ARCHIVES) $(DAEMONS) adminctl,$(eval $(call archive_rule,$(a))))
 
 define program_rule
-$(B)/bin/$(1): $(call archive,$(1)) $(COMMON_LIBS)
+$(B)/bin/$(1): $(call archive,$(1)) $(call stand_on,$(1))
 	@mkdir -p $$(@D)
-	$(CC) $(LDFLAGS_ALL) -pie -o $$@ $(B)/$(1)/$(1).o $(call archive,$(1)) $(COMMON_LIBS) $(LIBS)
+	$(CC) $(LDFLAGS_ALL) -pie -o $$@ $(B)/$(1)/$(1).o $(call archive,$(1)) $(call stand_on,$(1)) $(LIBS)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
 
@@ -101,9 +110,9 @@ $(B)/examples/%: examples/%.c $(B)/lib/librailgun.so
 TEST_LIB := $(call objects,tests/lib)
 unit_own = $(if $(wildcard $(1)/$(1).c),$(call archive,$(1)))
 define unit_rule
-$(B)/tests/unit/$(1): $(call objects,tests/unit/$(1)) $(TEST_LIB) $(call unit_own,$(1)) $(COMMON_LIBS)
+$(B)/tests/unit/$(1): $(call objects,tests/unit/$(1)) $(TEST_LIB) $(call unit_own,$(1)) $(call stand_on,$(1))
 	@mkdir -p $$(@D)
-	$(CC) $(LDFLAGS_ALL) -Wl,--allow-multiple-definition -o $$@ $$(filter %.o,$$^) $(call unit_own,$(1)) $(COMMON_LIBS) -lcheck -lsubunit -lrt $(LIBS)
+	$(CC) $(LDFLAGS_ALL) -Wl,--allow-multiple-definition -o $$@ $$(filter %.o,$$^) $(call unit_own,$(1)) $(call stand_on,$(1)) -lcheck -lsubunit -lrt $(LIBS)
 endef
 $(foreach d,$(UNIT_DIRS:tests/unit/%=%),$(eval $(call unit_rule,$(d))))
 
@@ -111,7 +120,8 @@ $(B)/tests/system/system: $(call objects,tests/system) $(TEST_LIB) $(COMMON_LIBS
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(COMMON_LIBS) -lcheck -lsubunit -lrt $(LIBS)
 
-# A fuzz target is built twice: with libFuzzer (BUILD=fuzz), and as a replayer of its corpus in every build.
+# A fuzz target needs no daemon, and stands on all of common.
+# It is built twice: with libFuzzer (BUILD=fuzz), and as a replayer of its corpus in every build.
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/lib/replay.o $(COMMON_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(COMMON_LIBS) $(LIBS)
