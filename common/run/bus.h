@@ -37,10 +37,10 @@ struct bus_peer; /* a daemon we connect to; valid until bus_close */
 struct bus_message {
     uint16_t type;    /* BusType of common/wire/bus.proto */
     uint64_t subject; /* what the type says: a log group, a consumer */
-    int status;       /* of a reply: 0 or an error code (negative); then meta is an Error message (client.proto) */
+    int status; /* of a reply: 0 or an error code (negative); then meta is an Error message (client.proto) */
     struct span meta;
     struct slice body;
-    uint64_t ticket;  /* internal: what bus_reply and bus_release need */
+    uint64_t ticket; /* internal: what bus_reply and bus_release need */
     bool is_request;
     bool held;
 };
@@ -49,7 +49,7 @@ struct bus_message {
 struct bus_outgoing {
     uint16_t type;
     uint64_t subject;
-    int status;        /* replies only */
+    int status; /* replies only */
     struct span meta;
     struct slice body; /* the bus takes its own reference */
 };
@@ -71,17 +71,17 @@ struct bus_handlers {
 };
 
 struct bus_options {
-    const char *run_dir;       /* sockets are RUN_DIR/<name>.sock; made 0750 if missing */
-    const char *name;          /* "frontd-0": ours */
-    struct uuid cluster;       /* nil: not known yet; two known and different ones refuse each other */
-    uint64_t window_bytes;     /* granted to each peer; 0: 64 MiB */
-    uint32_t window_messages;  /* 0: 16,384 */
-    uint64_t message_bytes_max;/* 0: 68 MiB (ZMQ_MAXMSGSIZE) */
+    const char *run_dir;   /* sockets are RUN_DIR/<name>.sock; made 0750 if missing */
+    const char *name;      /* "frontd-0": ours */
+    struct uuid cluster;   /* nil: not known yet; two known and different ones refuse each other */
+    uint64_t window_bytes; /* granted to each peer; 0: 64 MiB */
+    uint32_t window_messages;   /* 0: 16,384 */
+    uint64_t message_bytes_max; /* 0: 68 MiB (ZMQ_MAXMSGSIZE) */
 };
 
 /* ERR_IO, ERR_NO_MEMORY. Nothing is connected yet. */
-int bus_open(const struct bus_options *options, struct loop *loop, const struct bus_handlers *handlers,
-             struct bus **ret_bus);
+int bus_open(const struct bus_options *options, struct loop *loop,
+             const struct bus_handlers *handlers, struct bus **ret_bus);
 /* Ends all sessions (on_down is called for each), sockets linger at most 1 s. */
 void bus_close(struct bus **self);
 
@@ -98,9 +98,9 @@ const char *bus_peer_name(const struct bus_peer *peer);
 void bus_set_cluster(struct bus *self, const struct uuid *cluster);
 
 /* --- a link --- */
-const char *bus_link_name(const struct bus_link *link);  /* "frontd-0" */
-uint64_t bus_link_epoch(const struct bus_link *link);    /* of the peer's process */
-uint64_t bus_link_id(const struct bus_link *link);       /* unique in this process, never re-used */
+const char *bus_link_name(const struct bus_link *link); /* "frontd-0" */
+uint64_t bus_link_epoch(const struct bus_link *link);   /* of the peer's process */
+uint64_t bus_link_id(const struct bus_link *link);      /* unique in this process, never re-used */
 void *bus_link_get_ud(const struct bus_link *link);
 void bus_link_set_ud(struct bus_link *link, void *ud);
 /* Walk the live links: start with *cursor = 0; NULL at the end. */
@@ -113,8 +113,8 @@ typedef void bus_done_fn(void *ud, enum bus_outcome outcome, const struct bus_me
 /* Send a request; `done` is called exactly once, never inside this call: with BUS_OK and the reply, or with BUS_UNKNOWN (reply NULL) when
  * the session ends or `timeout_ms` (> 0) passes first. A late reply is dropped. Errors mean that nothing was sent and `done` will not be
  * called: ERR_AGAIN (no credit), ERR_CLOSED (link NULL), ERR_TOO_LARGE. `ret_id` (may be NULL) names it for bus_request_cancel. */
-int bus_request(struct bus_link *link, const struct bus_outgoing *out, uint64_t timeout_ms, bus_done_fn *done,
-                void *ud, uint64_t *ret_id);
+int bus_request(struct bus_link *link, const struct bus_outgoing *out, uint64_t timeout_ms,
+                bus_done_fn *done, void *ud, uint64_t *ret_id);
 /* Forget a request: `done` will not be called. Does no harm when it is over. */
 void bus_request_cancel(struct bus *self, uint64_t id);
 

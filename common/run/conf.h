@@ -42,16 +42,20 @@ void conf_release(const struct conf_table *table, void *values);
 
 /* Read a file over the values. 0, or ERR_BAD_CONFIG / ERR_NOT_FOUND / ERR_IO with a readable text in `problem` (all problems, a line each);
  * the values are then undefined (release them). */
-int conf_read_file(const struct conf_table *table, const char *path, void *values, struct buf *problem);
+int conf_read_file(const struct conf_table *table, const char *path, void *values,
+                   struct buf *problem);
 /* The same from text in memory (tests and the fuzzer). */
-int conf_read_text(const struct conf_table *table, const char *text, void *values, struct buf *problem);
+int conf_read_text(const struct conf_table *table, const char *text, void *values,
+                   struct buf *problem);
 /* The environment. */
 int conf_read_environment(const struct conf_table *table, void *values, struct buf *problem);
 /* One "key=value". */
-int conf_set(const struct conf_table *table, const char *assignment, void *values, struct buf *problem);
+int conf_set(const struct conf_table *table, const char *assignment, void *values,
+             struct buf *problem);
 
 /* Take over the reloadable keys of `fresh`; returns how many changed, and appends to `report` a line for each changed key, also those that need a restart. */
-unsigned conf_reload(const struct conf_table *table, void *values, const void *fresh, struct buf *report);
+unsigned conf_reload(const struct conf_table *table, void *values, const void *fresh,
+                     struct buf *report);
 
 /* A commented file with every key, its default and limits (etc/<daemon>.conf is exactly this output; a test compares). */
 void conf_print(const struct conf_table *table, FILE *out);

@@ -24,16 +24,30 @@ struct daemon_conf { /* first member of each daemon's values struct */
 };
 
 #define DAEMON_KEYS(type, data_default)                                                            \
-    {"run_dir", CONF_STRING, offsetof(type, daemon.run_dir), "/run/railgun", 1, 4000, false,       \
-     "Directory of the daemons' sockets."},                                                        \
-        {"data_dir", CONF_STRING, offsetof(type, daemon.data_dir), data_default, 1, 4000, false,   \
-         "Directory of durable data."},                                                            \
-        {"instance", CONF_NUMBER, offsetof(type, daemon.instance), "0", 0, 63, false,              \
+    {"run_dir", CONF_STRING, offsetof(type, daemon.run_dir),      "/run/railgun", 1,               \
+     4000,      false,       "Directory of the daemons' sockets."},                                \
+        {"data_dir", CONF_STRING, offsetof(type, daemon.data_dir), data_default, 1,                \
+         4000,       false,       "Directory of durable data."},                                   \
+        {"instance",                                                                               \
+         CONF_NUMBER,                                                                              \
+         offsetof(type, daemon.instance),                                                          \
+         "0",                                                                                      \
+         0,                                                                                        \
+         63,                                                                                       \
+         false,                                                                                    \
          "Number of this process among those of its kind on the host."},                           \
-        {"log_level", CONF_STRING, offsetof(type, daemon.log_level), "info", 1, 16, true,          \
+        {"log_level",                                                                              \
+         CONF_STRING,                                                                              \
+         offsetof(type, daemon.log_level),                                                         \
+         "info",                                                                                   \
+         1,                                                                                        \
+         16,                                                                                       \
+         true,                                                                                     \
          "Lowest level shown: debug, info, warn, error."},                                         \
-        {"drain_timeout", CONF_DURATION, offsetof(type, daemon.drain_timeout_ms), "30s", 0,        \
-         600000, true, "Longest time for finishing open work after SIGTERM."}
+    {                                                                                              \
+        "drain_timeout", CONF_DURATION, offsetof(type, daemon.drain_timeout_ms), "30s", 0, 600000, \
+            true, "Longest time for finishing open work after SIGTERM."                            \
+    }
 
 struct daemon_context; /* what the daemon's own code is given */
 
@@ -50,7 +64,8 @@ struct daemon_program {
     void (*stop)(void *self);
     /* SIGHUP took new values for reloadable keys. May be NULL. */
     void (*reload)(void *self);
-    struct bus_handlers handlers; /* ud is replaced by self; BUS_STATUS is answered by daemon itself */
+    struct bus_handlers
+        handlers; /* ud is replaced by self; BUS_STATUS is answered by daemon itself */
 };
 
 int daemon_main(int argc, char **argv, const struct daemon_program *program);

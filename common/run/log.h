@@ -14,7 +14,8 @@ void log_setup(const char *daemon, enum log_level level);
 /* 0 or ERR_BAD_FORMAT. */
 int log_level_parse(const char *text, enum log_level *ret_level);
 
-__attribute__((format(printf, 3, 4))) void log_line(enum log_level level, const char *event, const char *format, ...);
+__attribute__((format(printf, 3, 4))) void log_line(enum log_level level, const char *event,
+                                                    const char *format, ...);
 
 #define log_debug(event, ...) log_line(LOG_LEVEL_DEBUG, event, __VA_ARGS__)
 #define log_info(event, ...)  log_line(LOG_LEVEL_INFO, event, __VA_ARGS__)
@@ -27,6 +28,7 @@ struct log_limit {
     unsigned in_window;
     uint64_t suppressed;
 };
-bool log_limit_pass(struct log_limit *self, uint64_t now_ms, unsigned per_second, uint64_t *ret_suppressed);
+bool log_limit_pass(struct log_limit *self, uint64_t now_ms, unsigned per_second,
+                    uint64_t *ret_suppressed);
 
 #endif

@@ -3,9 +3,11 @@
  *   2 signals
  *   3 descriptors and sockets that are ready: their callbacks, each with bounded work
  *   4 timers that are due
- *   5 the end-of-turn hooks, in the order they were added: flush what the turn gathered (journal_submit, replies, socket writes)
+ *   5 the end-of-turn hooks, in the order they were added: flush what the turn gathered (journal_submit, replies, socket
+ *     writes)
  *   6 deferred calls: destroying what callbacks above may still have on their stack
- * Built on zloop (ZeroMQ sockets) with one nested epoll descriptor for everything else. @thread the loop's own, except loop_wake. */
+ * Built on one epoll descriptor for everything, ZeroMQ sockets included (loop.c says how their edge-triggered descriptors
+ * are kept from losing a wake-up, and why not zloop). @thread the loop's own, except loop_wake. */
 #ifndef COMMON_RUN_LOOP_H
 #define COMMON_RUN_LOOP_H
 
@@ -32,16 +34,25 @@ uint64_t loop_now_us(const struct loop *self);
 enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_HANGUP = 4 }; /* HANGUP is reported, never asked for */
 struct loop_fd;
 typedef void loop_fd_fn(void *ud, unsigned events);
-/* Watch fd until loop_fd_remove, which must come before close(fd). Safe to remove from any callback. NULL if epoll refuses. */
+/* Watch fd until loop_fd_remove, which must come before close(fd). Safe to remove from any callback. NULL if epoll
+ * refuses. */
 struct loop_fd *loop_fd_add(struct loop *self, int fd, unsigned events, loop_fd_fn *call, void *ud);
 void loop_fd_change(struct loop_fd *fd, unsigned events);
 void loop_fd_remove(struct loop_fd **fd); /* nulls; accepts NULL */
 
 /* --- ZeroMQ sockets --- */
+struct loop_socket;
 typedef void loop_socket_fn(void *ud, zsock_t *socket);
-/* Called while the socket is readable; read a bounded number of messages and return. 0 or ERR_NO_MEMORY. */
-int loop_socket_add(struct loop *self, zsock_t *socket, loop_socket_fn *call, void *ud);
-void loop_socket_remove(struct loop *self, zsock_t *socket);
+/* Called when the socket may be readable (now and then it is not): read a bounded number of messages without waiting and
+ * return. Remove it before destroying the socket; safe from any callback. NULL: the system refused. */
+struct loop_socket *loop_socket_add(struct loop *self, zsock_t *socket, loop_socket_fn *call,
+                                    void *ud);
+void loop_socket_remove(struct loop_socket **socket); /* nulls; accepts NULL */
+/* Must be told after every use of the socket outside its callback (a send takes in commands too, and with them the
+ * wake-up for a message that came in). */
+void loop_socket_used(struct loop_socket *socket);
+/* May be told in the callback when a receive found nothing more and nothing was sent since: saves asking again. */
+void loop_socket_is_empty(struct loop_socket *socket);
 
 /* --- timers --- */
 struct wheel *loop_wheel(struct loop *self);
@@ -52,13 +63,16 @@ void loop_timer_start(struct loop *self, struct wheel_timer *timer, uint64_t in_
 typedef void loop_call_fn(void *ud);
 /* Called at the end of each turn in which anything happened. For the life of the loop. */
 void loop_on_turn_end(struct loop *self, loop_call_fn *call, void *ud);
-/* Once, at step 6 of this turn. */
+/* Once, at step 6 of this turn (of the next one when asked there). */
 void loop_defer(struct loop *self, loop_call_fn *call, void *ud);
+/* Forget all deferred calls with this function and ud. */
+void loop_defer_cancel(struct loop *self, loop_call_fn *call, const void *ud);
 
 /* --- signals: SIGTERM and SIGINT (stop: first graceful, second at once), SIGHUP (reload). They are blocked for all threads
  * by loop_block_signals, which main calls before any thread starts, and read by signalfd. --- */
 void loop_block_signals(void);
 typedef void loop_signal_fn(void *ud, int signal_number);
+/* 0, or ERR_IO, ERR_NO_MEMORY. */
 int loop_on_signals(struct loop *self, loop_signal_fn *call, void *ud);
 
 /* From another thread: make the loop turn once. @thread any */

@@ -25,12 +25,14 @@ struct replica_handlers {
 
 /* Borrows the journal. The owner polls: call replica_set_poll when journal_fd is readable. */
 struct replica_set *replica_set_new(struct journal *journal, const struct replica_handlers *handlers);
-void replica_set_destroy(struct replica_set **self);
+void replica_set_destroy(struct replica_set **self); /* after all its groups were closed; accepts NULL */
 unsigned replica_set_poll(struct replica_set *self);
 
 /* A group that ends at last_index (0: empty) as recovered; all of it is committed (one replica). `group_ud` goes to apply. */
 struct replica *replica_open(struct replica_set *set, uint64_t group, uint64_t term, uint64_t last_index, void *group_ud);
-void replica_close(struct replica **self); /* nothing may be in flight for it (replica_in_flight() == 0); accepts NULL */
+/* Nothing may be in flight for it (replica_in_flight() == 0), unless the journal is poisoned or the process ends: the set is then never
+ * polled again. Allowed inside apply for the group that is applied. Accepts NULL. */
+void replica_close(struct replica **self);
 
 /* Propose an entry; it will be applied later, or never if the process ends first. 0 and its index, or as journal_append: ERR_AGAIN,
  * ERR_TOO_LARGE, ERR_STORAGE_FULL, ERR_POISONED (nothing proposed). The journal is submitted by the owner at the end of the turn. */
@@ -39,7 +41,7 @@ int replica_propose(struct replica *self, uint8_t kind, uint64_t base, uint32_t 
 
 uint64_t replica_term(const struct replica *self);
 uint64_t replica_last_index(const struct replica *self);   /* proposed */
-uint64_t replica_commit_index(const struct replica *self); /* committed and applied */
+uint64_t replica_commit_index(const struct replica *self); /* committed; inside apply: of the entry being applied */
 uint64_t replica_in_flight(const struct replica *self);    /* entries proposed, not yet applied */
 
 #endif
