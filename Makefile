@@ -9,7 +9,8 @@ VERSION := 0.1.0
 PKGS    := libczmq libzmq libprotobuf-c libconfig
 WARN := -Wall -Wextra -Werror -Wconversion -Wsign-conversion -Wshadow -Wcast-qual -Wswitch-enum -Wvla -Wformat=2 \
         -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wundef -Wpointer-arith -Wwrite-strings
-HARDEN := -fstack-protector-strong -fstack-clash-protection -fcf-protection -ftrivial-auto-var-init=zero -fPIC
+# clang 14 has no -ftrivial-auto-var-init=zero without a second, longer flag.
+HARDEN := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIC $(if $(findstring clang,$(CC)),,-ftrivial-auto-var-init=zero)
 FLAGS_debug   := -O1 -g -DRAILGUN_SLOW_CHECKS
 FLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2
 FLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -DRAILGUN_SLOW_CHECKS
@@ -109,8 +110,14 @@ $(B)/examples/%: examples/%.c $(B)/lib/librailgun.so
 # --- tests: one program a folder of tests/unit, so that one folder cannot lean on another ---
 TEST_LIB := $(call objects,tests/lib)
 unit_own = $(if $(wildcard $(1)/$(1).c),$(call archive,$(1)))
+# The program has the name of its folder, so the objects lie elsewhere.
+unit_objects = $(patsubst tests/unit/%.c,$(B)/tests/obj/%.o,$(wildcard tests/unit/$(1)/*.c))
+$(B)/tests/obj/%.o: tests/unit/%.c | $(PB_HDR)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(WARN) -MMD -MP -c $< -o $@
+
 define unit_rule
-$(B)/tests/unit/$(1): $(call objects,tests/unit/$(1)) $(TEST_LIB) $(call unit_own,$(1)) $(call stand_on,$(1))
+$(B)/tests/unit/$(1): $(call unit_objects,$(1)) $(TEST_LIB) $(call unit_own,$(1)) $(call stand_on,$(1))
 	@mkdir -p $$(@D)
 	$(CC) $(LDFLAGS_ALL) -Wl,--allow-multiple-definition -o $$@ $$(filter %.o,$$^) $(call unit_own,$(1)) $(call stand_on,$(1)) -lcheck -lsubunit -lrt $(LIBS)
 endef
