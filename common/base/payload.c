@@ -78,6 +78,12 @@ struct payload *payload_ref(struct payload *self)
     return self;
 }
 
+bool payload_is_sole(const struct payload *self)
+{
+    /* Acquire: what the last other holder read is read before we write. */
+    return atomic_load_explicit(&self->references, memory_order_acquire) == 1;
+}
+
 void payload_unref(struct payload **self)
 {
     struct payload *payload = *self;

@@ -4,6 +4,7 @@
 #ifndef COMMON_BASE_PAYLOAD_H
 #define COMMON_BASE_PAYLOAD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,9 @@ size_t payload_size(const struct payload *self);
 
 /* One more reference to the same bytes; returns self. */
 struct payload *payload_ref(struct payload *self);
+
+/* Does nobody but the caller hold a reference? Then the creator may write the bytes again. */
+bool payload_is_sole(const struct payload *self);
 
 /* Drop one reference and null the pointer; accepts a null pointer. */
 void payload_unref(struct payload **self);
