@@ -85,7 +85,8 @@ void replica_close(struct replica **self)
     for (uint64_t i = replica->commit_index + 1; i <= replica->last_index; i++) {
         slice_release(&replica_slot(replica, i)->payload);
     }
-    INVARIANT(hash64_remove(set->groups, replica->group) == replica);
+    void *removed = hash64_remove(set->groups, replica->group);
+    INVARIANT(removed == replica);
     mem_free(replica->queue);
     MEM_FREE(*self);
 }
