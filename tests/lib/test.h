@@ -19,6 +19,9 @@ struct test_entry {
 
 #define TEST(test_name) TEST_WITHIN(test_name, 0)
 
+/* ck_assert for loops of many thousand rounds: Check itself sends a message to the parent for each that holds. */
+#define TEST_ASSERT_FAST(fact) ((fact) ? (void) 0 : ck_abort_msg("Assertion '%s' failed", #fact))
+
 /* A file for this test's data, or a folder: unique, below the system's temporary folder, removed with everything
  * in it when the test program ends. Returns a path owned by the harness. */
 const char *test_folder(void);

@@ -111,8 +111,8 @@ static size_t walk(struct hash *hash, struct hash64 *hash64, bool remove)
            NULL) {
         size_t index = (size_t) (value - (char *) entries) / sizeof(entries[0]);
         struct model_entry *entry = &entries[index];
-        ck_assert_ptr_eq(entry->value, value);
-        ck_assert_uint_eq(entry->seen, 0);
+        TEST_ASSERT_FAST(entry->value == value);
+        TEST_ASSERT_FAST(entry->seen == 0);
         entry->seen = 1;
         count++;
         if (remove && index % 3 == 0) {
@@ -123,7 +123,7 @@ static size_t walk(struct hash *hash, struct hash64 *hash64, bool remove)
         }
     }
     for (unsigned i = 0; i < KEYS; i++) {
-        ck_assert(entries[i].value == NULL || entries[i].seen == 1);
+        TEST_ASSERT_FAST(entries[i].value == NULL || entries[i].seen == 1);
         entries[i].seen = 0;
     }
     return count;
@@ -154,15 +154,15 @@ static void run_model(struct hash *hash, struct hash64 *hash64, uint64_t seed)
             got = hash != NULL ? hash_remove(hash, key) : hash64_remove(hash64, entry->number);
             count -= want != NULL;
         }
-        ck_assert_ptr_eq(got, want);
+        TEST_ASSERT_FAST(got == want);
         entry = &entries[prng_below(&prng, KEYS)];
         got = hash != NULL ? hash_get(hash, key_of(entry)) : hash64_get(hash64, entry->number);
-        ck_assert_ptr_eq(got, entry->value);
-        ck_assert_uint_eq(hash != NULL ? hash_count(hash) : hash64_count(hash64), count);
+        TEST_ASSERT_FAST(got == entry->value);
+        TEST_ASSERT_FAST((hash != NULL ? hash_count(hash) : hash64_count(hash64)) == count);
         if (step % 2999 == 0) {
-            ck_assert_uint_eq(walk(hash, hash64, true), count);
+            TEST_ASSERT_FAST(walk(hash, hash64, true) == count);
             count = hash != NULL ? hash_count(hash) : hash64_count(hash64);
-            ck_assert_uint_eq(walk(hash, hash64, false), count);
+            TEST_ASSERT_FAST(walk(hash, hash64, false) == count);
         }
     }
 }
@@ -190,12 +190,12 @@ TEST(a_short_lived_key_after_another_does_not_fill_the_table)
     static char cell;
     struct hash64 *hash = hash64_new();
     for (uint64_t i = 0; i < 1000000; i++) {
-        ck_assert_ptr_null(hash64_put(hash, i, &cell));
+        TEST_ASSERT_FAST(hash64_put(hash, i, &cell) == NULL);
         if (i >= 100) {
-            ck_assert_ptr_eq(hash64_remove(hash, i - 100), &cell);
+            TEST_ASSERT_FAST(hash64_remove(hash, i - 100) == &cell);
         }
     }
-    ck_assert_uint_eq(hash64_count(hash), 100);
+    TEST_ASSERT_FAST(hash64_count(hash) == 100);
     hash64_destroy(&hash);
 }
 

@@ -88,15 +88,15 @@ static void check_smallest(const struct heap *heap)
         if (members[i].node.position == 0) {
             continue;
         }
-        ck_assert_ptr_eq(heap->nodes[members[i].node.position - 1], &members[i].node);
+        TEST_ASSERT_FAST(heap->nodes[members[i].node.position - 1] == &members[i].node);
         if (smallest == NULL || members[i].key < smallest->key) {
             smallest = &members[i];
         }
         count++;
     }
-    ck_assert_uint_eq(heap->count, count);
-    ck_assert(smallest == NULL ? heap_peek(heap) == NULL
-                               : key_of(heap_peek(heap)) == smallest->key);
+    TEST_ASSERT_FAST(heap->count == count);
+    TEST_ASSERT_FAST(smallest == NULL ? heap_peek(heap) == NULL
+                                      : key_of(heap_peek(heap)) == smallest->key);
 }
 
 TEST(the_smallest_stays_on_top_through_all_changes)
@@ -112,7 +112,7 @@ TEST(the_smallest_stays_on_top_through_all_changes)
             heap_push(&heap, &member->node);
         } else if (prng_below(&prng, 3) == 0) {
             heap_remove(&heap, &member->node);
-            ck_assert_uint_eq(member->node.position, 0);
+            TEST_ASSERT_FAST(member->node.position == 0);
         } else {
             member->key = prng_below(&prng, 1000);
             heap_update(&heap, &member->node);

@@ -153,13 +153,13 @@ static void check_find(const struct ranges *ranges, uint64_t number)
     struct range want = {0};
     struct range got = {0};
     bool found = model_find_from(number, &want);
-    ck_assert_int_eq(ranges_find_from(ranges, number, &got), found);
-    ck_assert(memcmp(&want, &got, sizeof(got)) == 0);
+    TEST_ASSERT_FAST(ranges_find_from(ranges, number, &got) == found);
+    TEST_ASSERT_FAST(memcmp(&want, &got, sizeof(got)) == 0);
     found = found && want.first <= number;
     got = (struct range){0};
-    ck_assert_int_eq(ranges_find(ranges, number, &got), found);
+    TEST_ASSERT_FAST(ranges_find(ranges, number, &got) == found);
     if (found) {
-        ck_assert(memcmp(&want, &got, sizeof(got)) == 0);
+        TEST_ASSERT_FAST(memcmp(&want, &got, sizeof(got)) == 0);
     }
 }
 
@@ -171,19 +171,19 @@ static void check_all(const struct ranges *ranges)
     uint64_t total = 0;
     size_t count = 0;
     while (model_find_from(number, &want)) {
-        ck_assert(ranges_find_from(ranges, number, &got));
-        ck_assert(memcmp(&want, &got, sizeof(got)) == 0);
+        TEST_ASSERT_FAST(ranges_find_from(ranges, number, &got));
+        TEST_ASSERT_FAST(memcmp(&want, &got, sizeof(got)) == 0);
         number = want.last + 1;
         total += want.last - want.first + 1;
         count++;
     }
-    ck_assert(!ranges_find_from(ranges, number, &got));
-    ck_assert_uint_eq(ranges_count(ranges), count);
-    ck_assert_uint_eq(ranges_total(ranges), total);
-    ck_assert(ranges_lowest(ranges, &got) == (count > 0));
-    ck_assert(count == 0 || (model_find_from(0, &want) && got.first == want.first));
-    ck_assert(ranges_highest(ranges, &got) == (count > 0));
-    ck_assert(count == 0 || got.last == number - 1);
+    TEST_ASSERT_FAST(!ranges_find_from(ranges, number, &got));
+    TEST_ASSERT_FAST(ranges_count(ranges) == count);
+    TEST_ASSERT_FAST(ranges_total(ranges) == total);
+    TEST_ASSERT_FAST(ranges_lowest(ranges, &got) == (count > 0));
+    TEST_ASSERT_FAST(count == 0 || (model_find_from(0, &want) && got.first == want.first));
+    TEST_ASSERT_FAST(ranges_highest(ranges, &got) == (count > 0));
+    TEST_ASSERT_FAST(count == 0 || got.last == number - 1);
 }
 
 /* `spread` is the longest range, `values` how many values there are, `clears` of 100 changes uncover. */
@@ -201,13 +201,13 @@ static void run_model(uint64_t seed, uint64_t spread, uint64_t values, uint64_t 
         uint64_t last = first + length <= MODEL_SIZE ? first + length - 1 : MODEL_SIZE - 1;
         if (prng_below(&prng, 100) < clears) {
             uint64_t covered = model_change(first, last, 0);
-            ck_assert_uint_eq(ranges_clear_range(ranges, first, last), covered);
+            TEST_ASSERT_FAST(ranges_clear_range(ranges, first, last) == covered);
         } else {
             uint64_t value = prng_below(&prng, values);
             (void) model_change(first, last, (uint8_t) (value + 1));
             ranges_set(ranges, first, last, value);
         }
-        ck_assert_msg(ranges_invariant(ranges), "seed %lu step %u", seed, step);
+        TEST_ASSERT_FAST(ranges_invariant(ranges));
         for (uint64_t near = first > 1 ? first - 2 : 0; near < first + 3; near++) {
             check_find(ranges, near);
         }
@@ -254,9 +254,9 @@ TEST_WITHIN(ranges_agree_with_a_model_when_a_full_tree_is_worn_down, 40)
             uint64_t last = first + prng_below(&prng, 1 + round * 8);
             last = last < MODEL_SIZE ? last : MODEL_SIZE - 1;
             uint64_t covered = model_change(first, last, 0);
-            ck_assert_uint_eq(ranges_clear_range(ranges, first, last), covered);
+            TEST_ASSERT_FAST(ranges_clear_range(ranges, first, last) == covered);
             if (covered > 0) {
-                ck_assert(ranges_invariant(ranges));
+                TEST_ASSERT_FAST(ranges_invariant(ranges));
                 check_find(ranges, first);
                 check_find(ranges, last);
             }
@@ -276,28 +276,28 @@ TEST_WITHIN(a_million_ranges_are_found_merged_and_cleared, 60)
     for (uint64_t i = 0; i < COUNT; i++) {
         ranges_set(ranges, 4 * i, 4 * i + 1, 0);
     }
-    ck_assert_uint_eq(ranges_count(ranges), COUNT);
-    ck_assert_uint_eq(ranges_total(ranges), 2 * COUNT);
-    ck_assert(ranges_invariant(ranges));
+    TEST_ASSERT_FAST(ranges_count(ranges) == COUNT);
+    TEST_ASSERT_FAST(ranges_total(ranges) == 2 * COUNT);
+    TEST_ASSERT_FAST(ranges_invariant(ranges));
     prng_init(&prng, 31);
     for (unsigned i = 0; i < COUNT; i++) {
         uint64_t number = prng_below(&prng, 4 * COUNT);
-        ck_assert(ranges_find(ranges, number, &range) == (number % 4 < 2));
+        TEST_ASSERT_FAST(ranges_find(ranges, number, &range) == (number % 4 < 2));
     }
     for (uint64_t i = 0; i < COUNT; i++) {
         uint64_t hole = 4 * (i * 7 % COUNT) + 2;
         ranges_set(ranges, hole, hole + 1, 0);
     }
-    ck_assert_uint_eq(ranges_count(ranges), 1);
-    ck_assert_uint_eq(ranges_total(ranges), 4 * COUNT);
-    ck_assert(ranges_invariant(ranges));
+    TEST_ASSERT_FAST(ranges_count(ranges) == 1);
+    TEST_ASSERT_FAST(ranges_total(ranges) == 4 * COUNT);
+    TEST_ASSERT_FAST(ranges_invariant(ranges));
     for (uint64_t i = 0; i < COUNT; i++) {
-        ck_assert_uint_eq(ranges_clear_range(ranges, 4 * i, 4 * i), 1);
+        TEST_ASSERT_FAST(ranges_clear_range(ranges, 4 * i, 4 * i) == 1);
     }
-    ck_assert_uint_eq(ranges_count(ranges), COUNT);
-    ck_assert_uint_eq(ranges_clear_range(ranges, 5, 4 * COUNT - 6), 3 * COUNT - 7);
-    ck_assert(ranges_invariant(ranges));
-    ck_assert_uint_eq(ranges_total(ranges), 7);
+    TEST_ASSERT_FAST(ranges_count(ranges) == COUNT);
+    TEST_ASSERT_FAST(ranges_clear_range(ranges, 5, 4 * COUNT - 6) == 3 * COUNT - 7);
+    TEST_ASSERT_FAST(ranges_invariant(ranges));
+    TEST_ASSERT_FAST(ranges_total(ranges) == 7);
     ranges_destroy(&ranges);
 }
 
@@ -307,11 +307,11 @@ TEST(a_window_that_wanders_for_long_stays_small)
     for (uint64_t i = 0; i < 300000; i++) {
         ranges_set(ranges, i, i, i % 3);
         if (i >= 1000) {
-            ck_assert_uint_eq(ranges_clear_range(ranges, i - 1000, i - 1000), 1);
+            TEST_ASSERT_FAST(ranges_clear_range(ranges, i - 1000, i - 1000) == 1);
         }
     }
-    ck_assert_uint_eq(ranges_count(ranges), 1000);
+    TEST_ASSERT_FAST(ranges_count(ranges) == 1000);
     check_lowest(ranges, 299000, 299000, 299000 % 3);
-    ck_assert(ranges_invariant(ranges));
+    TEST_ASSERT_FAST(ranges_invariant(ranges));
     ranges_destroy(&ranges);
 }

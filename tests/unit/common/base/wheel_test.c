@@ -19,8 +19,8 @@ struct record {
 static void record_fire(struct wheel_timer *timer, void *ud)
 {
     struct record *record = ud;
-    ck_assert(!wheel_timer_is_running(timer));
-    ck_assert_uint_lt(record->count, TIMERS);
+    TEST_ASSERT_FAST(!wheel_timer_is_running(timer));
+    TEST_ASSERT_FAST(record->count < TIMERS);
     record->fired[record->count++] = timer;
 }
 
@@ -195,17 +195,17 @@ static void check_run(struct record *record, uint64_t now_ms)
     uint64_t before = 0;
     record->count = 0;
     unsigned fired = wheel_run(record->wheel, now_ms);
-    ck_assert_uint_eq(fired, record->count);
+    TEST_ASSERT_FAST(fired == record->count);
     for (unsigned i = 0; i < fired; i++) {
         size_t index = (size_t) (record->fired[i] - timers);
-        ck_assert_uint_le(dues[index], now_ms);
-        ck_assert_uint_ge(dues[index], before);
+        TEST_ASSERT_FAST(dues[index] <= now_ms);
+        TEST_ASSERT_FAST(dues[index] >= before);
         before = dues[index];
         dues[index] = UINT64_MAX;
         count++;
     }
-    ck_assert_uint_eq(count, fired);
-    ck_assert(model_next() > now_ms); /* nothing was forgotten */
+    TEST_ASSERT_FAST(count == fired);
+    TEST_ASSERT_FAST(model_next() > now_ms); /* nothing was forgotten */
 }
 
 static void run_model(uint64_t seed, unsigned steps)
@@ -237,17 +237,17 @@ static void run_model(uint64_t seed, unsigned steps)
             now_ms += ahead >> (kind == 8 ? 0 : 8);
             check_run(&record, now_ms);
         }
-        ck_assert(wheel_timer_is_running(&timers[i]) == (dues[i] != UINT64_MAX));
+        TEST_ASSERT_FAST(wheel_timer_is_running(&timers[i]) == (dues[i] != UINT64_MAX));
         uint64_t next = model_next();
         uint64_t got = wheel_next_due_ms(record.wheel);
-        ck_assert_msg(got <= next, "seed %lu step %u", seed, step);
-        ck_assert_msg((got == UINT64_MAX) == (next == UINT64_MAX), "seed %lu step %u", seed, step);
-        ck_assert_msg(next == UINT64_MAX || next <= now_ms || got > now_ms, "seed %lu step %u",
-                      seed, step); /* else a loop would spin */
+        TEST_ASSERT_FAST(got <= next);
+        TEST_ASSERT_FAST((got == UINT64_MAX) == (next == UINT64_MAX));
+        /* Else a loop would spin. */
+        TEST_ASSERT_FAST(next == UINT64_MAX || next <= now_ms || got > now_ms);
     }
     wheel_destroy(&record.wheel);
     for (unsigned i = 0; i < TIMERS; i++) {
-        ck_assert(!wheel_timer_is_running(&timers[i]));
+        TEST_ASSERT_FAST(!wheel_timer_is_running(&timers[i]));
     }
 }
 
