@@ -19,7 +19,7 @@ struct wheel {
     uint64_t now_ms;              /* of the latest run */
     uint64_t taken[WHEEL_LEVELS]; /* bit i set: slot i of the level is not empty */
     struct list overdue;          /* was due already when it was added */
-    uint64_t overdue_ms;          /* not later than any due time in overdue; UINT64_MAX if empty */
+    uint64_t overdue_ms;          /* not later than any due time in overdue */
     struct list slots[WHEEL_LEVELS * WHEEL_SLOTS];
 };
 
@@ -38,7 +38,6 @@ struct wheel *wheel_new(uint64_t now_ms)
 {
     struct wheel *self = MEM_NEW(struct wheel);
     self->now_ms = now_ms;
-    self->overdue_ms = UINT64_MAX;
     list_init(&self->overdue);
     for (unsigned i = 0; i < WHEEL_LEVELS * WHEEL_SLOTS; i++) {
         list_init(&self->slots[i]);
@@ -79,10 +78,10 @@ bool wheel_timer_is_running(const struct wheel_timer *timer)
 static void wheel_place(struct wheel *self, struct wheel_timer *timer)
 {
     if (timer->due_ms <= self->now_ms) {
-        list_push_back(&self->overdue, &timer->link);
-        if (timer->due_ms < self->overdue_ms) {
+        if (list_is_empty(&self->overdue) || timer->due_ms < self->overdue_ms) {
             self->overdue_ms = timer->due_ms;
         }
+        list_push_back(&self->overdue, &timer->link);
         return;
     }
     unsigned highest = 63 - (unsigned) __builtin_clzll(timer->due_ms ^ self->now_ms);
@@ -108,9 +107,7 @@ void wheel_cancel(struct wheel *self, struct wheel_timer *timer)
     }
     /* It was the only one, so the neighbour is the head of a list: one of ours, or that of a run. */
     uintptr_t at = (uintptr_t) neighbour;
-    if (neighbour == &self->overdue) {
-        self->overdue_ms = UINT64_MAX;
-    } else if (at >= (uintptr_t) self->slots && at < (uintptr_t) (self + 1)) {
+    if (at >= (uintptr_t) self->slots && at < (uintptr_t) (self + 1)) {
         size_t index = (size_t) (neighbour - self->slots);
         self->taken[index / WHEEL_SLOTS] &= ~(UINT64_C(1) << (index % WHEEL_SLOTS));
     }
@@ -211,7 +208,6 @@ unsigned wheel_run(struct wheel *self, uint64_t now_ms)
     unsigned fired = 0;
 
     list_take_all(&reached, &self->overdue);
-    self->overdue_ms = UINT64_MAX;
     if (now_ms > self->now_ms) {
         wheel_advance(self, now_ms, &reached);
     }

@@ -114,9 +114,16 @@ TEST(ranges_reach_to_both_ends_of_the_numbers)
 
 /* --- against a model: one cell for each number, 0 = not covered, else value + 1 --- */
 
-enum { MODEL_SIZE = 4096 };
+enum { MODEL_SIZE = 4096, MODEL_SIZE_LARGE = 1 << 17 };
 
-static uint8_t model[MODEL_SIZE];
+static uint8_t model[MODEL_SIZE_LARGE];
+static uint64_t model_size; /* how many of them are in use */
+
+static void model_reset(uint64_t size)
+{
+    model_size = size;
+    memset(model, 0, sizeof(model));
+}
 
 static uint64_t model_change(uint64_t first, uint64_t last, uint8_t cell)
 {
@@ -131,17 +138,17 @@ static uint64_t model_change(uint64_t first, uint64_t last, uint8_t cell)
 /* The first range of the model whose last >= number; false if none. */
 static bool model_find_from(uint64_t number, struct range *ret_range)
 {
-    while (number < MODEL_SIZE && model[number] == 0) {
+    while (number < model_size && model[number] == 0) {
         number++;
     }
-    if (number >= MODEL_SIZE) {
+    if (number >= model_size) {
         return false;
     }
     struct range range = {number, number, model[number] - 1u};
     while (range.first > 0 && model[range.first - 1] == model[number]) {
         range.first--;
     }
-    while (range.last + 1 < MODEL_SIZE && model[range.last + 1] == model[number]) {
+    while (range.last + 1 < model_size && model[range.last + 1] == model[number]) {
         range.last++;
     }
     *ret_range = range;
@@ -194,11 +201,11 @@ static void run_model(uint64_t seed, uint64_t spread, uint64_t values, uint64_t 
     struct prng prng;
 
     prng_init(&prng, seed);
-    memset(model, 0, sizeof(model));
+    model_reset(MODEL_SIZE);
     for (unsigned step = 0; step < steps; step++) {
-        uint64_t first = prng_below(&prng, MODEL_SIZE);
+        uint64_t first = prng_below(&prng, model_size);
         uint64_t length = 1 + prng_below(&prng, spread);
-        uint64_t last = first + length <= MODEL_SIZE ? first + length - 1 : MODEL_SIZE - 1;
+        uint64_t last = first + length <= model_size ? first + length - 1 : model_size - 1;
         if (prng_below(&prng, 100) < clears) {
             uint64_t covered = model_change(first, last, 0);
             TEST_ASSERT_FAST(ranges_clear_range(ranges, first, last) == covered);
@@ -212,7 +219,7 @@ static void run_model(uint64_t seed, uint64_t spread, uint64_t values, uint64_t 
             check_find(ranges, near);
         }
         check_find(ranges, last + 1);
-        check_find(ranges, prng_below(&prng, MODEL_SIZE));
+        check_find(ranges, prng_below(&prng, model_size));
         if (step % 256 == 0) {
             check_all(ranges);
         }
@@ -243,16 +250,16 @@ TEST_WITHIN(ranges_agree_with_a_model_when_a_full_tree_is_worn_down, 40)
     struct prng prng;
     prng_init(&prng, 21);
     for (unsigned round = 0; round < 3; round++) {
-        memset(model, 0, sizeof(model));
-        for (uint64_t i = 0; i < MODEL_SIZE; i += 2) {
+        model_reset(MODEL_SIZE);
+        for (uint64_t i = 0; i < model_size; i += 2) {
             (void) model_change(i, i, 1);
             ranges_set(ranges, i, i, 0);
         }
         check_all(ranges);
         while (ranges_count(ranges) > 0) {
-            uint64_t first = prng_below(&prng, MODEL_SIZE);
+            uint64_t first = prng_below(&prng, model_size);
             uint64_t last = first + prng_below(&prng, 1 + round * 8);
-            last = last < MODEL_SIZE ? last : MODEL_SIZE - 1;
+            last = last < model_size ? last : model_size - 1;
             uint64_t covered = model_change(first, last, 0);
             TEST_ASSERT_FAST(ranges_clear_range(ranges, first, last) == covered);
             if (covered > 0) {
@@ -263,6 +270,36 @@ TEST_WITHIN(ranges_agree_with_a_model_when_a_full_tree_is_worn_down, 40)
         }
         check_all(ranges);
     }
+    ranges_destroy(&ranges);
+}
+
+TEST_WITHIN(ranges_agree_with_a_model_when_the_tree_is_high, 60)
+{
+    struct ranges *ranges = ranges_new();
+    struct prng prng;
+    prng_init(&prng, 41);
+    model_reset(MODEL_SIZE_LARGE);
+    for (unsigned step = 0; step < 600000; step++) {
+        /* Single numbers in any order fill nodes from within; then long clears cross their borders. */
+        bool filling = step / 100000 % 2 == 0;
+        uint64_t first = prng_below(&prng, model_size);
+        if (filling || prng_below(&prng, 10) != 0) {
+            uint64_t value = prng_below(&prng, 3);
+            (void) model_change(first, first, (uint8_t) (value + 1));
+            ranges_set(ranges, first, first, value);
+        } else {
+            uint64_t last = first + prng_below(&prng, 150);
+            last = last < model_size ? last : model_size - 1;
+            uint64_t covered = model_change(first, last, 0);
+            TEST_ASSERT_FAST(ranges_clear_range(ranges, first, last) == covered);
+        }
+        check_find(ranges, first);
+        if (step % 10000 == 0) {
+            TEST_ASSERT_FAST(ranges_invariant(ranges));
+            check_all(ranges);
+        }
+    }
+    check_all(ranges);
     ranges_destroy(&ranges);
 }
 
