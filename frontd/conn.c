@@ -1,0 +1,828 @@
+/* conn: a socket, the frames that come out of it and the bytes that go in. Owns the socket, the bytes of a frame that is not
+ * whole yet, frames its session could not take yet, the output queue and one timer. Must never allocate for a length that a
+ * peer announced, nor do unbounded work in a turn. */
+#include "frontd/conn.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "common/base/err.h"
+#include "common/base/invariant.h"
+#include "common/base/mem.h"
+#include "common/base/sm.h"
+#include "common/wire/client.pb-c.h"
+#include "common/wire/frame.h"
+
+#include "frontd/answer.h"
+#include "frontd/chunks.h"
+
+enum {
+    FRAMES_PER_TURN = 256,
+    READ_BYTES_MAX = 256 << 10, /* of one read */
+    WRITE_BYTES_MAX = 1 << 20,  /* of one connection in a turn */
+    PARTIAL_BYTES_MIN = 512,
+    PARTIAL_GROWTH = 4,    /* room for a frame is at most so many times what has come of it */
+    FRAME_RATE_MIN = 1024, /* bytes a second of a frame that has begun */
+    FRAME_GRACE_MS = 5000, /* before that it is not held against it */
+    CLOSING_MS = 1000,
+    SILENT_INTERVALS = 3,
+};
+
+static const struct sm_state conn_states[CONN_STATE_COUNT] = {
+    [CONN_CONNECTED] = {"connected", SM_TO(CONN_READY) | SM_TO(CONN_CLOSING) | SM_TO(CONN_CLOSED)},
+    [CONN_READY] = {"ready", SM_TO(CONN_DRAINING) | SM_TO(CONN_CLOSING) | SM_TO(CONN_CLOSED)},
+    [CONN_DRAINING] = {"draining", SM_TO(CONN_CLOSING) | SM_TO(CONN_CLOSED)},
+    [CONN_CLOSING] = {"closing", SM_TO(CONN_CLOSED)},
+    [CONN_CLOSED] = {"closed", 0},
+};
+
+struct conn_set {
+    struct loop *loop;
+    struct conn_options options;
+    struct conn_counts counts;
+    struct chunks *chunks;
+    struct outq_pool *pool;
+    struct list all;
+    size_t count;
+    struct list dirty;   /* have output to write at the end of this turn */
+    struct list blocked; /* wait for conn_retry */
+    size_t blocked_count;
+    struct list resume; /* have frames to show in the next turn */
+    struct wheel_timer resume_timer;
+    struct list dead; /* CLOSED: told to their sessions and freed at step 6 */
+};
+
+struct conn {
+    struct conn_set *set;
+    const struct conn_events *events;
+    void *ud;
+    struct sm sm;
+    int fd;
+    unsigned interest; /* what the loop watches: LOOP_READ, LOOP_WRITE */
+    struct loop_fd *watch;
+    struct list of_all; /* until it is freed */
+    struct list of_dead;
+    struct list of_dirty;
+    struct list of_stop; /* `blocked` or `resume` */
+    bool is_blocked;
+    bool wants_room;
+    bool is_shut;  /* we have sent our end */
+    bool is_ended; /* the peer has sent its end */
+    struct outq out;
+
+    /* Frames received but not taken yet: at most one that was pieced together, then a run. While there are any, nothing is read. */
+    struct slice pending[2];
+    /* The beginning of a frame: `partial_size` of `partial_total` bytes (0: prefix not whole yet). */
+    struct payload *partial;
+    size_t partial_size;
+    size_t partial_total;
+    uint64_t partial_since_ms;
+
+    uint64_t opened_ms;
+    uint64_t received_ms; /* when something last came in */
+    uint64_t sent_ms;     /* when something last went out */
+    uint64_t heartbeat_ms;
+    struct wheel_timer timer;
+};
+
+static void conn_close(struct conn *self);
+static void conn_timer_fire(struct wheel_timer *timer, void *ud);
+static void conn_event(void *ud, unsigned events);
+static void conn_show_pending(struct conn *self);
+
+static uint64_t conn_now_ms(const struct conn *self)
+{
+    return loop_now_ms(self->set->loop);
+}
+
+enum conn_state conn_state(const struct conn *self)
+{
+    return (enum conn_state) self->sm.state;
+}
+
+void *conn_ud(const struct conn *self)
+{
+    return self->ud;
+}
+
+static bool conn_is_open(const struct conn *self)
+{
+    return self->sm.state != CONN_CLOSED;
+}
+
+static bool conn_takes_frames(const struct conn *self)
+{
+    return self->sm.state != CONN_CLOSED && self->sm.state != CONN_CLOSING;
+}
+
+/* --- the set --- */
+
+static void conn_write(struct conn *self);
+
+static void set_turn_end(void *ud)
+{
+    struct conn_set *self = ud;
+    struct list due;
+    list_take_all(&due, &self->dirty);
+    struct list *node = NULL;
+    while ((node = list_pop_front(&due)) != NULL) {
+        conn_write(LIST_ENTRY(node, struct conn, of_dirty));
+    }
+}
+
+static void set_bury(void *ud)
+{
+    struct conn_set *self = ud;
+    struct list *node = NULL;
+    while ((node = list_pop_front(&self->dead)) != NULL) {
+        struct conn *conn = LIST_ENTRY(node, struct conn, of_dead);
+        list_remove(&conn->of_all);
+        conn->events->on_closed(conn->ud);
+        mem_free(conn);
+    }
+}
+
+static void set_resume_fire(struct wheel_timer *timer, void *ud)
+{
+    struct conn_set *self = ud;
+    struct list due;
+    (void) timer;
+    list_take_all(&due, &self->resume);
+    struct list *node = NULL;
+    while ((node = list_pop_front(&due)) != NULL) {
+        conn_show_pending(LIST_ENTRY(node, struct conn, of_stop));
+    }
+}
+
+struct conn_set *conn_set_new(struct loop *loop, const struct conn_options *options)
+{
+    struct conn_set *self = MEM_NEW(struct conn_set);
+    self->loop = loop;
+    self->options = *options;
+    self->chunks = chunks_new();
+    self->pool = outq_pool_new();
+    list_init(&self->all);
+    list_init(&self->dirty);
+    list_init(&self->blocked);
+    list_init(&self->resume);
+    list_init(&self->dead);
+    wheel_timer_init(&self->resume_timer, set_resume_fire, self);
+    loop_on_turn_end(loop, set_turn_end, self);
+    return self;
+}
+
+void conn_set_destroy(struct conn_set **self)
+{
+    struct conn_set *set = *self;
+    *self = NULL;
+    if (set == NULL) {
+        return;
+    }
+    LIST_FOREACH (&set->all, node) {
+        conn_close(LIST_ENTRY(node, struct conn, of_all));
+    }
+    set_bury(set);
+    wheel_cancel(loop_wheel(set->loop), &set->resume_timer);
+    outq_pool_destroy(&set->pool);
+    chunks_destroy(&set->chunks);
+    mem_free(set);
+}
+
+const struct conn_counts *conn_set_counts(const struct conn_set *self)
+{
+    return &self->counts;
+}
+
+size_t conn_set_count(const struct conn_set *self)
+{
+    return self->count;
+}
+
+uint64_t conn_set_outbound_bytes(const struct conn_set *self)
+{
+    return outq_pool_bytes(self->pool);
+}
+
+size_t conn_set_blocked_count(const struct conn_set *self)
+{
+    return self->blocked_count;
+}
+
+void conn_set_each(struct conn_set *self, conn_visit_fn *visit, void *ud)
+{
+    LIST_FOREACH (&self->all, node) {
+        struct conn *conn = LIST_ENTRY(node, struct conn, of_all);
+        if (conn_is_open(conn)) {
+            visit(ud, conn);
+        }
+    }
+}
+
+/* Frames wait that may be shown in the next turn. */
+static void conn_resume_soon(struct conn *self)
+{
+    list_push_back(&self->set->resume, &self->of_stop);
+    if (!wheel_timer_is_running(&self->set->resume_timer)) {
+        loop_timer_start(self->set->loop, &self->set->resume_timer, 0);
+    }
+}
+
+static void conn_unblock(struct conn *self)
+{
+    if (self->is_blocked) {
+        self->is_blocked = false;
+        self->set->blocked_count--;
+        list_remove(&self->of_stop);
+        /* What the peer sent meanwhile was not looked at: that is not its silence. */
+        self->received_ms = conn_now_ms(self);
+        self->partial_since_ms = self->received_ms;
+    }
+}
+
+void conn_retry(struct conn *self)
+{
+    if (self->is_blocked) {
+        conn_unblock(self);
+        conn_resume_soon(self);
+    }
+}
+
+void conn_set_retry(struct conn_set *self)
+{
+    LIST_FOREACH (&self->blocked, node) {
+        conn_retry(LIST_ENTRY(node, struct conn, of_stop));
+    }
+}
+
+/* --- life --- */
+
+struct conn *conn_new(struct conn_set *set, int fd, const struct conn_events *events, void *ud)
+{
+    struct conn *self = MEM_NEW(struct conn);
+    self->set = set;
+    self->events = events;
+    self->ud = ud;
+    self->fd = fd;
+    self->interest = LOOP_READ;
+    self->watch = loop_fd_add(set->loop, fd, LOOP_READ, conn_event, self);
+    if (self->watch == NULL) {
+        (void) close(fd); /* nothing was written to it */
+        mem_free(self);
+        return NULL;
+    }
+    sm_init(&self->sm, "conn", conn_states, CONN_CONNECTED);
+    outq_init(&self->out, set->pool);
+    list_init(&self->of_all);
+    list_init(&self->of_dead);
+    list_init(&self->of_dirty);
+    list_init(&self->of_stop);
+    list_push_back(&set->all, &self->of_all);
+    set->count++;
+    self->opened_ms = conn_now_ms(self);
+    self->received_ms = self->opened_ms;
+    self->sent_ms = self->opened_ms;
+    self->heartbeat_ms = set->options.heartbeat_ms;
+    wheel_timer_init(&self->timer, conn_timer_fire, self);
+    loop_timer_start(set->loop, &self->timer, set->options.hello_timeout_ms);
+    return self;
+}
+
+static void conn_drop_input(struct conn *self)
+{
+    conn_unblock(self);
+    list_remove(&self->of_stop);
+    slice_release(&self->pending[0]);
+    slice_release(&self->pending[1]);
+    payload_unref(&self->partial);
+    self->partial_size = 0;
+    self->partial_total = 0;
+}
+
+static void conn_close(struct conn *self)
+{
+    if (!conn_is_open(self)) {
+        return;
+    }
+    struct conn_set *set = self->set;
+    sm_move(&self->sm, CONN_CLOSED);
+    wheel_cancel(loop_wheel(set->loop), &self->timer);
+    loop_fd_remove(&self->watch);
+    (void) close(self->fd); /* there is nothing to be done about an error */
+    conn_drop_input(self);
+    list_remove(&self->of_dirty);
+    outq_release(&self->out);
+    set->count--;
+    if (list_is_empty(&set->dead)) {
+        loop_defer(set->loop, set_bury, set);
+    }
+    list_push_back(&set->dead, &self->of_dead);
+}
+
+void conn_abort(struct conn *self)
+{
+    conn_close(self);
+}
+
+static void conn_watch(struct conn *self, unsigned interest)
+{
+    if (self->interest != interest) {
+        self->interest = interest;
+        loop_fd_change(self->watch, interest);
+    }
+}
+
+/* Read only when frames could be taken, be told of room only when something waits for it. */
+static void conn_update_watch(struct conn *self, bool is_full)
+{
+    unsigned interest = is_full ? LOOP_WRITE : 0;
+    if (self->pending[0].owner == NULL && !self->is_ended) {
+        interest |= LOOP_READ;
+    }
+    conn_watch(self, interest);
+}
+
+static void conn_touch(struct conn *self)
+{
+    if (!list_is_linked(&self->of_dirty)) {
+        list_push_back(&self->set->dirty, &self->of_dirty);
+    }
+}
+
+void conn_finish(struct conn *self)
+{
+    if (!conn_takes_frames(self)) {
+        return;
+    }
+    sm_move(&self->sm, CONN_CLOSING);
+    conn_drop_input(self);
+    conn_update_watch(self, (self->interest & LOOP_WRITE) != 0);
+    loop_timer_start(self->set->loop, &self->timer, CLOSING_MS);
+    conn_touch(self);
+}
+
+void conn_fail(struct conn *self, int error, const char *detail)
+{
+    if (!conn_takes_frames(self)) {
+        return;
+    }
+    const struct err_info *info = err_find(error);
+    if (error == ERR_OVERLOADED) {
+        self->set->counts.overloaded++;
+    } else if (info != NULL && info->class_ == ERR_CLASS_REJECT) {
+        self->set->counts.protocol_errors++;
+    }
+    struct buf frame = {0};
+    answer_error_frame(&frame, 0, 0, error, detail);
+    (void) outq_put(&self->out, buf_span(&frame)); /* without memory it is closed all the same */
+    buf_release(&frame);
+    conn_finish(self);
+}
+
+void conn_greeted(struct conn *self, uint64_t heartbeat_ms)
+{
+    sm_move(&self->sm, CONN_READY);
+    self->heartbeat_ms = heartbeat_ms;
+    loop_timer_start(self->set->loop, &self->timer, heartbeat_ms);
+}
+
+void conn_set_draining(struct conn *self)
+{
+    sm_move(&self->sm, CONN_DRAINING);
+}
+
+/* --- output --- */
+
+struct largest {
+    struct conn *conn;
+    uint64_t bytes;
+};
+
+static void largest_visit(void *ud, struct conn *conn)
+{
+    struct largest *largest = ud;
+    if (conn->out.bytes > largest->bytes && conn_takes_frames(conn)) {
+        *largest = (struct largest){conn, conn->out.bytes};
+    }
+}
+
+/* Something was queued: keep within the limits. */
+static void conn_queued(struct conn *self, int result)
+{
+    struct conn_set *set = self->set;
+    conn_touch(self);
+    if (result != 0) {
+        conn_close(
+            self); /* no memory, so a part of a frame may be missing: nothing more can be sent */
+    } else if (self->out.bytes > set->options.outbound_bytes_max + set->options.frame_bytes_max) {
+        conn_fail(self, ERR_OVERLOADED, "replies are not read");
+    } else if (outq_pool_bytes(set->pool) > set->options.outbound_total_bytes_max) {
+        struct largest largest = {0};
+        conn_set_each(set, largest_visit, &largest);
+        if (largest.conn != NULL) {
+            set->counts.overloaded++;
+            conn_close(largest.conn);
+        }
+    }
+}
+
+void conn_send(struct conn *self, const struct span *parts, size_t part_count,
+               const struct slice *tail)
+{
+    if (!conn_takes_frames(self)) {
+        return;
+    }
+    int result = 0;
+    for (size_t i = 0; i < part_count && result == 0; i++) {
+        result = outq_put(&self->out, parts[i]);
+    }
+    if (tail != NULL && result == 0) {
+        result = outq_put_slice(&self->out, tail);
+    }
+    conn_queued(self, result);
+}
+
+uint64_t conn_outbound_bytes(const struct conn *self)
+{
+    return self->out.bytes;
+}
+
+void conn_want_room(struct conn *self)
+{
+    self->wants_room = true;
+    conn_touch(self);
+}
+
+static void conn_write(struct conn *self)
+{
+    size_t written = 0;
+    int result = outq_write(&self->out, self->fd, WRITE_BYTES_MAX, &written);
+
+    self->set->counts.bytes_out += written;
+    if (written != 0) {
+        self->sent_ms = conn_now_ms(self);
+    }
+    if (result != 0 && result != ERR_AGAIN) {
+        conn_close(self);
+        return;
+    }
+    if (self->sm.state == CONN_CLOSING && outq_is_empty(&self->out)) {
+        if (self->is_ended) {
+            conn_close(self);
+            return;
+        }
+        if (!self->is_shut) {
+            /* Closing now, with bytes of the peer unread, would reset the connection and could take the Error with it. */
+            self->is_shut = true;
+            (void) shutdown(self->fd,
+                            SHUT_WR); /* an error means that the peer is gone: the timer closes */
+        }
+    }
+    conn_update_watch(self, !outq_is_empty(&self->out));
+    if (self->wants_room && self->out.bytes < self->set->options.outbound_bytes_max / 2) {
+        self->wants_room = false;
+        self->events->on_room(self->ud);
+    }
+}
+
+/* --- input --- */
+
+static uint32_t conn_frame_max(const struct conn *self)
+{
+    return self->sm.state == CONN_CONNECTED ? (uint32_t) FRAME_SIZE_MAX_PRE_AUTH
+                                            : self->set->options.frame_bytes_max;
+}
+
+/* Show the whole frames at the front of *run; they are taken off. 0: only an incomplete one is left, or nothing; ERR_AGAIN: stopped in
+ * between; ERR_CLOSED: the connection takes no more. */
+static int conn_show(struct conn *self, struct payload *owner, struct span *run, unsigned *budget)
+{
+    while (run->size != 0) {
+        struct span frame;
+        size_t total = 0;
+        int result = frame_split(*run, conn_frame_max(self), &frame, &total);
+        if (result == ERR_INCOMPLETE) {
+            return 0;
+        }
+        if (result != 0) {
+            conn_fail(self, result, "frame length");
+            return ERR_CLOSED;
+        }
+        if (*budget == 0) {
+            return ERR_AGAIN;
+        }
+        --*budget;
+        result = self->events->on_frame(self->ud, frame, owner);
+        if (!conn_takes_frames(self)) {
+            return ERR_CLOSED;
+        }
+        if (result == ERR_AGAIN) {
+            if (!self->is_blocked) {
+                self->is_blocked = true;
+                self->set->blocked_count++;
+                list_push_back(&self->set->blocked, &self->of_stop);
+            }
+            return ERR_AGAIN;
+        }
+        if (result != 0) {
+            conn_fail(self, result, "malformed frame");
+            return ERR_CLOSED;
+        }
+        self->set->counts.frames_in++;
+        *run = span_make(run->data + total, run->size - total);
+    }
+    return 0;
+}
+
+/* The room for a frame of which `have` bytes are there: never more than a few times that. */
+static size_t partial_capacity(size_t have, size_t total)
+{
+    if (total == 0) {
+        return FRAME_PREFIX_SIZE;
+    }
+    size_t capacity = have * PARTIAL_GROWTH > PARTIAL_BYTES_MIN ? have * PARTIAL_GROWTH
+                                                                : (size_t) PARTIAL_BYTES_MIN;
+    return capacity < total ? capacity : total;
+}
+
+/* What a frame takes whose first bytes these are; 0 while that is unknown. */
+static size_t partial_total(struct span start)
+{
+    if (start.size < FRAME_PREFIX_SIZE) {
+        return 0;
+    }
+    return FRAME_PREFIX_SIZE + ((size_t) start.data[0] | (size_t) start.data[1] << 8 |
+                                (size_t) start.data[2] << 16 | (size_t) start.data[3] << 24);
+}
+
+/* Keep the beginning of a frame (its length is within the limit): a copy that has room for more. */
+static void conn_keep_partial(struct conn *self, struct span start)
+{
+    size_t total = partial_total(start);
+    struct payload *room = payload_new(partial_capacity(start.size, total));
+    if (room == NULL) {
+        conn_fail(self, ERR_OVERLOADED, "no memory for the frame");
+        return;
+    }
+    memcpy(payload_data(room), start.data, start.size);
+    if (self->partial == NULL) {
+        self->partial_since_ms = conn_now_ms(self);
+        if (self->timer.due_ms > self->partial_since_ms + FRAME_GRACE_MS) {
+            loop_timer_start(self->set->loop, &self->timer, FRAME_GRACE_MS);
+        }
+    }
+    payload_unref(&self->partial);
+    self->partial = room;
+    self->partial_size = start.size;
+    self->partial_total = total;
+}
+
+/* Show what was read: a frame that was pieced together (may be NULL) and a run of bytes in a chunk. */
+static void conn_show_read(struct conn *self, struct payload *pieced, struct payload *owner,
+                           struct span run)
+{
+    unsigned budget = FRAMES_PER_TURN;
+    if (pieced != NULL) {
+        struct span frame = payload_span(pieced);
+        int result = conn_show(self, pieced, &frame, &budget);
+        if (result == ERR_AGAIN) {
+            self->pending[0] = slice_make(pieced, frame);
+            if (run.size != 0) {
+                self->pending[1] = slice_make(owner, run);
+            }
+            conn_update_watch(self, (self->interest & LOOP_WRITE) != 0);
+            return;
+        }
+        if (result != 0) {
+            return;
+        }
+    }
+    int result = conn_show(self, owner, &run, &budget);
+    if (result == ERR_AGAIN) {
+        self->pending[0] = slice_make(owner, run);
+        if (!self->is_blocked) {
+            conn_resume_soon(self);
+        }
+        conn_update_watch(self, (self->interest & LOOP_WRITE) != 0);
+    } else if (result == 0 && run.size != 0) {
+        conn_keep_partial(self, run);
+    }
+}
+
+static void conn_show_pending(struct conn *self)
+{
+    struct slice first = self->pending[0];
+    struct slice second = self->pending[1];
+    self->pending[0] = (struct slice){0};
+    self->pending[1] = (struct slice){0};
+
+    unsigned budget = FRAMES_PER_TURN;
+    int result = conn_show(self, first.owner, &first.bytes, &budget);
+    if (result == ERR_AGAIN) {
+        self->pending[0] = first;
+        self->pending[1] = second;
+        if (!self->is_blocked) {
+            conn_resume_soon(self);
+        }
+        return;
+    }
+    if (result == 0 && second.owner != NULL) {
+        /* The first was one whole frame. */
+        conn_show_read(self, NULL, second.owner, second.bytes);
+    } else if (result == 0 && first.bytes.size != 0) {
+        conn_keep_partial(self, first.bytes);
+    }
+    slice_release(&first);
+    slice_release(&second);
+    if (conn_takes_frames(self)) {
+        conn_update_watch(self, (self->interest & LOOP_WRITE) != 0);
+    }
+}
+
+/* The partial frame has grown by `count` bytes: more room for it, or it is whole. Returns it when whole (owned by the caller). */
+static struct payload *conn_partial_grown(struct conn *self, size_t count)
+{
+    self->partial_size += count;
+    struct span have = span_make(payload_data(self->partial), self->partial_size);
+    if (self->partial_size < payload_size(self->partial)) {
+        return NULL;
+    }
+    if (self->partial_total == 0) {
+        struct span frame;
+        size_t total = 0;
+        int result = frame_split(have, conn_frame_max(self), &frame, &total);
+        if (result != ERR_INCOMPLETE) {
+            conn_fail(self, result != 0 ? result : ERR_PROTOCOL, "frame length");
+            return NULL;
+        }
+    }
+    if (self->partial_total != 0 && self->partial_size == self->partial_total) {
+        struct payload *whole = self->partial;
+        self->partial = NULL;
+        self->partial_size = 0;
+        self->partial_total = 0;
+        return whole;
+    }
+    conn_keep_partial(self, have);
+    return NULL;
+}
+
+static int conn_read(struct conn *self, struct iovec *iov, int count, size_t *ret_size)
+{
+    ssize_t got = 0;
+    do {
+        got = readv(self->fd, iov, count);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) {
+        return err_from_errno(errno);
+    }
+    if (got == 0) {
+        self->is_ended = true;
+        return ERR_CLOSED;
+    }
+    *ret_size = (size_t) got;
+    self->set->counts.bytes_in += (uint64_t) got;
+    self->received_ms = conn_now_ms(self);
+    return 0;
+}
+
+static void conn_readable(struct conn *self)
+{
+    struct iovec iov[2];
+    int count = 0;
+    size_t partial_room = 0;
+    uint8_t *at = NULL;
+    size_t room = 0;
+    struct payload *chunk = chunks_room(self->set->chunks, &at, &room);
+    if (chunk == NULL) {
+        conn_fail(self, ERR_OVERLOADED, "no memory to read into");
+        return;
+    }
+    if (self->partial != NULL) {
+        partial_room = payload_size(self->partial) - self->partial_size;
+        iov[count++] =
+            (struct iovec){payload_data(self->partial) + self->partial_size, partial_room};
+    }
+    if (self->partial == NULL || payload_size(self->partial) == self->partial_total) {
+        iov[count++] = (struct iovec){at, room < READ_BYTES_MAX ? room : READ_BYTES_MAX};
+    }
+    size_t got = 0;
+    int result = conn_read(self, iov, count, &got);
+    if (result == ERR_AGAIN) {
+        return;
+    }
+    if (result == ERR_CLOSED && self->is_ended) {
+        conn_finish(self); /* half-closed: what it asked before is lost, what is queued goes out */
+        return;
+    }
+    if (result != 0) {
+        conn_close(self);
+        return;
+    }
+    size_t to_partial = got < partial_room ? got : partial_room;
+    struct payload *pieced = to_partial != 0 ? conn_partial_grown(self, to_partial) : NULL;
+    if (pieced != NULL || to_partial == 0) {
+        conn_show_read(self, pieced, chunk, span_make(at, got - to_partial));
+    }
+    payload_unref(&pieced);
+    chunks_done(self->set->chunks, got - to_partial);
+}
+
+/* CLOSING: throw away what comes in, until the peer has ended too. */
+static void conn_discard(struct conn *self)
+{
+    uint8_t *at = NULL;
+    size_t room = 0;
+    size_t got = 0;
+    if (chunks_room(self->set->chunks, &at, &room) == NULL) {
+        conn_close(self);
+        return;
+    }
+    struct iovec iov = {at, room};
+    int result = conn_read(self, &iov, 1, &got);
+    if (result == ERR_CLOSED && self->is_ended) {
+        conn_touch(self);
+    } else if (result != 0 && result != ERR_AGAIN) {
+        conn_close(self);
+    }
+}
+
+static void conn_event(void *ud, unsigned events)
+{
+    struct conn *self = ud;
+    if ((events & LOOP_WRITE) != 0) {
+        conn_touch(self); /* written at the end of the turn, with all else */
+    }
+    if ((events & LOOP_READ) != 0 && self->sm.state == CONN_CLOSING) {
+        conn_discard(self);
+    } else if ((events & LOOP_READ) != 0 && conn_takes_frames(self) &&
+               self->pending[0].owner == NULL) {
+        conn_readable(self);
+    } else if ((events & LOOP_HANGUP) != 0) {
+        conn_close(self);
+    }
+}
+
+/* --- deadlines --- */
+
+static bool conn_frame_is_slow(const struct conn *self, uint64_t now_ms)
+{
+    if (self->partial == NULL || now_ms < self->partial_since_ms + FRAME_GRACE_MS) {
+        return false;
+    }
+    return self->partial_size < (now_ms - self->partial_since_ms) / 1000 * FRAME_RATE_MIN;
+}
+
+static void conn_ping_if_quiet(struct conn *self, uint64_t now_ms)
+{
+    if (now_ms - self->sent_ms >= self->heartbeat_ms && outq_is_empty(&self->out)) {
+        struct buf frame = {0};
+        frame_append(&frame, 0, 0, RAILGUN__FRAME__BODY_PING, (struct span){0});
+        struct span part = buf_span(&frame);
+        conn_send(self, &part, 1, NULL);
+        buf_release(&frame);
+        self->sent_ms = now_ms;
+    }
+}
+
+static void conn_timer_fire(struct wheel_timer *timer, void *ud)
+{
+    struct conn *self = ud;
+    uint64_t now_ms = conn_now_ms(self);
+    uint64_t silent_ms = self->heartbeat_ms * SILENT_INTERVALS;
+    (void) timer;
+
+    if (self->sm.state == CONN_CLOSING) {
+        conn_close(self);
+        return;
+    }
+    if (self->sm.state == CONN_CONNECTED &&
+        now_ms >= self->opened_ms + self->set->options.hello_timeout_ms) {
+        conn_fail(self, ERR_HELLO_REQUIRED, "no Hello in time");
+        return;
+    }
+    if (conn_frame_is_slow(self, now_ms)) {
+        conn_fail(self, ERR_PROTOCOL, "a frame that has begun must go on at 1 KiB/s");
+        return;
+    }
+    uint64_t next_ms = self->opened_ms + self->set->options.hello_timeout_ms;
+    if (self->sm.state != CONN_CONNECTED) {
+        if (!self->is_blocked && now_ms >= self->received_ms + silent_ms) {
+            conn_fail(self, ERR_HEARTBEAT_LOST, NULL);
+            return;
+        }
+        conn_ping_if_quiet(self, now_ms);
+        if (!conn_takes_frames(self)) {
+            return;
+        }
+        uint64_t ping_ms = self->sent_ms + self->heartbeat_ms;
+        uint64_t lost_ms = self->received_ms + silent_ms;
+        next_ms = ping_ms < lost_ms ? ping_ms : lost_ms;
+    }
+    if (self->partial != NULL && next_ms > now_ms + FRAME_GRACE_MS) {
+        next_ms = now_ms + FRAME_GRACE_MS;
+    }
+    wheel_add(loop_wheel(self->set->loop), &self->timer, next_ms > now_ms ? next_ms : now_ms + 100);
+}
