@@ -4,7 +4,6 @@
 
 #include <stdint.h>
 
-
 /* Where time comes from. A zeroed struct with both functions set; `ud` belongs to whoever made it. */
 struct timesource {
     uint64_t (*monotonic_us)(void *ud); /* never goes back; not related to the date */

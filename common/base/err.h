@@ -13,7 +13,7 @@ enum err_class {
     ERR_CLASS_REJECT, /* asking again unchanged gives the same answer */
     ERR_CLASS_RETRY,  /* certainly not done; try again after a back-off */
     ERR_CLASS_UNSURE, /* the outcome is unknown; repeat only with message IDs or an expected offset */
-    ERR_CLASS_LOCAL,  /* inside one process: never sent to a client */
+    ERR_CLASS_LOCAL, /* inside one process: never sent to a client */
 };
 
 /* X(number, SYMBOL, class, meaning, remedy) */

@@ -6,7 +6,7 @@
 
 void invariant_failed(const char *fact, const char *file, int line)
 {
-    (void) fprintf(stderr, "level=fatal event=\"invariant failed\" fact=\"%s\" at=%s:%d\n", fact, file,
-                   line);
+    (void) fprintf(stderr, "level=fatal event=\"invariant failed\" fact=\"%s\" at=%s:%d\n", fact,
+                   file, line);
     abort();
 }

@@ -11,8 +11,7 @@ struct list {
 };
 
 /* The struct that holds `node` as its member. */
-#define LIST_ENTRY(node, type, member)                                                             \
-    ((type *) (void *) ((char *) (node) - offsetof(type, member)))
+#define LIST_ENTRY(node, type, member) ((type *) (void *) ((char *) (node) -offsetof(type, member)))
 
 static inline void list_init(struct list *self)
 {

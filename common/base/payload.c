@@ -10,8 +10,8 @@
 struct payload {
     atomic_uint references;
     size_t size;
-    uint8_t *data;                /* behind this struct, or foreign */
-    void (*release)(void *hint);  /* NULL unless foreign */
+    uint8_t *data;               /* behind this struct, or foreign */
+    void (*release)(void *hint); /* NULL unless foreign */
     void *hint;
 };
 

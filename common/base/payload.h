@@ -20,7 +20,8 @@ struct payload *payload_copy(struct span bytes);
 
 /* A new payload around foreign bytes, given back by release(hint) with the last reference. NULL: no memory,
  * release is then not called. */
-struct payload *payload_wrap(const void *data, size_t size, void (*release)(void *hint), void *hint);
+struct payload *payload_wrap(const void *data, size_t size, void (*release)(void *hint),
+                             void *hint);
 
 /* The bytes; payload_data only by the creator before sharing. */
 uint8_t *payload_data(struct payload *self);

@@ -14,9 +14,14 @@ enum { TEST_SECONDS_DEFAULT = 10 };
 
 static char test_root[64];
 
-/* Asked by AddressSanitizer at the start: a size without memory is to give NULL, as it does without it. */
+/* Asked by the sanitizers at the start: a size without memory is to give NULL, as it does without them. */
 const char *__asan_default_options(void);
+const char *__tsan_default_options(void);
 const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+const char *__tsan_default_options(void)
 {
     return "allocator_may_return_null=1";
 }
