@@ -4,19 +4,21 @@
  * Roles: a daemon binds one ROUTER (bus_bind) and connects one DEALER for each daemon it needs (bus_connect). A *link* is one
  * established session between two daemons, seen from one side, whichever side connected. Either side may send requests and events on it.
  *
- * Session: after connecting, the sides exchange HELLO (protocol version, cluster, name, random epoch of the process, granted credit). A new epoch, a
- * lost connection (socket monitor) or 6 s of silence (a heartbeat every 2 s) ends the session: on_down is called once, every open request
- * on it ends with BUS_UNKNOWN, and nothing of the old session is ever delivered afterwards. The connecting side then tries
- * again by itself (10 ms doubling to 1 s); on_up is called for the new session.
+ * Session: after connecting, the sides exchange HELLO (protocol version, cluster, name, random epoch of the process, granted
+ * credit). A new epoch, a lost connection (socket monitor: within milliseconds of a kill -9; ZeroMQ's heartbeat after 6 s of
+ * silence of the process) or a broken rule ends the session: every open request on it ends with BUS_UNKNOWN, then on_down is
+ * called once, and nothing of the old session is ever delivered afterwards. The connecting side then tries again by itself
+ * (10 ms doubling to 1 s); on_up is called for the new session.
  *
- * Credit: each side grants the other a window of bytes and messages that may be unprocessed (bus_options). Requests and events use it, replies
- * and control do not (they are bounded by the requests). A message's credit returns when its handler returns, unless the handler keeps it
- * (bus_message_hold) and gives it back later (bus_release). Without credit bus_request and bus_event refuse with ERR_AGAIN, and on_credit tells
- * when to go on. So ZeroMQ's high-water marks, set above the windows, are never reached; should a send fail all the same the
- * session is ended, which tells both sides.
+ * Credit: each side grants the other a window of bytes and messages that may be unprocessed (bus_options). Requests and
+ * events use it, replies and control do not (they are bounded by the requests). A message's bytes return when its handler
+ * returns, unless the handler keeps them (bus_message_hold) and gives them back later (bus_release). Its place among the
+ * messages returns then too, that of a request when it is answered besides. Without credit bus_request and bus_event refuse
+ * with ERR_AGAIN, and on_credit tells when to go on. So ZeroMQ's high-water marks, set above the windows, are never reached;
+ * should a send fail all the same the session is ended, which tells both sides.
  *
- * Wire: two ZeroMQ frames. Head: BUS_HEAD_SIZE fixed bytes little-endian (version, flags, kind, type, status, correlation, subject,
- * credit returned in bytes and messages (cumulative), body size), then meta. Body: bytes, may be empty; sent without copy from a slice.
+ * Wire: a head of BUS_HEAD_SIZE bytes (bus_head.h), then meta, then a body of up to BUS_INLINE_MAX bytes in one ZeroMQ frame;
+ * a larger body is a second frame, sent without copy from the slice.
  * @thread the loop's own */
 #ifndef COMMON_RUN_BUS_H
 #define COMMON_RUN_BUS_H
@@ -68,6 +70,9 @@ struct bus_handlers {
     /* There is credit again after ERR_AGAIN. May be NULL. */
     void (*on_credit)(void *ud, struct bus_link *link);
     void *ud;
+    /* A daemon we connect to refuses us: ERR_WRONG_CLUSTER, ERR_VERSION, ERR_PROTOCOL, ERR_QUOTA. We go on asking once a second.
+     * May be NULL. */
+    void (*on_refused)(void *ud, struct bus_peer *peer, int error);
 };
 
 struct bus_options {
@@ -82,10 +87,13 @@ struct bus_options {
 /* ERR_IO, ERR_NO_MEMORY. Nothing is connected yet. */
 int bus_open(const struct bus_options *options, struct loop *loop,
              const struct bus_handlers *handlers, struct bus **ret_bus);
-/* Ends all sessions (on_down is called for each), sockets linger at most 1 s. */
+/* Ends all sessions (on_down is called for each), sockets linger at most 1 s. Not inside a callback of the bus. */
 void bus_close(struct bus **self);
 
-/* Listen as options.name. ERR_LOCKED when a live process holds the socket; a dead one's is replaced. */
+/* Own options.name in the run directory from now on, without listening yet. ERR_LOCKED while a live process does; ERR_IO. */
+int bus_lock(struct bus *self);
+
+/* Listen as options.name. ERR_LOCKED when a live process holds the name; a dead one's socket is replaced. */
 int bus_bind(struct bus *self);
 
 /* Keep a session to the daemon `name` ("logd-0") from now on. It need not run yet. The same name again returns the same peer. */
@@ -105,7 +113,8 @@ void *bus_link_get_ud(const struct bus_link *link);
 void bus_link_set_ud(struct bus_link *link, void *ud);
 /* Walk the live links: start with *cursor = 0; NULL at the end. */
 struct bus_link *bus_link_next(const struct bus *self, size_t *cursor);
-/* May `body_bytes` more be sent now? (events and requests) */
+/* May a request or event with `body_bytes` of meta and body together be sent now? A message may be larger than the window:
+ * it waits until it is alone. */
 bool bus_link_has_credit(const struct bus_link *link, uint64_t body_bytes);
 
 typedef void bus_done_fn(void *ud, enum bus_outcome outcome, const struct bus_message *reply);
@@ -121,7 +130,8 @@ void bus_request_cancel(struct bus *self, uint64_t id);
 /* One-way. ERR_AGAIN, ERR_CLOSED, ERR_TOO_LARGE: nothing was sent. */
 int bus_event(struct bus_link *link, const struct bus_outgoing *out);
 
-/* Answer a request, by the ticket of its message. ERR_CLOSED when its session is over meanwhile (fine: the asker knows). */
+/* Answer a request, by the ticket of its message. ERR_CLOSED when its session is over meanwhile (fine: the asker knows).
+ * ERR_TOO_LARGE: nothing was sent, the ticket is good for another answer. */
 int bus_reply(struct bus *self, uint64_t ticket, const struct bus_outgoing *out);
 /* Answer with an error: status and an Error message of client.proto with this detail (may be NULL). */
 int bus_reply_error(struct bus *self, uint64_t ticket, int error, const char *detail);
@@ -132,6 +142,10 @@ void bus_release(struct bus *self, uint64_t ticket);
 
 struct bus_stats {
     uint64_t sent, received, sent_bytes, received_bytes, requests, unknown, again, sessions;
+    uint64_t malformed; /* dropped: not of our making */
+    uint64_t stale;     /* dropped: of a session that is over */
+    uint64_t late;      /* replies dropped: deadline passed or cancelled */
+    uint64_t refused;   /* sessions refused by us */
 };
 void bus_stats_read(const struct bus *self, struct bus_stats *ret_stats);
 
