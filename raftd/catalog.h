@@ -1,0 +1,91 @@
+/* catalog: the cluster's metadata as a deterministic state machine: streams, consumer groups, endpoints, and who we are. In memory, found by name
+ * and by id. Only catalog_apply changes it (and catalog_restore_*, before the first apply), so that the same commands give the same state on
+ * every replica and in every life. Ids are counters of the state and never re-used. @thread loop */
+#ifndef RAFTD_CATALOG_H
+#define RAFTD_CATALOG_H
+
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/base/span.h"
+#include "common/base/uuid.h"
+#include "raftd/catalog_items.h"
+#include "raftd/ensure.h"
+
+enum {
+    CATALOG_LOG_GROUP_FIRST = 1024, /* below: raftd's own and what may come */
+    CATALOG_GROUP_ID_FIRST = 1,
+    CATALOG_STREAMS_MAX = 100000,
+    CATALOG_GROUPS_MAX = 100000,
+    CATALOG_ENDPOINTS_MAX = 1024,
+};
+
+struct catalog;
+
+/* One object changed. What is gone is still whole during the call. */
+enum catalog_change_kind {
+    CATALOG_STREAM_PUT,
+    CATALOG_STREAM_GONE,
+    CATALOG_GROUP_PUT,
+    CATALOG_GROUP_GONE,
+    CATALOG_ENDPOINT_PUT,
+};
+struct catalog_change {
+    enum catalog_change_kind kind;
+    const struct catalog_stream *stream;
+    const struct catalog_group *group;
+    const struct catalog_endpoint *endpoint;
+};
+typedef void catalog_change_fn(void *ud, const struct catalog_change *change);
+
+/* `on_change` is called inside catalog_apply for each object that it changed; may be NULL. */
+struct catalog *catalog_new(catalog_change_fn *on_change, void *ud);
+void catalog_destroy(struct catalog **self);
+
+/* --- asking --- */
+uint64_t catalog_revision(const struct catalog *self); /* index of the last applied command; 0: none */
+uint64_t catalog_node(const struct catalog *self);     /* 0 before the bootstrap command */
+const struct uuid *catalog_cluster(const struct catalog *self);
+size_t catalog_stream_count(const struct catalog *self);
+size_t catalog_group_count(const struct catalog *self);
+const struct catalog_stream *catalog_find_stream(const struct catalog *self, struct span key);
+const struct catalog_group *catalog_find_group(const struct catalog *self, struct span key);
+const struct catalog_endpoint *catalog_find_endpoint(const struct catalog *self, struct span key);
+/* Walk: start with *cursor = 0; NULL at the end; nothing may be applied meanwhile. */
+const struct catalog_stream *catalog_next_stream(const struct catalog *self, size_t *cursor);
+const struct catalog_group *catalog_next_group(const struct catalog *self, size_t *cursor);
+const struct catalog_endpoint *catalog_next_endpoint(const struct catalog *self, size_t *cursor);
+
+/* What would become of this request in the present state. The caller releases the decision. */
+void catalog_decide(const struct catalog *self, const struct ensure_request *request,
+                    struct ensure_decision *ret_decision);
+
+/* A hash over the whole state: equal states have equal digests. Walks everything: for tests. */
+uint64_t catalog_digest(const struct catalog *self);
+
+/* --- changing --- */
+
+enum catalog_command { CATALOG_BOOTSTRAP, CATALOG_ENSURE, CATALOG_DELETE, CATALOG_ENDPOINT };
+
+struct catalog_outcome {
+    enum catalog_command command;
+    int error;                      /* of a delete or an endpoint that was refused; nothing changed */
+    struct ensure_decision ensure; /* of an ensure */
+};
+void catalog_outcome_release(struct catalog_outcome *self);
+
+/* Apply the encoded CatalogCommand that has this index in the log, the next after the revision. 0 with its outcome (release it), or
+ * ERR_BAD_FORMAT: not a command that this version knows; the state is unchanged and the log must not be used further. */
+int catalog_apply(struct catalog *self, uint64_t index, struct span command,
+                  struct catalog_outcome *ret_outcome);
+
+/* Loading a saved state, before anything is applied: each takes the encoded message; groups come after their streams, the state last.
+ * 0 or ERR_BAD_FORMAT (use another catalog then). on_change is not called. */
+int catalog_restore_stream(struct catalog *self, struct span message);
+int catalog_restore_group(struct catalog *self, struct span message);
+int catalog_restore_endpoint(struct catalog *self, struct span message);
+int catalog_restore_state(struct catalog *self, struct span message);
+/* Appended: the CatalogState to save with them. */
+void catalog_pack_state(const struct catalog *self, struct buf *out);
+
+#endif

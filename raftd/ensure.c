@@ -1,0 +1,251 @@
+/* ensure: the rules of the row Ensure in the semantics, as one pure function. It must never ask for a time, a random number or a
+ * setting: what it decides is replayed. */
+#include "raftd/ensure.h"
+
+#include <string.h>
+
+#include "common/base/err.h"
+#include "common/base/invariant.h"
+#include "common/base/mem.h"
+#include "common/base/name.h"
+
+static const char ENSURE_NAMESPACE[] = "default";
+
+/* --- the request ------------------------------------------------------------------------------------------- */
+
+const char *ensure_name_problem(const char *name)
+{
+    return name == NULL ? "missing" : name_check(span_of(name));
+}
+
+static int ensure_refuse(int error, struct buf *problem, const char *path, const char *reason)
+{
+    buf_printf(problem, "%s: %s", path, reason);
+    return error;
+}
+
+static int ensure_read_names(const Railgun__Ensure *message, struct ensure_request *request,
+                             struct buf *problem)
+{
+    const char *reason = ensure_name_problem(message->name);
+    if (reason != NULL) {
+        return ensure_refuse(ERR_BAD_REQUEST, problem, "name", reason);
+    }
+    request->name = span_of(message->name);
+    if (request->kind == SPEC_GROUP) {
+        reason = ensure_name_problem(message->group);
+        if (reason != NULL) {
+            return ensure_refuse(ERR_BAD_REQUEST, problem, "group", reason);
+        }
+        request->group = span_of(message->group);
+    } else if (message->group != NULL && message->group[0] != '\0') {
+        return ensure_refuse(ERR_BAD_REQUEST, problem, "group", "not for a stream");
+    }
+    return 0;
+}
+
+static int ensure_read_mode(const Railgun__Ensure *message, struct ensure_request *request,
+                            struct buf *problem)
+{
+    int mode = message->has_mode ? (int) message->mode : RAILGUN__ENSURE__MODE__MODE_UPDATE;
+    switch (mode) {
+    case RAILGUN__ENSURE__MODE__MODE_UPDATE:
+        request->mode = ENSURE_MODE_UPDATE;
+        return 0;
+    case RAILGUN__ENSURE__MODE__MODE_CHECK:
+        request->mode = ENSURE_MODE_CHECK;
+        return 0;
+    case RAILGUN__ENSURE__MODE__MODE_WARN:
+        request->mode = ENSURE_MODE_WARN;
+        return 0;
+    case RAILGUN__ENSURE__MODE__MODE_CREATE_ONLY:
+        request->mode = ENSURE_MODE_CREATE_ONLY;
+        return 0;
+    default:
+        return ensure_refuse(ERR_BAD_REQUEST, problem, "mode", "unknown");
+    }
+}
+
+int ensure_read(const char *namespace_, const Railgun__Ensure *message,
+                struct ensure_request *ret_request, struct buf *problem)
+{
+    struct ensure_request request = {0};
+    if (message == NULL) {
+        return ensure_refuse(ERR_BAD_REQUEST, problem, "ensure", "missing");
+    }
+    if (namespace_ != NULL && strcmp(namespace_, ENSURE_NAMESPACE) != 0) {
+        return ensure_refuse(ERR_UNSUPPORTED, problem, "namespace",
+                             "only \"default\" is built in so far");
+    }
+    request.namespace_ = span_of(ENSURE_NAMESPACE);
+    int kind = message->has_kind ? (int) message->kind : RAILGUN__KIND__KIND_NONE;
+    if (kind != RAILGUN__KIND__KIND_STREAM && kind != RAILGUN__KIND__KIND_GROUP) {
+        return ensure_refuse(ERR_BAD_REQUEST, problem, "kind", "must be stream or group");
+    }
+    request.kind = kind == RAILGUN__KIND__KIND_STREAM ? SPEC_STREAM : SPEC_GROUP;
+    int error = ensure_read_names(message, &request, problem);
+    if (error == 0) {
+        error = ensure_read_mode(message, &request, problem);
+    }
+    if (error != 0) {
+        return error;
+    }
+    if (request.kind == SPEC_STREAM ? message->group_spec != NULL : message->stream != NULL) {
+        return ensure_refuse(ERR_BAD_REQUEST, problem,
+                             request.kind == SPEC_STREAM ? "group_spec" : "stream",
+                             "a specification of the other kind");
+    }
+    request.version = message->has_version ? message->version : 1;
+    if (request.version == 0) {
+        return ensure_refuse(ERR_BAD_REQUEST, problem, "version", "versions begin with 1");
+    }
+    request.allow_data_loss = message->has_allow_data_loss && message->allow_data_loss != 0;
+    if (request.kind == SPEC_STREAM) {
+        spec_from_stream(message->stream, &request.wanted);
+    } else {
+        spec_from_group(message->group_spec, &request.wanted);
+    }
+    *ret_request = request;
+    return 0;
+}
+
+void ensure_request_release(struct ensure_request *self)
+{
+    spec_release(&self->wanted);
+}
+
+/* --- the decision ------------------------------------------------------------------------------------------ */
+
+static const char ENSURE_CLASS_SHRINKS[] = "shrinks_data";
+static const char ENSURE_CLASS_IMMUTABLE[] = "immutable";
+static const char ENSURE_CLASS_DYNAMIC[] = "dynamic";
+
+static const char *ensure_class(const struct spec_field *row, uint64_t current, uint64_t wanted)
+{
+    switch (row->class_) {
+    case SPEC_IMMUTABLE:
+        return ENSURE_CLASS_IMMUTABLE;
+    case SPEC_RETENTION: {
+        bool grows = wanted == 0 || (current != 0 && wanted > current); /* 0 is endless */
+        return grows ? ENSURE_CLASS_DYNAMIC : ENSURE_CLASS_SHRINKS;
+    }
+    case SPEC_DYNAMIC:
+        break;
+    }
+    return ENSURE_CLASS_DYNAMIC;
+}
+
+static char *ensure_value(const struct spec *spec, unsigned field)
+{
+    struct buf text = {0};
+    spec_format(spec, field, &text);
+    char *copy = mem_strdup(buf_text(&text));
+    buf_release(&text);
+    return copy;
+}
+
+static void ensure_compare(const struct spec *current, const struct spec *wanted,
+                           struct ensure_decision *decision)
+{
+    unsigned count;
+    const struct spec_field *fields = spec_fields(current->kind, &count);
+    for (unsigned i = 0; i < count; i++) {
+        if (!spec_is_given(wanted, i) || !spec_field_differs(current, wanted, i)) {
+            continue;
+        }
+        struct ensure_diff *diff = &decision->diffs[decision->diff_count++];
+        diff->path = fields[i].path;
+        diff->class_ = ensure_class(&fields[i], current->numbers[i], wanted->numbers[i]);
+        diff->current = ensure_value(current, i);
+        diff->wanted = ensure_value(wanted, i);
+    }
+}
+
+static bool ensure_has_class(const struct ensure_decision *decision, const char *class_)
+{
+    for (unsigned i = 0; i < decision->diff_count; i++) {
+        if (decision->diffs[i].class_ == class_) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void ensure_decide_missing(const struct ensure_request *request,
+                                  struct ensure_decision *decision)
+{
+    if (request->mode == ENSURE_MODE_CHECK) {
+        decision->error = ERR_NOT_FOUND;
+        return;
+    }
+    decision->result = ENSURE_CREATED;
+    decision->action = ENSURE_DO_CREATE;
+    decision->version = request->version;
+    spec_copy(&decision->effective, &request->wanted);
+    spec_fill(&decision->effective);
+}
+
+/* A higher version: all of it or nothing. */
+static void ensure_decide_higher(const struct ensure_request *request, const struct spec *current,
+                                 struct ensure_decision *decision)
+{
+    bool immutable = ensure_has_class(decision, ENSURE_CLASS_IMMUTABLE);
+    bool shrinks = ensure_has_class(decision, ENSURE_CLASS_SHRINKS) && !request->allow_data_loss;
+    if (immutable || shrinks) {
+        if (request->mode == ENSURE_MODE_WARN) {
+            decision->result = ENSURE_DIFFERS;
+        } else {
+            decision->error = immutable ? ERR_IMMUTABLE : ERR_DIFFERS;
+            decision->detail =
+                immutable ? NULL : "stored data would be lost: allow_data_loss is needed";
+        }
+        return;
+    }
+    decision->result = ENSURE_UPDATED;
+    if (request->mode == ENSURE_MODE_CHECK) {
+        return;
+    }
+    decision->action = ENSURE_DO_UPDATE;
+    decision->version = request->version;
+    spec_copy(&decision->effective, current);
+    spec_merge(&decision->effective, &request->wanted);
+}
+
+void ensure_decide(const struct ensure_request *request, const struct spec *current,
+                   uint64_t current_version, struct ensure_decision *ret_decision)
+{
+    struct ensure_decision *decision = ret_decision;
+    memset(decision, 0, sizeof(*decision));
+    if (current == NULL) {
+        ensure_decide_missing(request, decision);
+        return;
+    }
+    INVARIANT(current->kind == request->kind);
+
+    decision->version = current_version;
+    ensure_compare(current, &request->wanted, decision);
+    if (request->version < current_version) {
+        decision->result = ENSURE_STALE_VERSION; /* an old program starts again: its way is free */
+    } else if (request->version == current_version || request->mode == ENSURE_MODE_CREATE_ONLY) {
+        decision->result = decision->diff_count == 0 ? ENSURE_UNCHANGED : ENSURE_DIFFERS;
+    } else {
+        ensure_decide_higher(request, current, decision);
+    }
+}
+
+void ensure_decide_error(int error, const char *detail, struct ensure_decision *ret_decision)
+{
+    memset(ret_decision, 0, sizeof(*ret_decision));
+    ret_decision->error = error;
+    ret_decision->detail = detail;
+}
+
+void ensure_decision_release(struct ensure_decision *self)
+{
+    for (unsigned i = 0; i < self->diff_count; i++) {
+        mem_free(self->diffs[i].current);
+        mem_free(self->diffs[i].wanted);
+    }
+    self->diff_count = 0;
+    spec_release(&self->effective);
+}

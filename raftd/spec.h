@@ -1,0 +1,109 @@
+/* spec: the configuration of a stream or a consumer group as values in one table: which fields there are, their limits, defaults and
+ * classes. Everything else (validation, differences, defaults) walks the table, so a new field is a new row.
+ *
+ * Defaults and classes decide what a command of the log does when it is replayed: a row may be added, and `built` may be set, but a default or
+ * class that was released never changes. */
+#ifndef RAFTD_SPEC_H
+#define RAFTD_SPEC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/wire/client.pb-c.h"
+
+enum spec_kind { SPEC_STREAM, SPEC_GROUP };
+
+enum spec_stream_field {
+    SPEC_STREAM_REPLICAS,
+    SPEC_STREAM_MAX_AGE,
+    SPEC_STREAM_MAX_BYTES,
+    SPEC_STREAM_MAX_RECORDS,
+    SPEC_STREAM_RECORD_MAX,
+    SPEC_STREAM_DESCRIPTION,
+    SPEC_STREAM_DEDUP_MODE,
+    SPEC_STREAM_DEDUP_WINDOW,
+    SPEC_STREAM_DEDUP_MAX_IDS,
+    SPEC_STREAM_DEDUP_REJECT,
+    SPEC_STREAM_DEDUP_SHRINK,
+    SPEC_STREAM_FIELD_COUNT
+};
+
+enum spec_group_field {
+    SPEC_GROUP_MODE,
+    SPEC_GROUP_MAX_IN_FLIGHT,
+    SPEC_GROUP_MAX_IN_FLIGHT_MEMBER,
+    SPEC_GROUP_MAX_HOLES,
+    SPEC_GROUP_ACK_WAIT,
+    SPEC_GROUP_START_AT,
+    SPEC_GROUP_START_OFFSET,
+    SPEC_GROUP_START_TS,
+    SPEC_GROUP_START_ALLOW_FUTURE,
+    SPEC_GROUP_DESCRIPTION,
+    SPEC_GROUP_FIELD_COUNT
+};
+
+enum { SPEC_FIELDS_MAX = 11, SPEC_DESCRIPTION_MAX = 1024 };
+
+enum spec_class {
+    SPEC_DYNAMIC,   /* may change at any time */
+    SPEC_IMMUTABLE, /* may not */
+    SPEC_RETENTION, /* dynamic when it grows (0 is endless), shrinks_data when it shrinks */
+};
+
+enum spec_type { SPEC_NUMBER, SPEC_BOOL, SPEC_NAMED, SPEC_TEXT };
+
+struct spec_field {
+    const char *path; /* as users know it: "dedup.mode" */
+    enum spec_type type;
+    enum spec_class class_;
+    uint64_t normal; /* the default */
+    uint64_t min;    /* of numbers; of texts: bytes */
+    uint64_t max;
+    bool built; /* false: anything but the default is refused as UNSUPPORTED for now */
+    const char *const *names; /* SPEC_NAMED: text of each value up to max */
+};
+
+const struct spec_field *spec_fields(enum spec_kind kind, unsigned *ret_count);
+
+/* The values. `given` tells which fields are set (bit by field); all of them in a stored spec. */
+struct spec {
+    enum spec_kind kind;
+    uint32_t given;
+    uint64_t numbers[SPEC_FIELDS_MAX];
+    char *description; /* owned; NULL is "" */
+};
+
+void spec_init(struct spec *self, enum spec_kind kind);
+void spec_release(struct spec *self);
+void spec_copy(struct spec *to, const struct spec *from); /* `to` is not initialised before */
+bool spec_is_given(const struct spec *self, unsigned field);
+
+/* Set what is not given to its default. */
+void spec_fill(struct spec *self);
+/* Take over the fields that `from` gives. */
+void spec_merge(struct spec *self, const struct spec *from);
+
+/* Do two specs differ in this field? Both give it. */
+bool spec_field_differs(const struct spec *a, const struct spec *b, unsigned field);
+/* The value for people, appended. */
+void spec_format(const struct spec *self, unsigned field, struct buf *out);
+
+/* Is every given value within limits and built? 0, ERR_BAD_CONFIG or ERR_UNSUPPORTED with the path and the reason in `problem`. */
+int spec_check(const struct spec *self, struct buf *problem);
+
+/* --- as messages --- */
+/* NULL messages give nothing. The result is released by the caller. */
+void spec_from_stream(const Railgun__StreamSpec *message, struct spec *ret_spec);
+void spec_from_group(const Railgun__GroupSpec *message, struct spec *ret_spec);
+
+/* Room for the message of a spec; it borrows the description. Only the member of the spec's kind is filled. */
+struct spec_message {
+    Railgun__StreamSpec stream;
+    Railgun__DedupSpec dedup;
+    Railgun__GroupSpec group;
+    Railgun__Start start;
+};
+void spec_to_message(const struct spec *self, struct spec_message *ret_message);
+
+#endif
