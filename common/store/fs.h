@@ -11,7 +11,7 @@
 #include "common/base/payload.h"
 #include "common/base/span.h"
 
-/* The seam for fault injection. NULL `ops` anywhere below means the system's calls. Return values and errno as the
+/* The seam for fault injection. NULL `ops` anywhere below, or a NULL member, means the system's call. Return values and errno as the
  * system calls of the same names. @thread any */
 struct fs_ops {
     int (*open)(void *ud, int dir_fd, const char *name, int flags, unsigned mode);
@@ -39,6 +39,16 @@ int fs_pwritev_all(const struct fs_ops *ops, int fd, struct iovec *parts, int co
 /* Exactly `size` bytes, or ERR_INCOMPLETE at the end of the file, or ERR_IO. */
 int fs_pread_all(const struct fs_ops *ops, int fd, void *data, size_t size, uint64_t position);
 int fs_datasync(const struct fs_ops *ops, int fd);
+/* Up to `size` bytes; fewer only at the end of the file. */
+int fs_pread_some(const struct fs_ops *ops, int fd, void *data, size_t size, uint64_t position, size_t *ret_read);
+
+/* openat with O_CLOEXEC and O_NOFOLLOW, created 0600. Returns fd >= 0 or ERR. */
+int fs_open_file(const struct fs_ops *ops, int dir_fd, const char *name, int flags);
+/* Reserve blocks and set the size: ERR_STORAGE_FULL when there is no room, ERR_UNSUPPORTED where the file system cannot. */
+int fs_allocate(const struct fs_ops *ops, int fd, uint64_t position, uint64_t size);
+/* Durable only after fs_sync_dir. Removing what is not there is success. */
+int fs_rename(const struct fs_ops *ops, int dir_fd, const char *from, const char *to);
+int fs_unlink(const struct fs_ops *ops, int dir_fd, const char *name);
 
 /* A small file as a whole: read (at most size_max, else ERR_TOO_LARGE; ERR_NOT_FOUND), and written durably: temporary
  * name, synced, renamed, directory synced. Files are 0600. */
