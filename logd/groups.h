@@ -34,6 +34,13 @@ int groups_load(struct groups *self, struct span state);
 
 size_t groups_count(const struct groups *self);
 
+/* The group was deleted in the catalogue: propose its end. When that is applied its members get BUS_LOG_CANCEL (NOT_FOUND). An id that is not
+ * known here does no harm; attaching to it later is refused. */
+void groups_drop(struct groups *self, uint64_t group_id);
+/* Every member is out and is told so with BUS_LOG_CANCEL (the stream is deleted, say); requests that wait end with this error. Comes before
+ * groups_destroy, which tells nobody anything. */
+void groups_cancel(struct groups *self, int error);
+
 /* --- the leader's work --- */
 
 /* New records are committed: deliver to whoever has credit. Called at most once a turn for a stream. */
@@ -54,8 +61,9 @@ void groups_handle_pending(struct groups *self, struct bus_message *message);
 /* --- a consumer: one member, found by (link, consumer id) in the daemon's table --- */
 struct member;
 struct groups *member_groups(const struct member *member);
-void member_handle_detach(struct member *member, struct bus_message *message); /* the member is gone afterwards */
-void member_handle_ack(struct member *member, struct bus_message *message);    /* request or one-way */
+void member_handle_detach(struct member *member,
+                          struct bus_message *message); /* the member is gone afterwards */
+void member_handle_ack(struct member *member, struct bus_message *message); /* request or one-way */
 void member_handle_extend(struct member *member, struct bus_message *message);
 void member_handle_credit(struct member *member, struct bus_message *message);
 
@@ -63,6 +71,7 @@ void member_handle_credit(struct member *member, struct bus_message *message);
 struct members;
 struct members *members_new(void);
 void members_destroy(struct members **self);
-struct member *members_find(const struct members *self, const struct bus_link *link, uint64_t consumer);
+struct member *members_find(const struct members *self, const struct bus_link *link,
+                            uint64_t consumer);
 
 #endif

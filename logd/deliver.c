@@ -1,0 +1,218 @@
+/* deliver: pages from the stream to the members of its groups, as far as credit, limits and links allow. A page goes out with the
+ * bytes the publisher sent; nothing is copied here. */
+#include "logd/groups.h"
+
+#include <inttypes.h>
+
+#include "common/base/err.h"
+#include "common/base/invariant.h"
+#include "common/run/log.h"
+#include "common/wire/bus.pb-c.h"
+#include "common/wire/client.pb-c.h"
+#include "common/wire/pb.h"
+#include "logd/groups_own.h"
+#include "logd/logd.h"
+#include "logd/stream.h"
+
+/* Numbers of client.proto. */
+enum {
+    DELIVER_EPOCH = 1,
+    DELIVER_BASE = 2,
+    DELIVER_COUNT = 3,
+    DELIVER_TIMES = 4,
+    DELIVER_REDELIVERED = 5,
+    TIME_AFTER = 1,
+    TIME_TS = 2,
+    EVENT_TYPE = 1,
+    EVENT_RANGE = 2,
+};
+
+/* What is known of a page before it is read. */
+struct again_list {
+    struct group_again items[GROUP_PAGE_TRIES_MAX];
+    size_t count;
+};
+
+static void times_append(struct buf *out, const struct stream_page *page)
+{
+    for (uint32_t i = 0; i < page->time_count; i++) {
+        uint8_t bytes[2 * (PB_TAG_SIZE_MAX + PB_VARINT_SIZE_MAX)];
+        uint8_t *end =
+            pb_put_varint(pb_put_tag(bytes, TIME_AFTER, PB_VARINT), page->times[i].after);
+        end = pb_put_tag(end, TIME_TS, PB_FIXED64);
+        for (unsigned byte = 0; byte < 8; byte++) {
+            *end++ = (uint8_t) (page->times[i].ts_us >> (8 * byte));
+        }
+        pb_append_bytes(out, DELIVER_TIMES, span_make(bytes, (size_t) (end - bytes)));
+    }
+}
+
+static void deliver_encode(struct buf *out, const struct stream_page *page,
+                           const struct again_list *again)
+{
+    uint64_t last = page->base_offset + page->count - 1;
+    buf_reset(out);
+    pb_append_varint(out, DELIVER_BASE, page->base_offset);
+    pb_append_varint(out, DELIVER_COUNT, page->count);
+    times_append(out, page);
+    for (size_t i = 0; i < again->count && again->items[i].first <= last; i++) {
+        const struct group_again *item = &again->items[i];
+        struct group_tries tries = item->tries;
+        tries.attempt += tries.attempt < UINT32_MAX ? 1 : 0; /* this delivery is the next */
+        group_attempt_append(out, DELIVER_REDELIVERED, item->first,
+                             item->last < last ? item->last : last, tries);
+    }
+}
+
+static int event_send(struct groups *self, const struct member *member,
+                      Railgun__GroupEvent__Type type, uint64_t first, uint64_t last)
+{
+    buf_reset(&self->meta);
+    pb_append_varint(&self->meta, EVENT_TYPE, (uint64_t) type);
+    if (first != 0) {
+        group_range_append(&self->meta, EVENT_RANGE, first, last);
+    }
+    struct bus_outgoing out = {.type = RAILGUN__BUS_TYPE__BUS_LOG_EVENT,
+                               .subject = member->key.consumer,
+                               .meta = buf_span(&self->meta)};
+    return bus_event(member->link, &out);
+}
+
+/* The link took nothing: its members wait for groups_link_ready (or for its end). */
+static void link_block(struct groups *self, const struct bus_link *link)
+{
+    LIST_FOREACH (&self->active, node) {
+        struct group *group = LIST_ENTRY(node, struct hosted, active)->group;
+        for (struct group_member *share = group_member_next(group, NULL); share != NULL;
+             share = group_member_next(group, share)) {
+            if (member_of(share)->link == link) {
+                group_block(group, share, true);
+            }
+        }
+    }
+}
+
+/* Stored data is damaged: whose turn it was is told, and the group goes on behind it. */
+static void page_skip(struct groups *self, struct hosted *hosted, const struct group_page *page,
+                      uint64_t corrupt_last)
+{
+    struct member *member = member_of(page->member);
+    uint64_t next = stream_next_offset(self->stream);
+    uint64_t last = corrupt_last < page->first ? page->first : corrupt_last;
+    last = group_skip_end(hosted->group, page, last < next ? last : next - 1);
+    if (event_send(self, member, RAILGUN__GROUP_EVENT__TYPE__EVENT_CORRUPT, page->first, last) !=
+        0) {
+        link_block(self, member->link);
+        return;
+    }
+    group_skip(hosted->group, page, last);
+    *self->count.skipped += last - page->first + 1;
+    log_warn("damaged records are skipped",
+             "log_group=%" PRIu64 " group=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64
+             " action=\"told to the consumer; they stay unacknowledged\"",
+             stream_log_group(self->stream), group_replicated(hosted->group)->id, page->first,
+             last);
+}
+
+static void page_send(struct groups *self, struct hosted *hosted, const struct group_page *page,
+                      const struct stream_page *read, const struct again_list *again)
+{
+    struct member *member = member_of(page->member);
+    uint64_t bytes = read->batch.bytes.size;
+    if (!group_page_fits(hosted->group, page, read->count, bytes)) {
+        return;
+    }
+    deliver_encode(&self->meta, read, again);
+    struct bus_outgoing out = {.type = RAILGUN__BUS_TYPE__BUS_LOG_DELIVER,
+                               .subject = member->key.consumer,
+                               .meta = buf_span(&self->meta),
+                               .body = read->batch};
+    if (bus_event(member->link, &out) != 0) {
+        link_block(self, member->link);
+        return;
+    }
+    group_delivered(hosted->group, page, read->count, bytes, groups_now_s(self));
+    *self->count.delivered += read->count;
+    *self->count.redelivered += page->is_again ? read->count : 0;
+}
+
+/* One step for one page. False: the stream cannot be read now. */
+static bool page_deliver(struct groups *self, struct hosted *hosted, struct group_page *page)
+{
+    struct again_list again;
+    struct stream_page read = {0};
+    uint64_t last;
+    uint64_t corrupt_last;
+    again.count = group_tries_of(hosted->group, page->first, page->first + page->records_max - 1,
+                                 again.items, GROUP_PAGE_TRIES_MAX, &last);
+    page->records_max = (uint32_t) (last - page->first + 1);
+    int error = stream_read(self->stream, page->first, page->records_max, page->bytes_max, &read,
+                            &corrupt_last);
+    if (error == ERR_CORRUPT) {
+        page_skip(self, hosted, page, corrupt_last);
+        return true;
+    }
+    uint64_t suppressed;
+    if (error != 0 &&
+        log_limit_pass(&self->read_errors, loop_now_ms(logd_loop(stream_logd(self->stream))), 1,
+                       &suppressed)) {
+        log_warn("records cannot be read for a group",
+                 "log_group=%" PRIu64 " group=%" PRIu64 " offset=%" PRIu64
+                 " error=%s action=\"tried again with the next event\"",
+                 stream_log_group(self->stream), group_replicated(hosted->group)->id, page->first,
+                 err_name(error));
+    }
+    if (error != 0) {
+        return false;
+    }
+    INVARIANT(read.base_offset == page->first && read.count > 0);
+    page_send(self, hosted, page, &read, &again);
+    stream_page_release(&read);
+    return true;
+}
+
+/* All members hear once that no new messages come. */
+static void full_tell(struct groups *self, struct hosted *hosted)
+{
+    bool was_new = group_became_full(hosted->group);
+    if (!was_new && !hosted->tell_full) {
+        return;
+    }
+    hosted->tell_full = false;
+    for (struct group_member *share = group_member_next(hosted->group, NULL); share != NULL;
+         share = group_member_next(hosted->group, share)) {
+        struct member *member = member_of(share);
+        member->tell_full = member->tell_full || was_new;
+        if (member->tell_full) {
+            member->tell_full =
+                event_send(self, member, RAILGUN__GROUP_EVENT__TYPE__EVENT_FULL, 0, 0) == ERR_AGAIN;
+            hosted->tell_full = hosted->tell_full || member->tell_full;
+        }
+        if (member->tell_full) {
+            group_block(hosted->group, share,
+                        true); /* so that groups_link_ready comes back to it */
+        }
+    }
+}
+
+void groups_wake(struct groups *self)
+{
+    uint64_t end = stream_next_offset(self->stream);
+    unsigned pages = 0;
+    self->deliver_more = false;
+    LIST_FOREACH (&self->active, node) {
+        struct hosted *hosted = LIST_ENTRY(node, struct hosted, active);
+        struct group_page page;
+        bool is_readable = true;
+        while (is_readable && pages < GROUPS_WAKE_PAGES && group_next(hosted->group, end, &page)) {
+            is_readable = page_deliver(self, hosted, &page);
+            pages++;
+        }
+        full_tell(self, hosted);
+        groups_check_one(self, hosted);
+    }
+    if (pages >= GROUPS_WAKE_PAGES) {
+        self->deliver_more = true;
+        list_push_back(&self->active, list_pop_front(&self->active)); /* another begins next time */
+    }
+}

@@ -1,0 +1,354 @@
+/* group: the members of a consumer group and what is delivered to them next. Owns the leader's memory of the group. It must
+ * never touch the replicated state: that changes only when entries are applied (logd/groups_apply.c). */
+#include "logd/group.h"
+
+#include "common/base/invariant.h"
+#include "common/base/mem.h"
+#include "logd/group_own.h"
+
+struct group *group_new(struct group_state *state)
+{
+    struct group *self = MEM_NEW(struct group);
+    self->state = *state;
+    *state = (struct group_state){0};
+    list_init(&self->members);
+    list_init(&self->ready_members);
+    return self;
+}
+
+static void group_stop(struct group *self)
+{
+    ranges_destroy(&self->acked);
+    ranges_destroy(&self->ready);
+    ranges_destroy(&self->skipped);
+    ranges_destroy(&self->tries);
+    ranges_destroy(&self->acked_new);
+    ranges_destroy(&self->tries_new);
+    self->is_started = false;
+}
+
+void group_destroy(struct group **self)
+{
+    if (*self == NULL) {
+        return;
+    }
+    INVARIANT((*self)->member_count == 0);
+    if ((*self)->is_started) {
+        group_stop(*self);
+    }
+    group_state_release(&(*self)->state);
+    MEM_FREE(*self);
+}
+
+struct group_state *group_replicated(struct group *self)
+{
+    return &self->state;
+}
+
+const struct group_limits *group_limits(const struct group *self)
+{
+    return &self->state.limits;
+}
+
+/* A copy, to run ahead of the original. */
+static struct ranges *ranges_copy(const struct ranges *from)
+{
+    struct ranges *copy = ranges_new();
+    struct range range;
+    for (uint64_t at = 0; ranges_find_from(from, at, &range); at = range.last + 1) {
+        ranges_set(copy, range.first, range.last, range.value);
+    }
+    return copy;
+}
+
+/* The leader's memory from the replicated state. What lies below the highest offset that was ever answered has been delivered
+ * in an earlier life, as far as we know: it is ready, so that neither holes nor new messages keep it waiting. */
+static void group_start(struct group *self)
+{
+    self->is_started = true;
+    self->floor = self->state.floor;
+    self->cursor = self->floor + 1;
+    self->acked = ranges_copy(self->state.acked);
+    self->tries = ranges_copy(self->state.attempts);
+    self->ready = ranges_new();
+    self->skipped = ranges_new();
+    self->acked_new = ranges_new();
+    self->tries_new = ranges_new();
+    self->held = 0;
+    self->proposed = 0;
+    self->is_full = false;
+    self->tell_full = false;
+
+    struct range range;
+    if (ranges_highest(self->acked, &range)) {
+        self->cursor = max_u64(self->cursor, range.last + 1);
+    }
+    if (ranges_highest(self->tries, &range)) {
+        self->cursor = max_u64(self->cursor, range.last + 1);
+    }
+    if (self->cursor > self->floor + 1) {
+        ranges_set(self->ready, self->floor + 1, self->cursor - 1, 0);
+    }
+    for (uint64_t at = 0; ranges_find_from(self->acked, at, &range); at = range.last + 1) {
+        ranges_clear_range(self->ready, range.first, range.last);
+    }
+}
+
+void group_rest(struct group *self)
+{
+    if (self->is_started && self->member_count == 0 && self->proposed == 0 &&
+        !group_has_changes(self)) {
+        group_stop(self);
+    }
+}
+
+/* --- members --- */
+
+static bool member_is_able(const struct group *self, const struct group_member *member)
+{
+    uint64_t held = ranges_total(member->held);
+    if (member->is_blocked || member->credit_messages == 0 || member->credit_bytes <= 0 ||
+        held >= self->state.limits.member_in_flight_max) {
+        return false;
+    }
+    return held == 0 || member->need_bytes <= (uint64_t) member->credit_bytes;
+}
+
+void group_member_changed(struct group *self, struct group_member *member)
+{
+    bool is_able = member_is_able(self, member);
+    if (is_able && !list_is_linked(&member->ready)) {
+        list_push_back(&self->ready_members, &member->ready);
+        self->ready_count++;
+    } else if (!is_able && list_is_linked(&member->ready)) {
+        list_remove(&member->ready);
+        self->ready_count--;
+    }
+}
+
+void group_join(struct group *self, struct group_member *member, uint64_t number)
+{
+    INVARIANT(number != 0);
+    if (!self->is_started) {
+        group_start(self);
+    }
+    *member = (struct group_member){.number = number, .held = ranges_new()};
+    list_init(&member->node);
+    list_init(&member->ready);
+    list_push_back(&self->members, &member->node);
+    self->member_count++;
+}
+
+void group_leave(struct group *self, struct group_member *member, bool count_failed)
+{
+    struct range held;
+    while (ranges_lowest(member->held, &held)) {
+        group_give_back(self, member, held.first, held.last, count_failed, 0);
+    }
+    if (list_is_linked(&member->ready)) {
+        list_remove(&member->ready);
+        self->ready_count--;
+    }
+    list_remove(&member->node);
+    self->member_count--;
+    ranges_destroy(&member->held);
+    INVARIANT_SLOW(group_invariant(self));
+}
+
+void group_grant(struct group *self, struct group_member *member, uint64_t messages, uint64_t bytes)
+{
+    /* Credit beyond these is as good as endless. */
+    const int64_t bytes_max = INT64_MAX / 2;
+    uint64_t messages_more = min_u64(messages, UINT64_MAX - member->credit_messages);
+    int64_t bytes_more = bytes < (uint64_t) bytes_max ? (int64_t) bytes : bytes_max;
+    member->credit_messages += messages_more;
+    member->credit_bytes = member->credit_bytes > bytes_max - bytes_more
+                               ? bytes_max
+                               : member->credit_bytes + bytes_more;
+    group_member_changed(self, member);
+}
+
+void group_block(struct group *self, struct group_member *member, bool is_blocked)
+{
+    member->is_blocked = is_blocked;
+    group_member_changed(self, member);
+}
+
+void group_reconfigured(struct group *self)
+{
+    for (struct group_member *member = group_member_next(self, NULL); member != NULL;
+         member = group_member_next(self, member)) {
+        group_member_changed(self, member);
+    }
+}
+
+size_t group_member_count(const struct group *self)
+{
+    return self->member_count;
+}
+
+struct group_member *group_member_next(const struct group *self, const struct group_member *member)
+{
+    struct list *node = member == NULL ? self->members.next : member->node.next;
+    return node == &self->members ? NULL : LIST_ENTRY(node, struct group_member, node);
+}
+
+/* --- delivery --- */
+
+/* The next in the round; one other than `avoid` if there is one. */
+static struct group_member *group_choose(const struct group *self, uint64_t avoid)
+{
+    struct group_member *first = NULL;
+    LIST_FOREACH (&self->ready_members, node) {
+        struct group_member *member = LIST_ENTRY(node, struct group_member, ready);
+        if (member->number != avoid) {
+            return member;
+        }
+        first = first == NULL ? member : first;
+    }
+    return first;
+}
+
+/* New deliveries stop at holes_max and go on at half of it, so that a group at the limit is not told so at every message. */
+static bool group_may_begin_new(struct group *self)
+{
+    size_t holes = ranges_count(self->acked);
+    if (self->is_full) {
+        self->is_full = holes > self->state.limits.holes_max / 2;
+    } else if (holes >= self->state.limits.holes_max) {
+        self->is_full = true;
+        self->tell_full = true;
+    }
+    return !self->is_full;
+}
+
+bool group_next(struct group *self, uint64_t end, struct group_page *ret_page)
+{
+    if (self->ready_count == 0 || self->held >= self->state.limits.in_flight_max) {
+        return false;
+    }
+    struct group_page page = {0};
+    struct range again;
+    uint64_t backlog;
+    uint64_t count;
+    if (ranges_lowest(self->ready, &again)) {
+        page.is_again = true;
+        page.member = group_choose(self, again.value);
+        page.first = again.first;
+        count = range_length(again.first, again.last);
+        backlog = ranges_total(self->ready);
+    } else if (self->cursor < end && group_may_begin_new(self)) {
+        page.member = group_choose(self, 0);
+        page.first = self->cursor;
+        count = end - self->cursor;
+        backlog = count;
+    } else {
+        return false;
+    }
+    const struct group_member *member = page.member;
+    /* A short backlog is split among all who can take something; a long one goes round in full pages. */
+    count = min_u64(count, (backlog + self->ready_count - 1) / self->ready_count);
+    count = min_u64(count, self->state.limits.in_flight_max - self->held);
+    count = min_u64(count, self->state.limits.member_in_flight_max - ranges_total(member->held));
+    count = min_u64(count, member->credit_messages);
+    page.records_max = (uint32_t) min_u64(count, UINT32_MAX);
+    page.bytes_max = min_u64((uint64_t) member->credit_bytes, GROUP_PAGE_BYTES_MAX);
+    INVARIANT(page.records_max > 0 && page.bytes_max > 0);
+    *ret_page = page;
+    return true;
+}
+
+bool group_page_fits(struct group *self, const struct group_page *page, uint32_t count,
+                     uint64_t bytes)
+{
+    struct group_member *member = page->member;
+    INVARIANT(count > 0 && count <= page->records_max);
+    if (bytes <= (uint64_t) member->credit_bytes ||
+        (count == 1 && ranges_total(member->held) == 0)) {
+        return true;
+    }
+    member->need_bytes = bytes;
+    group_member_changed(self, member);
+    return false;
+}
+
+/* Its turn is over. */
+static void group_member_to_end(struct group *self, struct group_member *member)
+{
+    if (list_is_linked(&member->ready)) {
+        list_remove(&member->ready);
+        list_push_back(&self->ready_members, &member->ready);
+    }
+    group_member_changed(self, member);
+}
+
+void group_delivered(struct group *self, const struct group_page *page, uint32_t count,
+                     uint64_t bytes, uint64_t now_s)
+{
+    struct group_member *member = page->member;
+    uint64_t last = page->first + count - 1;
+    if (page->is_again) {
+        ranges_clear_range(self->ready, page->first, last);
+        self->redelivered_total += count;
+    } else {
+        INVARIANT(page->first == self->cursor);
+        self->cursor = last + 1;
+    }
+    ranges_set(member->held, page->first, last, now_s);
+    self->held += count;
+    member->delivered += count;
+    member->credit_messages -= count;
+    member->credit_bytes -= (int64_t) bytes;
+    member->need_bytes = 0;
+    group_member_to_end(self, member);
+    INVARIANT_SLOW(group_invariant(self));
+}
+
+uint64_t group_skip_end(const struct group *self, const struct group_page *page, uint64_t last)
+{
+    INVARIANT(last >= page->first);
+    struct range again;
+    if (page->is_again && ranges_find(self->ready, page->first, &again)) {
+        return min_u64(last, again.last);
+    }
+    return last;
+}
+
+void group_skip(struct group *self, const struct group_page *page, uint64_t last)
+{
+    last = group_skip_end(self, page, last);
+    if (page->is_again) {
+        ranges_clear_range(self->ready, page->first, last);
+    } else {
+        INVARIANT(page->first == self->cursor);
+        self->cursor = last + 1;
+    }
+    ranges_set(self->skipped, page->first, last, 0);
+    INVARIANT_SLOW(group_invariant(self));
+}
+
+size_t group_tries_of(const struct group *self, uint64_t first, uint64_t last,
+                      struct group_again *again, size_t max, uint64_t *ret_last)
+{
+    size_t count = 0;
+    struct range range;
+    uint64_t at = first;
+    *ret_last = last;
+    while (at <= last && ranges_find_from(self->tries, at, &range) && range.first <= last) {
+        if (count == max) {
+            *ret_last = max_u64(range.first, at) - 1;
+            break;
+        }
+        again[count++] = (struct group_again){max_u64(range.first, at), min_u64(range.last, last),
+                                              group_tries_unpack(range.value)};
+        at = range.last + 1;
+    }
+    return count;
+}
+
+bool group_became_full(struct group *self)
+{
+    bool tell = self->tell_full;
+    self->tell_full = false;
+    return tell;
+}

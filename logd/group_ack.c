@@ -1,0 +1,181 @@
+/* group_ack: what members say about messages they were given: acknowledged, failed, still at work. Ranges come from outside
+ * and may be any numbers; work is bounded by what the group knows, never by the width of a range. */
+#include "logd/group.h"
+
+#include "common/base/err.h"
+#include "common/base/invariant.h"
+#include "logd/group_own.h"
+
+/* Into the leader's view of what is acknowledged, and into what is to be proposed. */
+static void group_accept(struct group *self, uint64_t first, uint64_t last)
+{
+    ranges_set(self->acked_new, first, last, 0);
+    if (ranges_count(self->tries) > 0) {
+        ranges_clear_range(self->tries, first, last);
+        ranges_clear_range(self->tries_new, first, last);
+    }
+    if (first > self->floor + 1) {
+        ranges_set(self->acked, first, last, 0);
+        return;
+    }
+    INVARIANT(first == self->floor + 1); /* below the floor nothing is held */
+    self->floor = last;
+    struct range next;
+    if (ranges_lowest(self->acked, &next) && next.first == self->floor + 1) {
+        self->floor = next.last;
+        ranges_clear_range(self->acked, next.first, next.last);
+    }
+}
+
+static void group_let_go(struct group *self, struct group_member *member, uint64_t first,
+                         uint64_t last)
+{
+    uint64_t count = ranges_clear_range(member->held, first, last);
+    INVARIANT(count == range_length(first, last));
+    self->held -= count;
+}
+
+static uint32_t saturated(uint32_t count, uint32_t more)
+{
+    return count > UINT32_MAX - more ? UINT32_MAX : count + more;
+}
+
+/* One more delivery of [first, last] is over. */
+static void group_count_try(struct group *self, uint64_t first, uint64_t last, bool count_failed)
+{
+    uint32_t failed = count_failed ? 1 : 0;
+    uint64_t at = first;
+    while (at <= last) {
+        struct range range;
+        struct group_tries tries = {0};
+        uint64_t until = last;
+        if (ranges_find_from(self->tries, at, &range) && range.first <= last) {
+            if (range.first <= at) {
+                tries = group_tries_unpack(range.value);
+                until = min_u64(range.last, last);
+            } else {
+                until = range.first - 1;
+            }
+        }
+        tries.attempt = saturated(tries.attempt, 1);
+        tries.failed = saturated(tries.failed, failed);
+        ranges_set(self->tries, at, until, group_tries_pack(tries));
+        at = until + 1;
+    }
+    ranges_set(self->tries_new, first, last, 0);
+}
+
+void group_give_back(struct group *self, struct group_member *member, uint64_t first, uint64_t last,
+                     bool count_failed, uint64_t avoid)
+{
+    group_let_go(self, member, first, last);
+    group_count_try(self, first, last, count_failed);
+    ranges_set(self->ready, first, last, avoid);
+}
+
+/* How far from `at` on things are as they are at `at`, in one map. */
+static bool covers(const struct ranges *map, uint64_t at, uint64_t *until)
+{
+    struct range range;
+    if (!ranges_find_from(map, at, &range)) {
+        return false;
+    }
+    if (range.first <= at) {
+        *until = min_u64(*until, range.last);
+        return true;
+    }
+    *until = min_u64(*until, range.first - 1);
+    return false;
+}
+
+/* Why the member does not hold [first, last]. */
+static void group_explain(const struct group *self, uint64_t first, uint64_t last,
+                          struct ack_results *results)
+{
+    uint64_t at = first;
+    while (at <= last && !ack_results_is_full(results)) {
+        uint64_t until = last;
+        int error;
+        if (at >= self->cursor) {
+            error = ERR_NOT_DELIVERED;
+        } else if (at <= self->floor) {
+            until = min_u64(until, self->floor);
+            error = ERR_ALREADY;
+        } else {
+            until = min_u64(until, self->cursor - 1);
+            if (covers(self->acked, at, &until)) {
+                error = ERR_ALREADY;
+            } else if (covers(self->skipped, at, &until)) {
+                error = ERR_NOT_DELIVERED;
+            } else {
+                error = ERR_STALE_DELIVERY; /* ready, or with somebody else */
+            }
+        }
+        ack_results_add(results, at, until, error);
+        if (until == UINT64_MAX) {
+            return;
+        }
+        at = until + 1;
+    }
+    if (at <= last) {
+        ack_results_add(results, at, last, ERR_OVERLOADED);
+    }
+}
+
+static void group_do(struct group *self, struct group_member *member, enum group_verb verb,
+                     uint64_t first, uint64_t last, struct ack_results *results)
+{
+    switch (verb) {
+    case GROUP_ACK:
+        group_let_go(self, member, first, last);
+        group_accept(self, first, last);
+        member->acked += range_length(first, last);
+        break;
+    case GROUP_NACK:
+        group_give_back(self, member, first, last, true, member->number);
+        break;
+    case GROUP_RELEASE:
+        group_give_back(self, member, first, last, false, member->number);
+        break;
+    case GROUP_EXTEND:
+        break;
+    case GROUP_REFUSE:
+        ack_results_add(results, first, last, ERR_UNSUPPORTED);
+        break;
+    }
+}
+
+void group_handle_range(struct group *self, struct group_member *member, enum group_verb verb,
+                        uint64_t first, uint64_t last, struct ack_results *results)
+{
+    if (first == 0 || first > last) {
+        ack_results_add(results, first, last, ERR_BAD_REQUEST);
+        return;
+    }
+    uint64_t at = first;
+    struct range held;
+    while (at <= last && ranges_find_from(member->held, at, &held) && held.first <= last) {
+        uint64_t from = max_u64(at, held.first);
+        uint64_t until = min_u64(last, held.last);
+        if (from > at) {
+            group_explain(self, at, from - 1, results);
+        }
+        group_do(self, member, verb, from, until, results);
+        at = until + 1; /* held offsets end far below the end of numbers */
+    }
+    if (at <= last) {
+        group_explain(self, at, last, results);
+    }
+    group_member_changed(self, member);
+    INVARIANT_SLOW(group_invariant(self));
+}
+
+void group_ack_up_to(struct group *self, struct group_member *member, uint64_t up_to)
+{
+    struct range held;
+    while (ranges_lowest(member->held, &held) && held.first <= up_to) {
+        group_do(self, member, GROUP_ACK, held.first, min_u64(held.last, up_to), NULL);
+    }
+    group_member_changed(self, member);
+    INVARIANT_SLOW(group_invariant(self));
+}

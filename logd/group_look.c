@@ -1,0 +1,179 @@
+/* group_look: a group's numbers, its pending messages in order, and the checks that its parts add up. Changes nothing. */
+#include "logd/group.h"
+
+#include <stdlib.h>
+
+#include "common/base/invariant.h"
+#include "common/base/mem.h"
+#include "logd/group_own.h"
+
+void group_numbers(const struct group *self, struct group_numbers *ret_numbers)
+{
+    if (!self->is_started) {
+        *ret_numbers = (struct group_numbers){
+            .floor = self->state.floor,
+            .acked_above = ranges_total(self->state.acked),
+            .holes = ranges_count(self->state.acked),
+            .cursor = self->state.floor + 1,
+            .redelivered_total = self->redelivered_total,
+        };
+        return;
+    }
+    *ret_numbers = (struct group_numbers){
+        .floor = self->floor,
+        .acked_above = ranges_total(self->acked),
+        .holes = ranges_count(self->acked),
+        .held = self->held,
+        .ready = ranges_total(self->ready),
+        .skipped = ranges_total(self->skipped),
+        .cursor = self->cursor,
+        .redelivered_total = self->redelivered_total,
+    };
+}
+
+/* --- pending --- */
+
+struct pending_list {
+    struct group_pending *items;
+    size_t count;
+    size_t capacity;
+};
+
+static void pending_collect(struct pending_list *list, const struct ranges *map, uint64_t after,
+                            size_t max, enum group_where where, const struct group_member *member)
+{
+    struct range range;
+    uint64_t at = after + 1;
+    for (size_t i = 0; i < max && ranges_find_from(map, at, &range); i++) {
+        if (list->count == list->capacity) {
+            list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
+            list->items = mem_resize(list->items, list->capacity, sizeof *list->items);
+        }
+        list->items[list->count++] = (struct group_pending){
+            .first = max_u64(range.first, at),
+            .last = range.last,
+            .where = where,
+            .member = member,
+            .since_s = where == GROUP_HELD ? range.value : 0,
+        };
+        at = range.last + 1;
+    }
+}
+
+static int pending_compare(const void *a, const void *b)
+{
+    const struct group_pending *left = a;
+    const struct group_pending *right = b;
+    return left->first < right->first ? -1 : left->first > right->first;
+}
+
+/* Visit the parts of `pending` that differ in their counters; returns how many of at most `max`. */
+static size_t pending_visit(const struct group *self, struct group_pending pending, size_t max,
+                            group_pending_fn *visit, void *ud)
+{
+    uint64_t last = pending.last;
+    uint32_t now = pending.where == GROUP_HELD ? 1 : 0; /* the delivery it is in */
+    size_t count = 0;
+    while (count < max && pending.first <= last) {
+        struct range tried;
+        pending.last = last;
+        pending.tries = (struct group_tries){now, 0};
+        if (ranges_find_from(self->tries, pending.first, &tried) && tried.first <= last) {
+            if (tried.first <= pending.first) {
+                pending.tries = group_tries_unpack(tried.value);
+                pending.tries.attempt += pending.tries.attempt < UINT32_MAX ? now : 0;
+                pending.last = min_u64(tried.last, last);
+            } else {
+                pending.last = tried.first - 1;
+            }
+        }
+        visit(ud, &pending);
+        count++;
+        pending.first = pending.last + 1;
+    }
+    return count + (pending.first <= last ? 1 : 0);
+}
+
+bool group_pending_list(const struct group *self, uint64_t after, size_t max,
+                        group_pending_fn *visit, void *ud)
+{
+    if (!self->is_started || after >= GROUP_OFFSET_MAX) {
+        return true;
+    }
+    struct pending_list list = {0};
+    pending_collect(&list, self->ready, after, max + 1, GROUP_READY, NULL);
+    pending_collect(&list, self->skipped, after, max + 1, GROUP_SKIPPED, NULL);
+    for (const struct group_member *member = group_member_next(self, NULL); member != NULL;
+         member = group_member_next(self, member)) {
+        pending_collect(&list, member->held, after, max + 1, GROUP_HELD, member);
+    }
+    if (list.count > 0) {
+        qsort(list.items, list.count, sizeof *list.items, pending_compare);
+    }
+    size_t visited = 0;
+    for (size_t i = 0; i < list.count && visited <= max; i++) {
+        visited += visited < max ? pending_visit(self, list.items[i], max - visited, visit, ud) : 1;
+    }
+    mem_free(list.items);
+    return visited <= max;
+}
+
+/* --- checks --- */
+
+bool group_check(const struct group *self)
+{
+    if (!self->is_started) {
+        return true;
+    }
+    uint64_t known = ranges_total(self->acked) + self->held + ranges_total(self->ready) +
+                     ranges_total(self->skipped);
+    return self->cursor > self->floor && self->cursor - 1 - self->floor == known;
+}
+
+/* Add `part` to `whole`; false if they meet, or if part leaves (floor, cursor). */
+static bool add_disjoint(const struct group *self, struct ranges *whole, const struct ranges *part)
+{
+    struct range range;
+    for (uint64_t at = 0; ranges_find_from(part, at, &range); at = range.last + 1) {
+        uint64_t before = ranges_total(whole);
+        ranges_set(whole, range.first, range.last, 0);
+        if (ranges_total(whole) - before != range_length(range.first, range.last) ||
+            range.first <= self->floor || range.last >= self->cursor) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool group_invariant(const struct group *self)
+{
+    if (!group_state_invariant(&self->state) || !group_check(self)) {
+        return false;
+    }
+    if (!self->is_started) {
+        return self->member_count == 0;
+    }
+    struct ranges *whole = ranges_new();
+    bool is_sound = add_disjoint(self, whole, self->acked) &&
+                    add_disjoint(self, whole, self->ready) &&
+                    add_disjoint(self, whole, self->skipped);
+    uint64_t held = 0;
+    size_t members = 0;
+    for (const struct group_member *member = group_member_next(self, NULL); member != NULL;
+         member = group_member_next(self, member)) {
+        is_sound = is_sound && add_disjoint(self, whole, member->held);
+        held += ranges_total(member->held);
+        members++;
+    }
+    struct range range;
+    if (ranges_lowest(self->acked, &range) && range.first == self->floor + 1) {
+        is_sound = false; /* the floor should have moved */
+    }
+    for (uint64_t at = 0; ranges_find_from(self->tries_new, at, &range); at = range.last + 1) {
+        struct range tried;
+        is_sound = is_sound && ranges_find(self->tries, range.first, &tried);
+    }
+    ranges_destroy(&whole);
+    return is_sound && held == self->held && members == self->member_count &&
+           self->floor >= self->state.floor;
+}

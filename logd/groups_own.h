@@ -1,0 +1,123 @@
+/* groups_own: the body of struct groups, for its own files: groups (the set, applying, saving), groups_flush (proposing), deliver,
+ * members, handle_attach, handle_ack, handle_consumer, handle_group. */
+#ifndef LOGD_GROUPS_OWN_H
+#define LOGD_GROUPS_OWN_H
+
+#include "common/base/hash.h"
+#include "common/base/list.h"
+#include "common/run/log.h"
+#include "logd/ack_result.h"
+#include "logd/group.h"
+#include "logd/groups.h"
+#include "logd/member.h"
+
+enum {
+    GROUPS_MAX = 10000,          /* of one stream */
+    GROUPS_MEMBERS_MAX = 10000,  /* of one stream */
+    GROUPS_ATTACHES_MAX = 10000, /* waiting for their entry */
+    GROUPS_SYNCS_MAX = 16384,    /* acknowledgements waiting for theirs */
+    GROUPS_FLUSH_MS = 10,
+    GROUPS_FLUSH_FULL_MS = 1000,     /* until the next try when the disk is full */
+    GROUPS_FLUSH_RANGES = 65536,     /* so many waiting ranges do not wait */
+    GROUPS_ENTRY_BYTES = 256 * 1024, /* about: of an ACKS entry */
+    GROUPS_WAKE_PAGES = 64,          /* delivered in one go */
+};
+
+/* One group in its stream. */
+struct hosted {
+    struct group *group;
+    struct groups *groups;
+    struct list active;     /* in groups.active while it has members */
+    struct list changed;    /* in groups.changed while there is something to propose */
+    struct list unsaved;    /* in groups.unsaved */
+    uint64_t spec_revision; /* of the catalogue, of the newest configuration seen by a member */
+    uint64_t check_errors;
+    bool tell_full;               /* somebody still has to be told that the group is full */
+    struct group_changes changes; /* while an entry is built */
+};
+
+/* A member to be, waiting for the GROUP entry that opens or changes its group. */
+struct attach {
+    struct list node;
+    struct bus_link *link;
+    uint64_t ticket;
+    uint16_t type;
+    uint64_t index; /* of the entry */
+    uint64_t group_id;
+    uint64_t consumer;
+    uint64_t credit_messages;
+    uint64_t credit_bytes;
+    uint64_t revision;
+    struct buf spec; /* as in the entry */
+    char *name;
+    char *address;
+    bool created;
+    bool start_given;
+};
+
+/* A sync acknowledgement that waits for its ACKS entry. */
+struct sync_ack {
+    struct list node;
+    uint64_t ticket;
+    uint16_t type;
+    uint64_t index; /* 0: not proposed yet */
+    struct buf reply;
+};
+
+struct groups_counters { /* cells of the daemon's metrics */
+    uint64_t *delivered, *redelivered, *acked, *nacked, *skipped, *check_errors, *bad_acks;
+};
+
+struct groups {
+    struct stream *stream;
+    struct hash64 *hosted; /* of struct hosted, by group id */
+    struct list active;
+    struct list changed;
+    struct list unsaved;
+    struct list attaches;
+    struct list syncs;   /* those not proposed yet are at the end */
+    struct list cancels; /* of struct member: still to be told that they are out */
+    size_t attach_count;
+    size_t sync_count;
+    size_t member_count;
+    struct ranges *dropped;       /* ids, in this life; NULL: none */
+    struct ranges *drops_wanted;  /* ids whose deletion is still to be proposed; NULL: none */
+    struct ranges *drops_unsaved; /* ids dropped since groups_save; NULL: none */
+    uint64_t member_last;         /* number given last */
+    uint64_t acks_proposed;       /* index of the last ACKS entry proposed in this life */
+    uint64_t acks_applied;        /* and applied */
+    uint64_t flush_at_ms;         /* 0: nothing waits */
+    bool flush_now;
+    bool deliver_more;
+    bool is_closing; /* being destroyed: nothing is noted any more */
+    struct log_limit read_errors;
+    struct groups_counters count;
+    struct ack_results results; /* these three are for the time of one call */
+    struct buf meta;
+    struct buf part;
+};
+
+struct bus *groups_bus(const struct groups *self);
+uint64_t groups_now_s(const struct groups *self);
+struct hosted *groups_find(const struct groups *self, uint64_t group_id);
+/* After something happened to the group: note what is to be proposed, delivered, and whether it still adds up. */
+void groups_touched(struct groups *self, struct hosted *hosted);
+
+/* Does it still add up? Counted and logged if not. */
+void groups_check_one(struct groups *self, struct hosted *hosted);
+
+/* handle_attach.c: the entry `index` of this group was applied (hosted NULL: it dropped the group). */
+void groups_attach_applied(struct groups *self, uint64_t group_id, struct hosted *hosted,
+                           uint64_t index);
+void attach_destroy(struct groups *self, struct attach **attach);
+
+/* groups_flush.c */
+/* Answer now, or with the entry that holds everything accepted so far. Takes the content of `reply`. */
+void groups_sync_wait(struct groups *self, uint64_t ticket, uint16_t type, struct buf *reply);
+/* ACKS entries up to `index` are applied. */
+void groups_sync_applied(struct groups *self, uint64_t index);
+
+/* Propose that the group is no more; ERR_AGAIN and such: try later. */
+int groups_propose_drop(struct groups *self, uint64_t group_id);
+
+#endif

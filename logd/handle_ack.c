@@ -1,0 +1,128 @@
+/* handle_ack: acknowledgements of a member, good and bad, and its wish to keep what it has. */
+#include "logd/groups.h"
+
+#include "common/base/err.h"
+#include "common/wire/hot.h"
+#include "common/wire/pb.h"
+#include "logd/groups_own.h"
+#include "logd/logd.h"
+#include "logd/stream.h"
+
+enum { ACK_RANGES_MAX = 65536, EXTEND_RANGES = 1 };
+
+static void answer(struct groups *self, const struct bus_message *message, int error,
+                   const char *detail)
+{
+    if (!message->is_request) {
+        (*self->count.bad_acks)++;
+        return;
+    }
+    (void) bus_reply_error(groups_bus(self), message->ticket, error, detail);
+}
+
+static enum group_verb nack_verb(const struct hot_nack *nack)
+{
+    if (nack->reject || (nack->has_delay && nack->delay_ms > 0)) {
+        return GROUP_REFUSE; /* dead letters and delays are not built yet: it stays with the member */
+    }
+    return nack->no_count ? GROUP_RELEASE : GROUP_NACK;
+}
+
+/* The order is the frame's; up_to comes last, so that a nack below it counts. */
+static void ack_walk(struct groups *self, struct member *member, const struct hot_ack *ack)
+{
+    struct group *group = member->hosted->group;
+    struct span rest = ack->body;
+    struct hot_range range;
+    struct hot_nack nack;
+    bool is_nack;
+    while (hot_ack_next(&rest, &is_nack, &range, &nack) == 1) {
+        if (is_nack) {
+            uint64_t held = ranges_total(member->share.held);
+            group_handle_range(group, &member->share, nack_verb(&nack), nack.range.first,
+                               nack.range.last, &self->results);
+            *self->count.nacked += held - ranges_total(member->share.held);
+        } else {
+            group_handle_range(group, &member->share, GROUP_ACK, range.first, range.last,
+                               &self->results);
+        }
+    }
+    if (ack->has_up_to) {
+        group_ack_up_to(group, &member->share, ack->up_to);
+    }
+}
+
+void member_handle_ack(struct member *member, struct bus_message *message)
+{
+    struct groups *self = member->groups;
+    struct hot_ack ack;
+    if (member->hosted == NULL) {
+        answer(self, message, member->cancel_error, "the consumer was cancelled");
+        return;
+    }
+    if (hot_ack_read(message->meta, &ack) < 0) {
+        answer(self, message, ERR_BAD_REQUEST, "Ack");
+        return;
+    }
+    if ((uint64_t) ack.ranges + ack.nacks > ACK_RANGES_MAX) {
+        answer(self, message, ERR_TOO_LARGE, "too many ranges in one Ack");
+        return;
+    }
+    if (message->is_request && ack.sync && self->sync_count >= GROUPS_SYNCS_MAX) {
+        answer(self, message, ERR_OVERLOADED, "too many sync acknowledgements wait");
+        return;
+    }
+    uint64_t acked = member->share.acked;
+    ack_results_reset(&self->results);
+    ack_walk(self, member, &ack);
+    *self->count.acked += member->share.acked - acked;
+    groups_touched(self, member->hosted);
+    if (!message->is_request) {
+        *self->count.bad_acks += self->results.count;
+        return;
+    }
+    struct buf reply = {0};
+    ack_results_encode(&self->results, &reply);
+    if (ack.sync) {
+        groups_sync_wait(self, message->ticket, message->type, &reply);
+    } else {
+        struct bus_outgoing out = {.type = message->type, .meta = buf_span(&reply)};
+        (void) bus_reply(groups_bus(self), message->ticket, &out);
+    }
+    buf_release(&reply);
+}
+
+void member_handle_extend(struct member *member, struct bus_message *message)
+{
+    struct groups *self = member->groups;
+    if (member->hosted == NULL) {
+        answer(self, message, member->cancel_error, "the consumer was cancelled");
+        return;
+    }
+    ack_results_reset(&self->results);
+    struct span rest = message->meta;
+    struct pb_field field;
+    unsigned ranges = 0;
+    int more;
+    while ((more = pb_next(&rest, &field)) > 0) {
+        struct hot_range range;
+        if (field.number != EXTEND_RANGES) {
+            continue;
+        }
+        if (field.type != PB_BYTES || hot_range_read(field.bytes, &range) < 0 ||
+            ++ranges > ACK_RANGES_MAX) {
+            more = ERR_BAD_REQUEST;
+            break;
+        }
+        group_handle_range(member->hosted->group, &member->share, GROUP_EXTEND, range.first,
+                           range.last, &self->results);
+    }
+    if (more < 0) {
+        answer(self, message, ERR_BAD_REQUEST, "Extend");
+        return;
+    }
+    buf_reset(&self->meta);
+    ack_results_encode(&self->results, &self->meta);
+    struct bus_outgoing out = {.type = message->type, .meta = buf_span(&self->meta)};
+    (void) bus_reply(groups_bus(self), message->ticket, &out);
+}
