@@ -469,6 +469,11 @@ void bus_close(struct bus **self)
     MEM_FREE(*self);
 }
 
+uint64_t bus_epoch(const struct bus *self)
+{
+    return self->epoch;
+}
+
 void bus_stats_read(const struct bus *self, struct bus_stats *ret_stats)
 {
     *ret_stats = self->stats;

@@ -90,6 +90,9 @@ int bus_open(const struct bus_options *options, struct loop *loop,
 /* Ends all sessions (on_down is called for each), sockets linger at most 1 s. Not inside a callback of the bus. */
 void bus_close(struct bus **self);
 
+/* Of this process, random; peers see it as bus_link_epoch. */
+uint64_t bus_epoch(const struct bus *self);
+
 /* Own options.name in the run directory from now on, without listening yet. ERR_LOCKED while a live process does; ERR_IO. */
 int bus_lock(struct bus *self);
 

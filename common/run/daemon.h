@@ -58,9 +58,10 @@ struct daemon_program {
     /* Build everything: called with configuration read, logging, loop and an unbound bus ready. 0, or an error after having logged why.
      * *ret_self is passed to all below. When it has become able to serve it calls daemon_ready. */
     int (*start)(struct daemon_context *context, void **ret_self);
-    /* SIGTERM: take no new work, finish the open; call daemon_drained when done (forced after drain_timeout). */
+    /* SIGTERM (may be NULL: nothing is ever open): take no new work, finish the open; call daemon_drained when done (forced after drain_timeout). */
     void (*drain)(void *self);
-    /* After the loop has ended: give everything back. `self` may be NULL if start failed. */
+    /* After the loop has ended and the bus is closed (on_down was called for each link, each open request has its
+     * outcome; daemon_bus is NULL): give everything back. `self` may be NULL if start failed. May be NULL. */
     void (*stop)(void *self);
     /* SIGHUP took new values for reloadable keys. May be NULL. */
     void (*reload)(void *self);
