@@ -38,7 +38,7 @@ void scan_free(ProtobufCMessage **message);
 /* The message packed at the end of `out`. */
 void scan_pack(struct buf *out, const ProtobufCMessage *message);
 
-/* Typed: `struct _Railgun__Ensure *m; SCAN_UNPACK(bytes, railgun__ensure, Railgun__Ensure, &m)` */
+/* Typed: `Railgun__Ensure *ensure; SCAN_UNPACK(bytes, railgun__ensure, &ensure)` */
 #define SCAN_UNPACK(bytes, lower, ret_message)                                                     \
     scan_unpack((bytes), &lower##__descriptor, NULL, (ProtobufCMessage **) (void *) (ret_message))
 #define SCAN_FREE(message) scan_free((ProtobufCMessage **) (void *) (message))
