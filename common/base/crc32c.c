@@ -121,17 +121,17 @@ crc32c_three(const uint32_t rows[4][256], size_t stripe, uint64_t crc, const uin
 __attribute__((target("sse4.2"))) static uint32_t crc32c_extend_sse42(uint32_t start,
                                                                       struct span bytes)
 {
+    const size_t three_long = (size_t) 3 * CRC32C_STRIPE_LONG;
+    const size_t three_short = (size_t) 3 * CRC32C_STRIPE_SHORT;
     const uint8_t *at = bytes.data;
     size_t left = bytes.size;
     uint64_t crc = ~start;
 
-    for (; left >= 3 * CRC32C_STRIPE_LONG; left -= 3 * CRC32C_STRIPE_LONG) {
+    for (; left >= three_long; at += three_long, left -= three_long) {
         crc = crc32c_three(crc32c_behind_long, CRC32C_STRIPE_LONG, crc, at);
-        at += 3 * CRC32C_STRIPE_LONG;
     }
-    for (; left >= 3 * CRC32C_STRIPE_SHORT; left -= 3 * CRC32C_STRIPE_SHORT) {
+    for (; left >= three_short; at += three_short, left -= three_short) {
         crc = crc32c_three(crc32c_behind_short, CRC32C_STRIPE_SHORT, crc, at);
-        at += 3 * CRC32C_STRIPE_SHORT;
     }
     for (; left >= 8; at += 8, left -= 8) {
         crc = __builtin_ia32_crc32di(crc, crc32c_load64(at));

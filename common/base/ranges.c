@@ -113,17 +113,18 @@ static void cursor_seek(struct cursor *self, const struct ranges *ranges, uint64
 /* To the start of the next leaf; false if there is none. */
 static bool cursor_next_leaf(struct cursor *self, const struct ranges *ranges)
 {
-    if (self->leaf->next == NULL) {
-        return false;
-    }
-    unsigned level = ranges->height - 1;
-    while (self->path[level].index + 1 == self->path[level].inner->count) {
+    unsigned level = ranges->height;
+    while (level > 0 && self->path[level - 1].index + 1 == self->path[level - 1].inner->count) {
         level--;
     }
-    self->path[level].index++;
-    for (; level + 1 < ranges->height; level++) {
-        self->path[level + 1].inner = self->path[level].inner->children[self->path[level].index];
-        self->path[level + 1].index = 0;
+    if (level == 0) {
+        return false;
+    }
+    self->path[level - 1].index++;
+    for (; level < ranges->height; level++) {
+        self->path[level].inner =
+            self->path[level - 1].inner->children[self->path[level - 1].index];
+        self->path[level].index = 0;
     }
     self->leaf = self->leaf->next;
     self->position = 0;
@@ -584,7 +585,7 @@ struct ranges_walk {
 static bool leaf_is_sound(const struct leaf *self, struct ranges_walk *walk, uint64_t from,
                           uint64_t to)
 {
-    if (self != walk->leaf) {
+    if (self == NULL || self != walk->leaf) {
         return false;
     }
     for (unsigned i = 0; i < self->count; i++) {

@@ -76,8 +76,12 @@ int str_to_size(struct span text, uint64_t *ret_bytes)
 int str_to_duration_ms(struct span text, uint64_t *ret_ms)
 {
     static const struct str_unit units[] = {
-        {"", 1},          {"ms", 1},          {"s", 1000},
-        {"m", 60 * 1000}, {"h", 3600 * 1000}, {"d", 24 * 3600 * 1000},
+        {"", 1},
+        {"ms", 1},
+        {"s", 1000},
+        {"m", UINT64_C(60) * 1000},
+        {"h", UINT64_C(3600) * 1000},
+        {"d", UINT64_C(24) * 3600 * 1000},
         {NULL, 0},
     };
     return str_to_scaled(text, units, ret_ms);

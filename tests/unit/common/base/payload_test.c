@@ -46,8 +46,10 @@ TEST(foreign_bytes_are_given_back_with_the_last_reference)
     struct payload *payload = payload_wrap("abc", 3, count_release, &count);
     struct payload *second = payload_ref(payload);
     ck_assert_ptr_eq(second, payload);
+    ck_assert(!payload_is_sole(second));
     payload_unref(&payload);
     ck_assert_int_eq(count, 0);
+    ck_assert(payload_is_sole(second));
     ck_assert(span_is(payload_span(second), "abc"));
     payload_unref(&second);
     ck_assert_int_eq(count, 1);
