@@ -122,6 +122,10 @@ typedef int journal_visit_fn(void *ud, const struct journal_entry *entry, uint64
 int journal_read(struct journal *self, uint64_t group, uint64_t position, uint64_t bytes,
                  journal_visit_fn *visit, void *ud, uint64_t *ret_corrupt_at);
 
+/* Where to go on behind a damaged frame: the first frame, of any group, with an intact header in [position, position + bytes), a range inside
+ * one file. 0; ERR_NOT_FOUND; as journal_read. Blocking file read. */
+int journal_find(struct journal *self, uint64_t position, uint64_t bytes, uint64_t *ret_position);
+
 /* Nothing before this position is needed any more: whole files below it are recycled. */
 void journal_release_before(struct journal *self, uint64_t position);
 

@@ -1,0 +1,37 @@
+/* append: the way of a publish: checked, given its offsets, proposed, and answered when it is committed. Publishes that the journal has no
+ * room for wait here in the order they came. */
+#ifndef LOGD_APPEND_H
+#define LOGD_APPEND_H
+
+#include <stdint.h>
+
+#include "common/base/payload.h"
+#include "common/run/bus.h"
+#include "common/store/journal.h"
+
+struct append;
+struct logd;
+struct stream;
+
+struct append *append_new(struct logd *logd);
+void append_destroy(struct append **self);
+
+/* BUS_LOG_PUBLISH; stream NULL: we know none of that number. Answers, now or later; keeps the message's credit until then. */
+void append_handle(struct append *self, struct bus_link *link, struct bus_message *message,
+                   struct stream *stream);
+
+/* A batch that this process makes itself, nobody waits for. `records` must be right. Errors as replica_propose. */
+int append_own(struct stream *stream, const struct slice *batch, uint32_t records,
+               uint64_t *ret_base);
+
+/* The oldest batch in flight of this stream is committed. */
+void append_applied(struct stream *stream, const struct journal_entry *entry);
+/* There may be room again. */
+void append_retry(struct append *self);
+/* The stream goes: what is in flight for it is not answered by us. */
+void append_forget(struct stream *stream);
+
+/* Publishes not answered yet. */
+uint64_t append_open_count(const struct append *self);
+
+#endif

@@ -1,0 +1,112 @@
+/* stream_body: what a stream is made of, for the files that are its parts (stream, append, read, recovery, state, streams). Everyone
+ * else sees stream.h. */
+#ifndef LOGD_STREAM_BODY_H
+#define LOGD_STREAM_BODY_H
+
+#include "common/base/buf.h"
+#include "common/base/heap.h"
+#include "common/base/list.h"
+#include "common/base/ranges.h"
+#include "logd/core.h"
+#include "logd/extents.h"
+#include "logd/groups.h"
+#include "logd/stream.h"
+#include "logd/tail.h"
+
+enum stream_unsaved {
+    STREAM_SAVED,
+    STREAM_UNSAVED_OFFSETS, /* only batches since: the journal says it all, saving can wait */
+    STREAM_UNSAVED_CONTROL,
+};
+
+struct stream_flush {
+    struct heap_node node; /* in logd.flushes while it waits */
+    uint64_t at_ms;
+};
+
+struct stream {
+    struct logd *logd;
+    uint64_t log_group;
+    struct replica *replica; /* NULL while the journal is being recovered */
+    struct groups *groups;   /* NULL once deleted */
+
+    /* from the last applied EntryConfig */
+    struct buf config; /* as packed; empty: none applied yet */
+    struct uuid id;    /* nil: not known yet */
+    uint64_t version;
+    uint64_t record_bytes_max; /* 0: the daemon's */
+    bool has_dedup;
+    bool deleted;
+
+    bool deleting;         /* that is on its way */
+    struct buf wanted;     /* EntryConfig to be proposed, or in flight; empty: none */
+    uint64_t wanted_index; /* its index when in flight, else 0 */
+    struct list config_link;
+
+    uint64_t first_offset;
+    uint64_t next_offset;   /* committed */
+    uint64_t next_proposed; /* for the next batch; >= next_offset */
+    uint64_t ts_us;         /* of the newest entry, proposed or applied */
+    uint64_t last_ts_us;    /* of the newest batch applied */
+
+    struct extents extents;
+    struct tail_stream tail;
+    struct ranges *corrupt; /* offsets that cannot be read; NULL: none */
+    struct list publishes;  /* in flight, oldest first */
+    struct list readers;    /* waiting for records */
+
+    enum stream_unsaved unsaved;
+    struct list unsaved_link;
+    bool in_sweep;
+    uint64_t applied_index; /* of what lies in memory; equals the commit index once open */
+    uint64_t applied_saved; /* of what was loaded from Berkeley DB: replay begins behind it */
+
+    bool has_fresh; /* records were committed since groups_wake */
+    struct list dirty_link;
+    struct stream_flush flush;
+};
+
+struct stream *stream_new(struct logd *logd, uint64_t log_group);
+/* Nothing may be in flight (or the journal is closed). Accepts NULL. */
+void stream_destroy(struct stream **self);
+
+/* --- applying --- */
+/* An entry is committed (replica_handlers.apply). */
+void stream_apply(void *group_ud, const struct journal_entry *entry, uint64_t position,
+                  uint32_t frame_bytes);
+/* A control entry, now or in replay. 0, ERR_BAD_FORMAT. */
+int stream_apply_control(struct stream *self, const struct journal_entry *entry);
+/* Take over a packed EntryConfig. 0, ERR_BAD_FORMAT (nothing is changed then). */
+int stream_take_config(struct stream *self, struct span packed);
+
+/* It changed since it was saved. */
+void stream_mark_unsaved(struct stream *self, enum stream_unsaved how);
+
+/* These offsets cannot be read. Logged and counted once for each range. */
+void stream_note_corrupt(struct stream *self, uint64_t first, uint64_t last, const char *why);
+bool stream_is_corrupt(const struct stream *self, uint64_t offset, uint64_t *ret_last);
+
+/* The time a new entry gets: never before the one before it. */
+uint64_t stream_stamp_us(struct stream *self);
+
+/* May entries be proposed now? Not before its first entry, the configuration, is in the journal's queue. */
+bool stream_is_open(const struct stream *self);
+
+/* Want this configuration in the log (packed EntryConfig, copied). It is proposed by streams_propose_configs. */
+void stream_want_config(struct stream *self, struct span packed);
+
+/* The first offset with time >= ts_us; the next offset if there is none. 0, ERR_CORRUPT, ERR_IO. */
+int stream_find_time(struct stream *self, uint64_t ts_us, uint64_t *ret_offset);
+
+/* --- the table --- */
+struct stream *streams_find(const struct logd *logd, uint64_t log_group);
+struct stream *streams_get_or_make(struct logd *logd, uint64_t log_group);
+/* Propose what is wanted, as far as the journal takes it. */
+void streams_propose_configs(struct logd *logd);
+void streams_destroy_all(struct logd *logd);
+
+/* --- recovery --- */
+/* Open the journal, find every stream's extents, replay what Berkeley DB has not seen. 0, or an error that has been logged. */
+int recovery_run(struct logd *logd);
+
+#endif
