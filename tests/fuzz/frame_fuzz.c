@@ -2,11 +2,11 @@
  * are what protobuf-c sees. Input: a byte for the size limit, a byte for the chunks, then the stream. */
 #include "common/wire/frame.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/err.h"
 #include "common/base/invariant.h"
+#include "common/base/mem.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/pb.h"
 #include "tests/fuzz/lib/strict.h"
@@ -74,9 +74,8 @@ static void frame_compare(struct span bytes)
 /* What is received so far, in a block of exactly its size: a sanitizer sees each look beyond. */
 static int split_exact(struct span received, uint32_t size_max, size_t *ret_total)
 {
-    uint8_t *copy = malloc(received.size);
+    uint8_t *copy = mem_new(received.size);
     struct span body;
-    INVARIANT(copy != NULL || received.size == 0);
     if (received.size != 0) {
         memcpy(copy, received.data, received.size);
     }
@@ -86,7 +85,7 @@ static int split_exact(struct span received, uint32_t size_max, size_t *ret_tota
         INVARIANT(body.size + FRAME_PREFIX_SIZE == *ret_total && *ret_total <= received.size);
         INVARIANT(body.size <= size_max && body.size != 0);
     }
-    free(copy);
+    mem_free(copy);
     return result;
 }
 

@@ -2,10 +2,9 @@
  * protobuf-c refuses too or scan.h says why. Input: a byte for the message type, two for the limits, then the message. */
 #include "common/wire/scan.h"
 
-#include <stdlib.h>
-
 #include "common/base/err.h"
 #include "common/base/invariant.h"
+#include "common/base/mem.h"
 #include "common/wire/catalog.pb-c.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/log.pb-c.h"
@@ -31,13 +30,13 @@ static void *meter_alloc(void *context, size_t size)
     struct meter *meter = context;
     meter->total += size;
     meter->requests++;
-    return meter->requests == meter->fails_at ? NULL : malloc(size);
+    return meter->requests == meter->fails_at ? NULL : mem_try_new(size);
 }
 
 static void meter_free(void *context, void *memory)
 {
     (void) context;
-    free(memory);
+    mem_free(memory);
 }
 
 static bool unpacks(struct span bytes, const ProtobufCMessageDescriptor *type, struct meter *meter)

@@ -261,7 +261,8 @@ TEST(memory_grows_with_the_bytes_by_the_factor)
     limits.memory_extra--;
     ck_assert_int_eq(scan_check(buf_span(&bytes), &railgun__auth__descriptor, &limits),
                      ERR_TOO_LARGE);
-    limits.memory_factor = SIZE_MAX / 2 + 1; /* a bound beyond all memory is no bound, and no overflow */
+    limits.memory_factor =
+        SIZE_MAX / 2 + 1; /* a bound beyond all memory is no bound, and no overflow */
     ck_assert_int_eq(scan_check(buf_span(&bytes), &railgun__auth__descriptor, &limits), 0);
     buf_release(&bytes);
 }
