@@ -2,7 +2,9 @@
  * epoll descriptor, the timer wheel and the lists of who wants to be called; never blocks but in its one wait.
  *
  * Why not zloop: it fires timers before sockets and knows no end of turn, both against the order promised in the header;
- * and its zmq_poll asks every socket twice a turn, two system calls each (measured: see docs/performance.md).
+ * and its zmq_poll asks every socket twice a turn, at a system call or more each: a round trip of 100 bytes over ipc:// took
+ * 35 us with it alone, but 48 us beside four and 58 us beside eight sockets at rest; here it is 41 us with the whole bus on
+ * top, however many there are.
  *
  * ZeroMQ's descriptor (ZMQ_FD) says «commands are waiting», not «a message is waiting», and any call on the socket may take
  * the commands in. Hence the rule that makes it safe: a socket that was used since it was last asked is asked (ZMQ_EVENTS)
@@ -98,11 +100,24 @@ static int loop_watch(struct loop *self, int fd, uint32_t events, struct loop_so
     return epoll_ctl(self->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
+/* Signals are the program's: CZMQ would catch two of them at its first socket. Telling it not to makes it «restore» them, the
+ * second time to the system's defaults, hence the saving. */
+static void loop_keep_signals(void)
+{
+    struct sigaction interrupt;
+    struct sigaction terminate;
+    (void) sigaction(SIGINT, NULL, &interrupt); /* these cannot fail */
+    (void) sigaction(SIGTERM, NULL, &terminate);
+    zsys_handler_set(NULL);
+    (void) sigaction(SIGINT, &interrupt, NULL);
+    (void) sigaction(SIGTERM, &terminate, NULL);
+}
+
 struct loop *loop_new(void)
 {
     struct loop *self = MEM_NEW(struct loop);
 
-    zsys_handler_set(NULL); /* signals are ours: CZMQ would catch them at its first socket */
+    loop_keep_signals();
     list_init(&self->fds);
     list_init(&self->sockets);
     list_init(&self->removed);
@@ -493,7 +508,7 @@ static void loop_call_fds(struct loop *self, const struct epoll_event *events, i
     }
 }
 
-static void loop_turn(struct loop *self)
+void loop_turn(struct loop *self)
 {
     struct epoll_event events[LOOP_EVENTS_MAX];
 

@@ -25,6 +25,8 @@ void loop_destroy(struct loop **self);
 /* Run until loop_stop. Returns 0. */
 int loop_run(struct loop *self);
 void loop_stop(struct loop *self);
+/* One turn, for who looks at the world between turns: commands, tests. */
+void loop_turn(struct loop *self);
 
 /* Monotonic time of this turn; refreshed once a turn. */
 uint64_t loop_now_ms(const struct loop *self);
