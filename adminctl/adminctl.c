@@ -60,6 +60,25 @@ int ctl_usage(const char *format, ...)
     return CTL_USAGE;
 }
 
+int ctl_start_parse(const char *text, struct rg_start *ret_start)
+{
+    uint64_t number = 0;
+    bool from_end = text[0] == '-';
+    if (strcmp(text, "first") == 0) {
+        *ret_start = (struct rg_start){RG_START_FIRST, 0};
+        return 0;
+    }
+    if (strcmp(text, "latest") == 0) {
+        *ret_start = (struct rg_start){RG_START_LATEST, 0};
+        return 0;
+    }
+    if (str_to_u64(span_of(from_end ? text + 1 : text), &number) < 0 || number == 0) {
+        return ERR_BAD_FORMAT;
+    }
+    *ret_start = (struct rg_start){from_end ? RG_START_LAST_N : RG_START_OFFSET, number};
+    return 0;
+}
+
 static int exit_of(int error)
 {
     const struct err_info *info = err_find(error);

@@ -127,7 +127,19 @@ static size_t utf8_size(struct span text)
     return size;
 }
 
-static void json_text(struct buf *out, struct span text)
+bool output_is_utf8(struct span text)
+{
+    while (text.size > 0) {
+        size_t size = utf8_size(text);
+        if (size == 0) {
+            return false;
+        }
+        text = span_make(text.data + size, text.size - size);
+    }
+    return true;
+}
+
+void output_json_text(struct buf *out, struct span text)
 {
     buf_append_byte(out, '"');
     while (text.size > 0) {
@@ -152,7 +164,7 @@ static void json_text(struct buf *out, struct span text)
 static void json_node(struct buf *out, const struct node *node, unsigned depth)
 {
     if (node->type == NODE_TEXT) {
-        json_text(out, buf_span(&node->text));
+        output_json_text(out, buf_span(&node->text));
         return;
     }
     if (node->type == NODE_RAW) {
@@ -165,7 +177,7 @@ static void json_node(struct buf *out, const struct node *node, unsigned depth)
         /* One line for each member of an outer list keeps the output greppable. */
         buf_append_text(out, is_list && depth < 2 ? "\n  " : child == node->first ? "" : " ");
         if (!is_list) {
-            json_text(out, span_of(child->name != NULL ? child->name : ""));
+            output_json_text(out, span_of(child->name != NULL ? child->name : ""));
             buf_append_text(out, ": ");
         }
         json_node(out, child, depth + 1);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/base/buf.h"
 #include "common/base/span.h"
 
 enum output_format { OUTPUT_TABLE, OUTPUT_JSON };
@@ -29,6 +30,10 @@ void output_bool(struct output *self, const char *name, bool value);
 
 /* Print, flush and destroy. 0, or ERR_IO (a closed pipe or full disk). */
 int output_finish(struct output **self);
+
+/* For output that is streamed, record by record: a JSON string with its quotes; is the text UTF-8? */
+void output_json_text(struct buf *out, struct span text);
+bool output_is_utf8(struct span text);
 
 /* Human forms, into `out` (at least 32 bytes); return out. */
 const char *output_bytes(uint64_t bytes, char *out); /* "8.0 MiB" */

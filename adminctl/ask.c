@@ -1,0 +1,64 @@
+/* ask: one request of the client protocol and its typed answer. */
+#include "adminctl/ask.h"
+
+#include <stdio.h>
+
+#include "common/base/buf.h"
+#include "common/base/err.h"
+#include "common/wire/client.pb-c.h"
+#include "common/wire/scan.h"
+
+enum { ASK_ERROR_FIELD = 23 };
+
+/* A page of a long list is our own server's: give it room. */
+static const struct scan_limits ask_limits = {.depth_max = 8,
+                                              .fields_max = 1 << 20,
+                                              .repeated_max = 1 << 18,
+                                              .memory_factor = 64,
+                                              .memory_extra = 1 << 20};
+
+static int explain(struct ctl *ctl, int error, uint32_t field, struct span body, const char *what)
+{
+    Railgun__Error *answer = NULL;
+    if (field == ASK_ERROR_FIELD && SCAN_UNPACK(body, railgun__error, &answer) == 0) {
+        int exit_code = ctl_fail(ctl, error, answer->detail, "cannot %s", what);
+        for (size_t i = 0; i < answer->n_diff; i++) {
+            const Railgun__Diff *diff = answer->diff[i];
+            (void) fprintf(stderr, "  %s: is %s, wanted %s (%s)\n", diff->path, diff->current,
+                           diff->wanted, diff->class_);
+        }
+        SCAN_FREE(&answer);
+        return exit_code;
+    }
+    return ctl_fail(ctl, error, rg_last_error(ctl->client), "cannot %s", what);
+}
+
+int ask(struct ctl *ctl, enum ask_field field, const ProtobufCMessage *request,
+        const ProtobufCMessageDescriptor *answer_type, const char *what,
+        ProtobufCMessage **ret_answer)
+{
+    struct buf packed = {0};
+    uint32_t answer_field = 0;
+    void *body = NULL;
+    size_t size = 0;
+
+    int result = ctl_connect(ctl);
+    if (result != 0) {
+        return result;
+    }
+    scan_pack(&packed, request);
+    int error = rg_request(ctl->client, (uint32_t) field, packed.data, packed.size, &answer_field,
+                           &body, &size);
+    buf_release(&packed);
+    if (error < 0) {
+        result = explain(ctl, error, body != NULL ? answer_field : 0, span_make(body, size), what);
+    } else if (answer_field != (uint32_t) field + 1) {
+        result = ctl_fail(ctl, ERR_PROTOCOL, "the answer is of another kind", "cannot %s", what);
+    } else {
+        error = scan_unpack(span_make(body, size), answer_type, &ask_limits, ret_answer);
+        result =
+            error < 0 ? ctl_fail(ctl, error, "the answer cannot be read", "cannot %s", what) : 0;
+    }
+    rg_free(body);
+    return result;
+}

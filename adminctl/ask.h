@@ -1,0 +1,28 @@
+/* ask: one request of the client protocol and its typed answer, for the commands that show everything. */
+#ifndef ADMINCTL_ASK_H
+#define ADMINCTL_ASK_H
+
+#include <protobuf-c/protobuf-c.h>
+
+#include "adminctl/ctl.h"
+
+/* Frame's field numbers of the requests and answers used here (client.proto). */
+enum ask_field {
+    ASK_ENSURE = 40,
+    ASK_DESCRIBE = 42,
+    ASK_LIST = 44,
+    ASK_DELETE = 46,
+    ASK_PENDING = 48,
+};
+
+/* Send `request` as body `field`, expect the answer with field + 1 of this type. 0 and an owned *ret_answer (scan_free it), or a ctl_exit after
+ * having said why ("cannot <what>: ..."). */
+int ask(struct ctl *ctl, enum ask_field field, const ProtobufCMessage *request,
+        const ProtobufCMessageDescriptor *answer_type, const char *what,
+        ProtobufCMessage **ret_answer);
+
+#define ASK(ctl, field, request, lower, what, ret_answer)                                          \
+    ask((ctl), (field), &(request)->base, &lower##__descriptor, (what),                            \
+        (ProtobufCMessage **) (void *) (ret_answer))
+
+#endif

@@ -1,0 +1,271 @@
+/* consume: a member of a group: prints what it gets, or gives it to a command; acknowledges what was done. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/base/buf.h"
+#include "common/base/clock.h"
+
+#include "adminctl/ctl.h"
+#include "adminctl/format.h"
+#include "adminctl/options.h"
+#include "adminctl/pace.h"
+
+static volatile sig_atomic_t stop_asked;
+
+static void on_stop(int signal_number)
+{
+    (void) signal_number;
+    stop_asked = 1;
+}
+
+struct consuming {
+    struct ctl *ctl;
+    struct rg_consumer *consumer;
+    const char *format;
+    const char *command; /* NULL: print */
+    uint64_t nack_every;
+    uint64_t received;
+    uint64_t acked;
+    uint64_t nacked;
+    uint64_t redelivered;
+    struct buf out;
+    uint64_t
+        unacked_first; /* printed, not yet flushed to standard output: [first, last]; 0: none */
+    uint64_t unacked_last;
+};
+
+static void on_event(void *ud, struct rg_consumer *consumer, const struct rg_event *event)
+{
+    static const char *const names[] = {"attached again",
+                                        "connection lost; reconnecting",
+                                        "GAP: offsets are gone",
+                                        "CORRUPT: offsets are damaged and skipped",
+                                        "FULL: delivery stopped, too many unacknowledged holes",
+                                        "closed by the server"};
+    (void) ud;
+    (void) consumer;
+    if (event->type == RG_EVENT_UP || event->type > RG_EVENT_CLOSED) {
+        return;
+    }
+    (void) fprintf(stderr, "adminctl: %s", names[event->type]);
+    if (event->first != 0) {
+        (void) fprintf(stderr, " [%llu, %llu]", (unsigned long long) event->first,
+                       (unsigned long long) event->last);
+    }
+    if (event->code != 0) {
+        (void) fprintf(stderr, ": %s", rg_error_name(event->code));
+    }
+    (void) fprintf(stderr, "%s%s\n", event->detail != NULL && event->detail[0] != 0 ? ": " : "",
+                   event->detail != NULL ? event->detail : "");
+}
+
+/* Only what has left this process is acknowledged. */
+static int flush(struct consuming *self)
+{
+    if (self->out.size > 0 &&
+        (fwrite(self->out.data, 1, self->out.size, stdout) != self->out.size ||
+         fflush(stdout) != 0)) {
+        return RG_ERR_IO;
+    }
+    buf_reset(&self->out);
+    if (self->unacked_first != 0) {
+        int result = rg_ack(self->consumer, self->unacked_first, self->unacked_last);
+        self->unacked_first = 0;
+        return result;
+    }
+    return 0;
+}
+
+static int mark_done(struct consuming *self, uint64_t offset)
+{
+    int result = 0;
+    if (self->unacked_first != 0 && offset != self->unacked_last + 1) {
+        result = flush(self);
+    }
+    self->unacked_first = self->unacked_first == 0 ? offset : self->unacked_first;
+    self->unacked_last = offset;
+    self->acked++;
+    return result;
+}
+
+/* Run the command with the payload on its standard input; true if it exited with 0. */
+static bool run_command(const struct consuming *self, const struct rg_record *record)
+{
+    int ends[2];
+    char text[32];
+    int status = 0;
+    if (pipe(ends) < 0) {
+        return false;
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void) dup2(ends[0], STDIN_FILENO);
+        (void) close(ends[0]);
+        (void) close(ends[1]);
+        (void) snprintf(text, sizeof(text), "%llu", (unsigned long long) record->offset);
+        (void) setenv("RAILGUN_OFFSET", text, 1);
+        (void) snprintf(text, sizeof(text), "%u", record->attempt);
+        (void) setenv("RAILGUN_ATTEMPT", text, 1);
+        (void) signal(SIGPIPE, SIG_DFL);
+        (void) execl("/bin/sh", "sh", "-c", self->command, (char *) NULL);
+        _exit(127);
+    }
+    (void) close(ends[0]);
+    const char *data = record->payload.data;
+    for (size_t sent = 0; pid > 0 && sent < record->payload.size;) {
+        ssize_t size = write(ends[1], data + sent, record->payload.size - sent);
+        if (size < 0 && errno != EINTR) {
+            break; /* a command need not read its input */
+        }
+        sent += size > 0 ? (size_t) size : 0;
+    }
+    (void) close(ends[1]);
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static int take(struct consuming *self, const struct rg_record *record)
+{
+    self->received++;
+    self->redelivered += record->attempt > 1;
+    bool nack =
+        self->nack_every > 0 && record->attempt <= 1 && record->offset % self->nack_every == 0;
+    if (!nack && self->command != NULL) {
+        nack = !run_command(self, record);
+    }
+    if (nack) {
+        self->nacked++;
+        return rg_nack(self->consumer, record->offset, record->offset, 0, true);
+    }
+    if (self->command == NULL && self->ctl->format == OUTPUT_JSON) {
+        format_json(&self->out, record);
+    } else if (self->command == NULL) {
+        format_record(&self->out, self->format, record);
+    }
+    return mark_done(self, record->offset);
+}
+
+static int consume_all(struct consuming *self, uint64_t count, uint64_t idle_ms, uint64_t rate)
+{
+    struct pace pace;
+    uint64_t last_ms = timesource_monotonic_ms(timesource_system());
+    int result = 0;
+    pace_start(&pace, "consumed", 0, rate);
+    while (result == 0 && !stop_asked && self->acked < count) {
+        struct rg_record record;
+        result = rg_consumer_next(self->consumer, 0, &record);
+        if (result == RG_ERR_AGAIN) {
+            result =
+                flush(self); /* nothing waits: what was done so far is shown and acknowledged now */
+            if (result == 0) {
+                result = rg_consumer_next(self->consumer, 100, &record);
+            }
+        }
+        if (result == RG_ERR_AGAIN) {
+            result = 0;
+            if (idle_ms > 0 && timesource_monotonic_ms(timesource_system()) - last_ms >= idle_ms) {
+                break;
+            }
+            continue;
+        }
+        if (result == 0) {
+            last_ms = timesource_monotonic_ms(timesource_system());
+            result = take(self, &record);
+            if (result == 0 &&
+                (self->out.size >= 64 << 10 || (rate > 0 && self->acked % 64 == 0))) {
+                result = flush(self);
+            }
+            pace_step(&pace, 1);
+        }
+    }
+    int flushed = flush(self);
+    (void) pace_stop(&pace);
+    return result < 0 ? result : flushed;
+}
+
+int cmd_consume(struct ctl *ctl, int argc, char **argv)
+{
+    const char *group = NULL;
+    const char *name = NULL;
+    const char *from = NULL;
+    const char *format = "%p\\n";
+    const char *command = NULL;
+    uint64_t count = UINT64_MAX;
+    uint64_t idle_ms = 0;
+    uint64_t rate = 0;
+    uint64_t nack_every = 0;
+    uint64_t prefetch = 0;
+    const struct option_spec specs[] = {
+        {"group", 'g', OPTION_TEXT, &group, "GROUP",
+         "which group to join (made if it does not exist)"},
+        {"name", 0, OPTION_TEXT, &name, "TEXT", "of this consumer, shown in group info"},
+        {"from", 0, OPTION_TEXT, &from, "WHERE",
+         "where a new group starts: first (default), latest, an offset, -N"},
+        {"exec", 'e', OPTION_TEXT, &command, "CMD",
+         "run CMD for each message (payload on its input): exit 0 acknowledges, else nack"},
+        {"count", 'n', OPTION_NUMBER, &count, "N", "end after N acknowledged messages"},
+        {"idle", 0, OPTION_DURATION, &idle_ms, "TIME", "end after TIME without a message"},
+        {"rate", 'r', OPTION_NUMBER, &rate, "N", "at most N messages a second"},
+        {"prefetch", 0, OPTION_NUMBER, &prefetch, "N",
+         "messages held ahead (default 4096; 1 with --exec)"},
+        {"nack-every", 0, OPTION_NUMBER, &nack_every, "N",
+         "nack each Nth offset once, to try redelivery"},
+        {"format", 'f', OPTION_TEXT, &format, "TEXT",
+         "as in read, and %a: which attempt; default '%p\\n'"},
+    };
+    const struct command_help help = {"adminctl consume STREAM -g GROUP [options]",
+                                      "Join a group and print its messages (or run a command for "
+                                      "each); acknowledges what was done. Until Ctrl-C."};
+    struct options_result args;
+    int exit_code = 0;
+    struct rg_consume_options options = {.on_event = on_event};
+
+    if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 1, 1, &args, &exit_code) <
+        0) {
+        return exit_code;
+    }
+    if (group == NULL) {
+        return ctl_usage("consume: which group? -g GROUP (to look without one: adminctl read %s)",
+                         args.arguments[0]);
+    }
+    if (from != NULL && ctl_start_parse(from, &options.start) < 0) {
+        return ctl_usage("consume: --from is first, latest, an offset or -N, not '%s'", from);
+    }
+    if (format_check(format) != NULL) {
+        return ctl_usage("consume: --format: %s", format_check(format));
+    }
+    int result = ctl_connect(ctl);
+    if (result != 0) {
+        return result;
+    }
+    struct consuming self = {
+        .ctl = ctl, .format = format, .command = command, .nack_every = nack_every};
+    options.consumer = name;
+    options.prefetch_messages = prefetch > 0              ? (uint32_t) prefetch
+                                : command != NULL         ? 1
+                                : rate > 0 && rate < 4096 ? (uint32_t) rate / 10 + 1
+                                                          : 0;
+    result = rg_consume(ctl->client, args.arguments[0], group, &options, &self.consumer);
+    if (result < 0) {
+        return ctl_fail(ctl, result, rg_last_error(ctl->client),
+                        "cannot join group '%s' of stream '%s'", group, args.arguments[0]);
+    }
+    struct sigaction action = {.sa_handler = on_stop};
+    (void) sigaction(SIGINT, &action, NULL);
+    (void) sigaction(SIGTERM, &action, NULL);
+    result = consume_all(&self, count, idle_ms, rate);
+    rg_consumer_close(&self.consumer);
+    buf_release(&self.out);
+    (void) fprintf(stderr,
+                   "adminctl: received %llu, acknowledged %llu, nacked %llu, redelivered %llu\n",
+                   (unsigned long long) self.received, (unsigned long long) self.acked,
+                   (unsigned long long) self.nacked, (unsigned long long) self.redelivered);
+    return result < 0 ? ctl_fail(ctl, result, rg_last_error(ctl->client), "consuming ended")
+                      : CTL_OK;
+}

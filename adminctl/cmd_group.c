@@ -1,0 +1,327 @@
+/* group: ls, info, pending, ensure, delete. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/err.h"
+#include "common/wire/client.pb-c.h"
+#include "common/wire/scan.h"
+
+#include "adminctl/ask.h"
+#include "adminctl/ctl.h"
+#include "adminctl/options.h"
+
+static int group_ls(struct ctl *ctl, int argc, char **argv)
+{
+    const struct command_help help = {"adminctl group ls [STREAM]",
+                                      "The consumer groups of a stream, or of all streams."};
+    struct options_result args;
+    int exit_code = 0;
+    char after[600] = "";
+    char human[32];
+    bool more = true;
+
+    if (options_parse(&help, NULL, 0, argc, argv, 0, 1, &args, &exit_code) < 0) {
+        return exit_code;
+    }
+    struct output *out = output_new(ctl->format);
+    output_list(out, NULL);
+    while (more) {
+        Railgun__List request = RAILGUN__LIST__INIT;
+        Railgun__ListOk *answer = NULL;
+        request.has_kind = true;
+        request.kind = RAILGUN__KIND__KIND_GROUP;
+        memcpy(&request.stream, &args.arguments[0], sizeof(request.stream));
+        request.after = after;
+        int result = ASK(ctl, ASK_LIST, &request, railgun__list_ok, "list groups", &answer);
+        if (result != 0) {
+            return result;
+        }
+        for (size_t i = 0; i < answer->n_items; i++) {
+            const Railgun__ListItem *item = answer->items[i];
+            const char *group = item->group != NULL ? item->group : "";
+            output_object(out, NULL);
+            output_text(out, "stream", span_of(item->name));
+            output_text(out, "group", span_of(group));
+            output_number(out, "version", item->version);
+            output_text(out, "created", span_of(output_time_us(item->created_us, human)));
+            output_text(out, "description",
+                        span_of(item->description != NULL ? item->description : ""));
+            output_end(out);
+            (void) snprintf(after, sizeof(after), "%s/%s", item->name, group);
+        }
+        more = answer->more && answer->n_items > 0;
+        SCAN_FREE(&answer);
+    }
+    output_end(out);
+    return output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
+}
+
+static void put_members(struct output *out, const Railgun__GroupInfo *info)
+{
+    char human[32];
+    output_list(out, "members");
+    for (size_t i = 0; i < info->n_members; i++) {
+        const Railgun__MemberInfo *member = info->members[i];
+        output_object(out, NULL);
+        output_number(out, "member", member->member);
+        output_text(out, "consumer", span_of(member->consumer != NULL ? member->consumer : ""));
+        output_text(out, "address", span_of(member->address != NULL ? member->address : ""));
+        output_number(out, "in_flight", member->in_flight);
+        output_number(out, "credit_messages", member->credit_messages);
+        output_number_as(out, "credit_bytes", member->credit_bytes,
+                         output_bytes(member->credit_bytes, human));
+        output_number(out, "delivered", member->delivered);
+        output_number(out, "acked", member->acked);
+        output_end(out);
+    }
+    output_end(out);
+}
+
+static int group_info(struct ctl *ctl, int argc, char **argv)
+{
+    const struct command_help help = {"adminctl group info STREAM GROUP",
+                                      "Where a group stands: floor (all up to here acknowledged), "
+                                      "in flight, waiting for redelivery, lag; and its members."};
+    struct options_result args;
+    int exit_code = 0;
+    char what[600];
+    Railgun__Describe request = RAILGUN__DESCRIBE__INIT;
+    Railgun__DescribeOk *answer = NULL;
+
+    if (options_parse(&help, NULL, 0, argc, argv, 2, 2, &args, &exit_code) < 0) {
+        return exit_code;
+    }
+    request.has_kind = true;
+    request.kind = RAILGUN__KIND__KIND_GROUP;
+    memcpy(&request.name, &args.arguments[0], sizeof(request.name));
+    memcpy(&request.group, &args.arguments[1], sizeof(request.group));
+    (void) snprintf(what, sizeof(what), "describe group '%.255s' of stream '%.255s'",
+                    args.arguments[1], args.arguments[0]);
+    int result = ASK(ctl, ASK_DESCRIBE, &request, railgun__describe_ok, what, &answer);
+    if (result != 0) {
+        return result;
+    }
+    const Railgun__GroupInfo *info = answer->group;
+    if (info == NULL) {
+        SCAN_FREE(&answer);
+        return ctl_fail(ctl, RG_ERR_PROTOCOL, "the answer holds no group", "cannot %s", what);
+    }
+    struct output *out = output_new(ctl->format);
+    output_object(out, NULL);
+    output_text(out, "stream", span_of(info->stream != NULL ? info->stream : ""));
+    output_text(out, "group", span_of(info->name != NULL ? info->name : ""));
+    output_number(out, "version", info->version);
+    output_number(out, "floor", info->floor);
+    output_number(out, "acked_above_floor", info->acked_above);
+    output_number(out, "holes", info->holes);
+    output_number(out, "in_flight", info->in_flight);
+    output_number(out, "redelivery", info->redelivery);
+    output_number(out, "next_offset", info->next_offset);
+    output_number(out, "lag", info->lag);
+    output_number(out, "redelivered_total", info->redelivered_total);
+    output_number(out, "check_errors", info->check_errors);
+    if (info->spec != NULL) {
+        output_number(out, "max_in_flight", info->spec->max_in_flight);
+        output_number(out, "max_holes", info->spec->max_holes);
+    }
+    put_members(out, info);
+    output_end(out);
+    SCAN_FREE(&answer);
+    return output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
+}
+
+static const char *pending_state(Railgun__PendingRange__State state)
+{
+    switch (state) {
+    case RAILGUN__PENDING_RANGE__STATE__IN_FLIGHT:
+        return "in_flight";
+    case RAILGUN__PENDING_RANGE__STATE__WAITING:
+        return "waiting";
+    case RAILGUN__PENDING_RANGE__STATE__DELAYED:
+        return "delayed";
+    case RAILGUN__PENDING_RANGE__STATE__SKIPPED:
+        return "skipped";
+    case _RAILGUN__PENDING_RANGE__STATE_IS_INT_SIZE:
+    default:
+        return "unknown";
+    }
+}
+
+static void put_pending(struct output *out, const Railgun__PendingRange *range)
+{
+    char human[32];
+    output_object(out, NULL);
+    output_number(out, "first", range->first);
+    output_number(out, "last", range->last);
+    output_text(out, "state", span_of(pending_state(range->state)));
+    output_text(out, "consumer", span_of(range->consumer != NULL ? range->consumer : ""));
+    output_number(out, "attempt", range->attempt);
+    output_number(out, "failed", range->failed);
+    output_number_as(out, "age_ms", range->age_ms, output_duration(range->age_ms, human));
+    output_end(out);
+}
+
+static int group_pending(struct ctl *ctl, int argc, char **argv)
+{
+    uint64_t after = 0;
+    uint64_t limit = 1000;
+    const struct option_spec specs[] = {
+        {"after", 0, OPTION_NUMBER, &after, "OFFSET", "only behind this offset"},
+        {"limit", 'n', OPTION_NUMBER, &limit, "N", "at most so many ranges (default 1000)"},
+    };
+    const struct command_help help = {
+        "adminctl group pending STREAM GROUP [--after OFFSET] [--limit N]",
+        "What is unacknowledged: offset ranges, with whom they are, which attempt, how long."};
+    struct options_result args;
+    int exit_code = 0;
+    char what[600];
+    bool more = true;
+
+    if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 2, 2, &args, &exit_code) <
+        0) {
+        return exit_code;
+    }
+    (void) snprintf(what, sizeof(what), "show what is pending in group '%.255s' of stream '%.255s'",
+                    args.arguments[1], args.arguments[0]);
+    struct output *out = output_new(ctl->format);
+    output_list(out, NULL);
+    while (more && limit > 0) {
+        Railgun__Pending request = RAILGUN__PENDING__INIT;
+        Railgun__PendingOk *answer = NULL;
+        memcpy(&request.stream, &args.arguments[0], sizeof(request.stream));
+        memcpy(&request.group, &args.arguments[1], sizeof(request.group));
+        request.has_after = true;
+        request.after = after;
+        request.has_limit = true;
+        request.limit = (uint32_t) (limit < 1000 ? limit : 1000);
+        int result = ASK(ctl, ASK_PENDING, &request, railgun__pending_ok, what, &answer);
+        if (result != 0) {
+            return result;
+        }
+        for (size_t i = 0; i < answer->n_ranges && limit > 0; i++, limit--) {
+            put_pending(out, answer->ranges[i]);
+            after = answer->ranges[i]->last;
+        }
+        more = answer->more && answer->n_ranges > 0;
+        SCAN_FREE(&answer);
+    }
+    output_end(out);
+    return output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
+}
+
+static int group_ensure(struct ctl *ctl, int argc, char **argv)
+{
+    uint64_t version = 1;
+    uint64_t max_in_flight = 0;
+    const char *from = "first";
+    const char *description = NULL;
+    const struct option_spec specs[] = {
+        {"version", 'V', OPTION_NUMBER, &version, "N", "of this configuration (default 1)"},
+        {"max-in-flight", 0, OPTION_NUMBER, &max_in_flight, "N",
+         "unacknowledged messages of the group (default 10,000)"},
+        {"from", 0, OPTION_TEXT, &from, "WHERE",
+         "first (default), latest or an offset: where a new group starts"},
+        {"description", 0, OPTION_TEXT, &description, "TEXT", "for people"},
+    };
+    const struct command_help help = {"adminctl group ensure STREAM GROUP [options]",
+                                      "Make sure a group exists with this configuration."};
+    static const char *const results[] = {"unknown", "created",       "unchanged",
+                                          "updated", "stale_version", "differs"};
+    struct options_result args;
+    int exit_code = 0;
+    enum rg_ensure_result done = RG_CREATED;
+    struct rg_start start = {0};
+
+    if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 2, 2, &args, &exit_code) <
+        0) {
+        return exit_code;
+    }
+    if (ctl_start_parse(from, &start) < 0) {
+        return ctl_usage("group ensure: --from is first, latest or an offset, not '%s'", from);
+    }
+    struct rg_group_spec spec = {.version = version,
+                                 .max_in_flight = (uint32_t) max_in_flight,
+                                 .start = start,
+                                 .description = description};
+    int result = ctl_connect(ctl);
+    if (result != 0) {
+        return result;
+    }
+    result = rg_group_ensure(ctl->client, args.arguments[0], args.arguments[1], &spec, &done);
+    if (result < 0) {
+        return ctl_fail(ctl, result, rg_last_error(ctl->client), "cannot ensure group '%s'",
+                        args.arguments[1]);
+    }
+    struct output *out = output_new(ctl->format);
+    output_object(out, NULL);
+    output_text(out, "stream", span_of(args.arguments[0]));
+    output_text(out, "group", span_of(args.arguments[1]));
+    output_text(out, "result", span_of(done <= RG_DIFFERS ? results[done] : results[0]));
+    output_end(out);
+    return output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
+}
+
+static int group_delete(struct ctl *ctl, int argc, char **argv)
+{
+    const char *confirm = NULL;
+    const struct option_spec specs[] = {{"yes", 'y', OPTION_TEXT, &confirm, "GROUP",
+                                         "the group's name once more: its position is lost"}};
+    const struct command_help help = {"adminctl group delete STREAM GROUP --yes GROUP",
+                                      "Delete a group and its position; the records stay."};
+    struct options_result args;
+    int exit_code = 0;
+    char what[600];
+    Railgun__Delete request = RAILGUN__DELETE__INIT;
+    Railgun__DeleteOk *answer = NULL;
+
+    if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 2, 2, &args, &exit_code) <
+        0) {
+        return exit_code;
+    }
+    if (confirm == NULL || strcmp(confirm, args.arguments[1]) != 0) {
+        return ctl_usage("group delete: repeat the name to confirm: --yes %s", args.arguments[1]);
+    }
+    request.has_kind = true;
+    request.kind = RAILGUN__KIND__KIND_GROUP;
+    memcpy(&request.name, &args.arguments[0], sizeof(request.name));
+    memcpy(&request.group, &args.arguments[1], sizeof(request.group));
+    (void) snprintf(what, sizeof(what), "delete group '%.255s'", args.arguments[1]);
+    int result = ASK(ctl, ASK_DELETE, &request, railgun__delete_ok, what, &answer);
+    if (result == 0) {
+        struct output *out = output_new(ctl->format);
+        output_object(out, NULL);
+        output_text(out, "stream", span_of(args.arguments[0]));
+        output_text(out, "group", span_of(args.arguments[1]));
+        output_text(out, "result", span_of("deleted"));
+        output_end(out);
+        SCAN_FREE(&answer);
+        result = output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
+    }
+    return result;
+}
+
+int cmd_group(struct ctl *ctl, int argc, char **argv)
+{
+    static const char usage[] =
+        "Usage: adminctl group ensure|ls|info|pending|delete ...   (each has --help)\n";
+    static const struct {
+        const char *name;
+        int (*run)(struct ctl *ctl, int argc, char **argv);
+    } verbs[] = {{"ensure", group_ensure},
+                 {"ls", group_ls},
+                 {"info", group_info},
+                 {"pending", group_pending},
+                 {"delete", group_delete}};
+    if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        (void) fputs(usage, stdout);
+        return CTL_OK;
+    }
+    for (size_t i = 0; argc >= 2 && i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        if (strcmp(argv[1], verbs[i].name) == 0) {
+            return verbs[i].run(ctl, argc - 1, argv + 1);
+        }
+    }
+    (void) fputs(usage, stderr);
+    return CTL_USAGE;
+}

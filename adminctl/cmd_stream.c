@@ -1,0 +1,339 @@
+/* stream: ensure, ls, info, delete. */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/uuid.h"
+#include "common/wire/client.pb-c.h"
+#include "common/wire/scan.h"
+
+#include "adminctl/ask.h"
+#include "adminctl/ctl.h"
+#include "adminctl/options.h"
+
+static const char *result_text(Railgun__EnsureOk__Result result)
+{
+    switch (result) {
+    case RAILGUN__ENSURE_OK__RESULT__CREATED:
+        return "created";
+    case RAILGUN__ENSURE_OK__RESULT__UNCHANGED:
+        return "unchanged";
+    case RAILGUN__ENSURE_OK__RESULT__UPDATED:
+        return "updated";
+    case RAILGUN__ENSURE_OK__RESULT__STALE_VERSION:
+        return "stale_version";
+    case RAILGUN__ENSURE_OK__RESULT__DIFFERS:
+        return "differs";
+    case RAILGUN__ENSURE_OK__RESULT__RESULT_NONE:
+    case _RAILGUN__ENSURE_OK__RESULT_IS_INT_SIZE:
+    default:
+        return "unknown";
+    }
+}
+
+/* "check" and so on, from client.proto's enum. */
+static bool mode_parse(const char *text, Railgun__Ensure__Mode *ret_mode)
+{
+    static const struct {
+        const char *name;
+        Railgun__Ensure__Mode mode;
+    } modes[] = {{"update", RAILGUN__ENSURE__MODE__MODE_UPDATE},
+                 {"check", RAILGUN__ENSURE__MODE__MODE_CHECK},
+                 {"warn", RAILGUN__ENSURE__MODE__MODE_WARN},
+                 {"create-only", RAILGUN__ENSURE__MODE__MODE_CREATE_ONLY}};
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        if (strcmp(modes[i].name, text) == 0) {
+            *ret_mode = modes[i].mode;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void put_stream_id(struct output *out, ProtobufCBinaryData id)
+{
+    char text[UUID_TEXT_SIZE] = "";
+    struct uuid uuid;
+    if (uuid_from_bytes(span_make(id.data, id.len), &uuid) == 0) {
+        uuid_format(&uuid, text);
+    }
+    output_text(out, "stream_id", span_of(text));
+}
+
+static int show_ensured(struct ctl *ctl, const char *name, const Railgun__EnsureOk *answer,
+                        bool warn)
+{
+    struct output *out = output_new(ctl->format);
+    output_object(out, NULL);
+    output_text(out, "stream", span_of(name));
+    output_text(out, "result", span_of(result_text(answer->result)));
+    output_number(out, "version", answer->version);
+    put_stream_id(out, answer->stream_id);
+    if (answer->n_diff > 0) {
+        output_list(out, "differences");
+        for (size_t i = 0; i < answer->n_diff; i++) {
+            const Railgun__Diff *diff = answer->diff[i];
+            output_object(out, NULL);
+            output_text(out, "path", span_of(diff->path));
+            output_text(out, "current", span_of(diff->current));
+            output_text(out, "wanted", span_of(diff->wanted));
+            output_text(out, "class", span_of(diff->class_));
+            output_end(out);
+        }
+        output_end(out);
+    }
+    output_end(out);
+    bool differs = answer->result == RAILGUN__ENSURE_OK__RESULT__DIFFERS;
+    if (output_finish(&out) < 0) {
+        return CTL_FAILED;
+    }
+    if (differs && !warn) {
+        (void) fprintf(stderr, "adminctl: the stored configuration differs: take it over, or "
+                               "ensure with a higher --version to change it\n");
+        return CTL_CONFLICT;
+    }
+    return CTL_OK;
+}
+
+static int stream_ensure(struct ctl *ctl, int argc, char **argv)
+{
+    uint64_t version = 1;
+    uint64_t record_max = UINT64_MAX;
+    uint64_t replicas = UINT64_MAX;
+    const char *description = NULL;
+    const char *mode = "update";
+    bool allow_data_loss = false;
+    const struct option_spec specs[] = {
+        {"version", 'V', OPTION_NUMBER, &version, "N",
+         "of this configuration; a change needs a higher one (default 1)"},
+        {"mode", 'm', OPTION_TEXT, &mode, "MODE", "update (default), check, warn, create-only"},
+        {"description", 0, OPTION_TEXT, &description, "TEXT", "for people"},
+        {"record-max", 0, OPTION_SIZE, &record_max, "BYTES",
+         "largest record (default: the server's)"},
+        {"replicas", 0, OPTION_NUMBER, &replicas, "N",
+         "copies of the stream (1 until clustering is built)"},
+        {"allow-data-loss", 0, OPTION_FLAG, &allow_data_loss, NULL,
+         "permit changes that drop data"},
+    };
+    const struct command_help help = {
+        "adminctl stream ensure NAME [options]",
+        "Make sure the stream exists as given; what is not given does not matter. Doing it again "
+        "changes nothing.\n"
+        "Exit code 4 when it exists with another configuration (the differences are shown)."};
+    struct options_result args;
+    int exit_code = 0;
+    Railgun__Ensure request = RAILGUN__ENSURE__INIT;
+    Railgun__StreamSpec spec = RAILGUN__STREAM_SPEC__INIT;
+    Railgun__EnsureOk *answer = NULL;
+    char what[320];
+    char *name = NULL;
+    char *text = NULL;
+
+    if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 1, 1, &args, &exit_code) <
+        0) {
+        return exit_code;
+    }
+    if (!mode_parse(mode, &request.mode)) {
+        return ctl_usage("stream ensure: --mode is update, check, warn or create-only, not '%s'",
+                         mode);
+    }
+    memcpy(&name, &args.arguments[0], sizeof(name)); /* protobuf-c has no const strings */
+    memcpy(&text, &description, sizeof(text));
+    request.has_kind = true;
+    request.kind = RAILGUN__KIND__KIND_STREAM;
+    request.name = name;
+    request.has_version = true;
+    request.version = version;
+    request.has_mode = true;
+    request.has_allow_data_loss = allow_data_loss;
+    request.allow_data_loss = allow_data_loss;
+    request.stream = &spec;
+    spec.description = text;
+    spec.has_record_max_bytes = record_max != UINT64_MAX;
+    spec.record_max_bytes = record_max;
+    spec.has_replicas = replicas != UINT64_MAX;
+    spec.replicas = (uint32_t) (replicas > UINT32_MAX ? UINT32_MAX : replicas);
+    (void) snprintf(what, sizeof(what), "ensure stream '%.255s'", name);
+    int result = ASK(ctl, ASK_ENSURE, &request, railgun__ensure_ok, what, &answer);
+    if (result == 0) {
+        result = show_ensured(ctl, name, answer, request.mode == RAILGUN__ENSURE__MODE__MODE_WARN);
+        SCAN_FREE(&answer);
+    }
+    return result;
+}
+
+static int stream_ls(struct ctl *ctl, int argc, char **argv)
+{
+    const char *prefix = NULL;
+    const struct option_spec specs[] = {
+        {"prefix", 0, OPTION_TEXT, &prefix, "TEXT", "only names that begin so"}};
+    const struct command_help help = {"adminctl stream ls [--prefix TEXT]",
+                                      "The streams, in order of name."};
+    struct options_result args;
+    int exit_code = 0;
+    char after[300] = "";
+    char human[32];
+    bool more = true;
+
+    if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 0, 0, &args, &exit_code) <
+        0) {
+        return exit_code;
+    }
+    struct output *out = output_new(ctl->format);
+    output_list(out, NULL);
+    while (more) {
+        Railgun__List request = RAILGUN__LIST__INIT;
+        Railgun__ListOk *answer = NULL;
+        request.has_kind = true;
+        request.kind = RAILGUN__KIND__KIND_STREAM;
+        memcpy(&request.prefix, &prefix, sizeof(request.prefix));
+        request.after = after;
+        int result = ASK(ctl, ASK_LIST, &request, railgun__list_ok, "list streams", &answer);
+        if (result != 0) {
+            ctl->format = OUTPUT_TABLE; /* what was gathered is not shown: half a list misleads */
+            return result;
+        }
+        for (size_t i = 0; i < answer->n_items; i++) {
+            const Railgun__ListItem *item = answer->items[i];
+            output_object(out, NULL);
+            output_text(out, "name", span_of(item->name));
+            output_number(out, "version", item->version);
+            put_stream_id(out, item->stream_id);
+            output_text(out, "created", span_of(output_time_us(item->created_us, human)));
+            output_text(out, "description",
+                        span_of(item->description != NULL ? item->description : ""));
+            output_end(out);
+            (void) snprintf(after, sizeof(after), "%s", item->name);
+        }
+        more = answer->more && answer->n_items > 0;
+        SCAN_FREE(&answer);
+    }
+    output_end(out);
+    return output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
+}
+
+static void put_info(struct output *out, const Railgun__StreamInfo *info)
+{
+    char human[32];
+    output_object(out, NULL);
+    output_text(out, "name", span_of(info->name != NULL ? info->name : ""));
+    put_stream_id(out, info->stream_id);
+    output_number(out, "version", info->version);
+    output_text(out, "description",
+                span_of(info->spec != NULL && info->spec->description != NULL
+                            ? info->spec->description
+                            : ""));
+    output_text(out, "created", span_of(output_time_us(info->created_us, human)));
+    output_text(out, "last_record", span_of(output_time_us(info->last_ts_us, human)));
+    output_number(out, "first_offset", info->first_offset);
+    output_number(out, "next_offset", info->next_offset);
+    output_number(out, "records", info->records);
+    output_number_as(out, "bytes", info->bytes, output_bytes(info->bytes, human));
+    output_number(out, "groups", info->groups);
+    output_number(out, "log_group", info->log_group);
+    output_number(out, "term", info->term);
+    output_number(out, "commit_index", info->commit_index);
+    output_list(out, "corrupt");
+    for (size_t i = 0; i < info->n_corrupt; i++) {
+        output_object(out, NULL);
+        output_number(out, "first", info->corrupt[i]->first);
+        output_number(out, "last", info->corrupt[i]->last);
+        output_text(out, "detail",
+                    span_of(info->corrupt[i]->detail != NULL ? info->corrupt[i]->detail : ""));
+        output_end(out);
+    }
+    output_end(out);
+    output_end(out);
+}
+
+static int stream_info(struct ctl *ctl, int argc, char **argv)
+{
+    const struct command_help help = {"adminctl stream info NAME",
+                                      "Offsets, size, groups and configuration of a stream, and "
+                                      "ranges of damaged data if there are any."};
+    struct options_result args;
+    int exit_code = 0;
+    char what[320];
+    Railgun__Describe request = RAILGUN__DESCRIBE__INIT;
+    Railgun__DescribeOk *answer = NULL;
+
+    if (options_parse(&help, NULL, 0, argc, argv, 1, 1, &args, &exit_code) < 0) {
+        return exit_code;
+    }
+    request.has_kind = true;
+    request.kind = RAILGUN__KIND__KIND_STREAM;
+    memcpy(&request.name, &args.arguments[0], sizeof(request.name));
+    (void) snprintf(what, sizeof(what), "describe stream '%.255s'", args.arguments[0]);
+    int result = ASK(ctl, ASK_DESCRIBE, &request, railgun__describe_ok, what, &answer);
+    if (result != 0) {
+        return result;
+    }
+    if (answer->stream == NULL) {
+        SCAN_FREE(&answer);
+        return ctl_fail(ctl, RG_ERR_PROTOCOL, "the answer holds no stream", "cannot %s", what);
+    }
+    struct output *out = output_new(ctl->format);
+    put_info(out, answer->stream);
+    SCAN_FREE(&answer);
+    return output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
+}
+
+static int stream_delete(struct ctl *ctl, int argc, char **argv)
+{
+    const char *confirm = NULL;
+    const struct option_spec specs[] = {{"yes", 'y', OPTION_TEXT, &confirm, "NAME",
+                                         "the stream's name once more: there is no way back"}};
+    const struct command_help help = {"adminctl stream delete NAME --yes NAME",
+                                      "Delete a stream, its records and its groups."};
+    struct options_result args;
+    int exit_code = 0;
+    char what[320];
+    Railgun__Delete request = RAILGUN__DELETE__INIT;
+    Railgun__DeleteOk *answer = NULL;
+
+    if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 1, 1, &args, &exit_code) <
+        0) {
+        return exit_code;
+    }
+    if (confirm == NULL || strcmp(confirm, args.arguments[0]) != 0) {
+        return ctl_usage("stream delete: repeat the name to confirm: --yes %s", args.arguments[0]);
+    }
+    request.has_kind = true;
+    request.kind = RAILGUN__KIND__KIND_STREAM;
+    memcpy(&request.name, &args.arguments[0], sizeof(request.name));
+    (void) snprintf(what, sizeof(what), "delete stream '%.255s'", args.arguments[0]);
+    int result = ASK(ctl, ASK_DELETE, &request, railgun__delete_ok, what, &answer);
+    if (result == 0) {
+        struct output *out = output_new(ctl->format);
+        output_object(out, NULL);
+        output_text(out, "stream", span_of(args.arguments[0]));
+        output_text(out, "result", span_of("deleted"));
+        output_end(out);
+        SCAN_FREE(&answer);
+        result = output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
+    }
+    return result;
+}
+
+int cmd_stream(struct ctl *ctl, int argc, char **argv)
+{
+    static const char usage[] =
+        "Usage: adminctl stream ensure|ls|info|delete ...   (each has --help)\n";
+    if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        (void) fputs(usage, stdout);
+        return CTL_OK;
+    }
+    if (argc >= 2 && strcmp(argv[1], "ensure") == 0) {
+        return stream_ensure(ctl, argc - 1, argv + 1);
+    }
+    if (argc >= 2 && strcmp(argv[1], "ls") == 0) {
+        return stream_ls(ctl, argc - 1, argv + 1);
+    }
+    if (argc >= 2 && strcmp(argv[1], "info") == 0) {
+        return stream_info(ctl, argc - 1, argv + 1);
+    }
+    if (argc >= 2 && strcmp(argv[1], "delete") == 0) {
+        return stream_delete(ctl, argc - 1, argv + 1);
+    }
+    (void) fputs(usage, stderr);
+    return CTL_USAGE;
+}
