@@ -370,11 +370,6 @@ static void bus_sweep(void *ud)
     }
     while (!list_is_empty(&self->ending)) {
         link = LIST_ENTRY(self->ending.next, struct bus_link, ending);
-        if (link->path.has_route) {
-            /* A ROUTER cannot close a connection: the other side does, once it knows. */
-            struct bus_head head = {.kind = BUS_KIND_BYE, .session = link->session};
-            (void) bus_send(self, &link->path, &head, span_make(NULL, 0), NULL); /* mostly gone */
-        }
         bus_link_end(link);
     }
     LIST_FOREACH (&self->peers, node) {
@@ -435,15 +430,10 @@ void bus_close(struct bus **self)
     struct bus *bus = *self;
     struct bus_link *link;
     struct list *node;
-    size_t cursor = 0;
+    size_t cursor;
 
     if (bus == NULL) {
         return;
-    }
-    while ((link = hash64_next(bus->links, &cursor)) != NULL) {
-        if (!link->dying) {
-            (void) bus_link_control(link, BUS_KIND_BYE, 0); /* or it finds out by itself */
-        }
     }
     for (cursor = 0; (link = hash64_next(bus->links, &cursor)) != NULL; cursor = 0) {
         bus_link_end(link);

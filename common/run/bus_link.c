@@ -82,7 +82,10 @@ static void call_finish(struct bus_call *call, enum bus_outcome outcome,
 void bus_link_end(struct bus_link *link)
 {
     struct bus *bus = link->bus;
+    struct bus_head bye = {.kind = BUS_KIND_BYE, .session = link->session};
 
+    /* A ROUTER cannot close a connection: the other side does, once it knows. */
+    (void) bus_send(bus, &link->path, &bye, span_make(NULL, 0), NULL); /* mostly it is gone */
     link->dying = true;
     list_remove(&link->ending);
     (void) hash64_remove(bus->links, link->id);
