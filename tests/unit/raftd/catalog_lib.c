@@ -1,0 +1,182 @@
+/* catalog_lib: see the header. */
+#include "tests/unit/raftd/catalog_lib.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/wire/catalog.pb-c.h"
+#include "common/wire/scan.h"
+
+static char *text(const char *constant)
+{
+    return (char *) (uintptr_t) constant;
+}
+
+void command_bootstrap(struct buf *out, uint8_t cluster)
+{
+    uint8_t id[16];
+    memset(id, cluster, sizeof(id));
+    Railgun__CatalogNode node = RAILGUN__CATALOG_NODE__INIT;
+    node.has_node = 1;
+    node.node = 1;
+    node.has_cluster = 1;
+    node.cluster = (ProtobufCBinaryData){sizeof(id), id};
+    Railgun__CatalogCommand command = RAILGUN__CATALOG_COMMAND__INIT;
+    command.bootstrap = &node;
+    scan_pack(out, &command.base);
+}
+
+static void pack_ensure(struct buf *out, Railgun__Ensure *ensure, uint8_t id)
+{
+    uint8_t fresh[16];
+    memset(fresh, id, sizeof(fresh));
+    Railgun__CatalogEnsure wrapped = RAILGUN__CATALOG_ENSURE__INIT;
+    wrapped.ensure = ensure;
+    Railgun__CatalogCommand command = RAILGUN__CATALOG_COMMAND__INIT;
+    command.ensure = &wrapped;
+    command.has_now_us = 1;
+    command.now_us = 1000000U + id;
+    command.has_fresh_id = 1;
+    command.fresh_id = (ProtobufCBinaryData){sizeof(fresh), fresh};
+    scan_pack(out, &command.base);
+}
+
+void command_ensure_stream(struct buf *out, const char *name, uint64_t version,
+                           const char *description, uint8_t id)
+{
+    Railgun__StreamSpec spec = RAILGUN__STREAM_SPEC__INIT;
+    spec.description = text(description);
+    Railgun__Ensure ensure = RAILGUN__ENSURE__INIT;
+    ensure.has_kind = 1;
+    ensure.kind = RAILGUN__KIND__KIND_STREAM;
+    ensure.name = text(name);
+    ensure.has_version = 1;
+    ensure.version = version;
+    ensure.stream = &spec;
+    pack_ensure(out, &ensure, id);
+}
+
+void command_ensure_group(struct buf *out, const char *stream, const char *group, uint64_t version,
+                          uint32_t max_in_flight)
+{
+    Railgun__GroupSpec spec = RAILGUN__GROUP_SPEC__INIT;
+    spec.has_max_in_flight = 1;
+    spec.max_in_flight = max_in_flight;
+    Railgun__Ensure ensure = RAILGUN__ENSURE__INIT;
+    ensure.has_kind = 1;
+    ensure.kind = RAILGUN__KIND__KIND_GROUP;
+    ensure.name = text(stream);
+    ensure.group = text(group);
+    ensure.has_version = 1;
+    ensure.version = version;
+    ensure.group_spec = &spec;
+    pack_ensure(out, &ensure, 1);
+}
+
+static void pack_delete(struct buf *out, Railgun__Delete *delete_)
+{
+    Railgun__CatalogDelete wrapped = RAILGUN__CATALOG_DELETE__INIT;
+    wrapped.namespace_ = text("default");
+    wrapped.delete_ = delete_;
+    Railgun__CatalogCommand command = RAILGUN__CATALOG_COMMAND__INIT;
+    command.delete_ = &wrapped;
+    scan_pack(out, &command.base);
+}
+
+void command_delete_stream(struct buf *out, const char *name)
+{
+    Railgun__Delete delete_ = RAILGUN__DELETE__INIT;
+    delete_.has_kind = 1;
+    delete_.kind = RAILGUN__KIND__KIND_STREAM;
+    delete_.name = text(name);
+    pack_delete(out, &delete_);
+}
+
+void command_delete_group(struct buf *out, const char *stream, const char *group)
+{
+    Railgun__Delete delete_ = RAILGUN__DELETE__INIT;
+    delete_.has_kind = 1;
+    delete_.kind = RAILGUN__KIND__KIND_GROUP;
+    delete_.name = text(stream);
+    delete_.group = text(group);
+    pack_delete(out, &delete_);
+}
+
+void command_endpoint(struct buf *out, const char *daemon, const char *endpoint)
+{
+    Railgun__CatalogEndpoint message = RAILGUN__CATALOG_ENDPOINT__INIT;
+    message.has_node = 1;
+    message.node = 1;
+    message.daemon = text(daemon);
+    message.endpoint = text(endpoint);
+    Railgun__CatalogCommand command = RAILGUN__CATALOG_COMMAND__INIT;
+    command.endpoint = &message;
+    scan_pack(out, &command.base);
+}
+
+void command_random(struct prng *prng, uint64_t n, struct buf *out)
+{
+    if (n == 1) {
+        command_bootstrap(out, 7);
+        return;
+    }
+    char stream[16];
+    char group[16];
+    char value[16];
+    (void) snprintf(stream, sizeof(stream), "s%u", (unsigned) prng_below(prng, 12));
+    (void) snprintf(group, sizeof(group), "g%u", (unsigned) prng_below(prng, 4));
+    (void) snprintf(value, sizeof(value), "v%u", (unsigned) prng_below(prng, 3));
+    uint64_t version = 1 + prng_below(prng, 5);
+    switch (prng_below(prng, 10)) {
+    case 0:
+        command_delete_stream(out, stream);
+        break;
+    case 1:
+        command_delete_group(out, stream, group);
+        break;
+    case 2:
+        command_endpoint(out, group, value);
+        break;
+    case 3:
+    case 4:
+    case 5:
+        command_ensure_stream(out, stream, version, value, (uint8_t) (1 + n % 255));
+        break;
+    default:
+        command_ensure_group(out, stream, group, version, (uint32_t) (1 + prng_below(prng, 3)));
+        break;
+    }
+}
+
+int apply(struct catalog *catalog, const struct buf *command)
+{
+    struct catalog_outcome outcome;
+    int error = catalog_apply(catalog, catalog_revision(catalog) + 1, buf_span(command), &outcome);
+    ck_assert_int_eq(error, 0);
+    error = outcome.command == CATALOG_ENSURE ? outcome.ensure.error : outcome.error;
+    catalog_outcome_release(&outcome);
+    return error;
+}
+
+const struct catalog_stream *find_stream(const struct catalog *catalog, const char *name)
+{
+    struct buf key = {0};
+    catalog_stream_key(&key, span_of("default"), span_of(name));
+    const struct catalog_stream *stream = catalog_find_stream(catalog, buf_span(&key));
+    buf_release(&key);
+    return stream;
+}
+
+const struct catalog_group *find_group(const struct catalog *catalog, const char *stream,
+                                       const char *group)
+{
+    struct buf stream_key = {0};
+    struct buf key = {0};
+    catalog_stream_key(&stream_key, span_of("default"), span_of(stream));
+    catalog_group_key(&key, buf_span(&stream_key), span_of(group));
+    const struct catalog_group *found = catalog_find_group(catalog, buf_span(&key));
+    buf_release(&key);
+    buf_release(&stream_key);
+    return found;
+}

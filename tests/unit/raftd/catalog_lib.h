@@ -1,0 +1,31 @@
+/* catalog_lib: commands for the catalogue's tests, made short. */
+#ifndef TESTS_UNIT_RAFTD_CATALOG_LIB_H
+#define TESTS_UNIT_RAFTD_CATALOG_LIB_H
+
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/base/rand.h"
+#include "raftd/catalog.h"
+
+/* Each appends an encoded CatalogCommand. */
+void command_bootstrap(struct buf *out, uint8_t cluster);
+void command_ensure_stream(struct buf *out, const char *name, uint64_t version,
+                           const char *description, uint8_t id);
+void command_ensure_group(struct buf *out, const char *stream, const char *group, uint64_t version,
+                          uint32_t max_in_flight);
+void command_delete_stream(struct buf *out, const char *name);
+void command_delete_group(struct buf *out, const char *stream, const char *group);
+void command_endpoint(struct buf *out, const char *daemon, const char *endpoint);
+
+/* The n-th command of a random life: n = 1 is the bootstrap. Names are few, so that everything meets everything. */
+void command_random(struct prng *prng, uint64_t n, struct buf *out);
+
+/* Apply it as the next; the outcome's error (of any command) is returned. */
+int apply(struct catalog *catalog, const struct buf *command);
+
+const struct catalog_stream *find_stream(const struct catalog *catalog, const char *name);
+const struct catalog_group *find_group(const struct catalog *catalog, const char *stream,
+                                       const char *group);
+
+#endif
