@@ -202,6 +202,14 @@ static void stream_bury(struct stream *self)
     self->first_offset = self->next_offset;
 }
 
+static void stream_take_fields(struct stream *self, const struct config_fields *fields)
+{
+    self->id = fields->id;
+    self->version = fields->version;
+    self->record_bytes_max = fields->record_bytes_max;
+    self->has_dedup = fields->has_dedup;
+}
+
 int stream_take_config(struct stream *self, struct span packed)
 {
     struct config_fields fields;
@@ -211,10 +219,7 @@ int stream_take_config(struct stream *self, struct span packed)
     }
     buf_reset(&self->config);
     buf_append(&self->config, packed);
-    self->id = fields.id;
-    self->version = fields.version;
-    self->record_bytes_max = fields.record_bytes_max;
-    self->has_dedup = fields.has_dedup;
+    stream_take_fields(self, &fields);
     if (fields.deleted && !self->deleted) {
         stream_bury(self);
     }
@@ -223,11 +228,18 @@ int stream_take_config(struct stream *self, struct span packed)
 
 void stream_want_config(struct stream *self, struct span packed)
 {
+    struct config_fields fields;
+    int error = config_read(packed, &fields);
+    INVARIANT(error == 0); /* packed by us */
+
     buf_reset(&self->wanted);
     buf_append(&self->wanted, packed);
     self->wanted_index = 0;
-    struct config_fields fields;
-    self->deleting = config_read(packed, &fields) == 0 && fields.deleted;
+    self->deleting = fields.deleted;
+    if (self->config.size == 0) {
+        stream_take_fields(self,
+                           &fields); /* a new stream: publishes may come before it is committed */
+    }
     if (!list_is_linked(&self->config_link)) {
         list_push_back(&self->logd->configs, &self->config_link);
     }
