@@ -128,7 +128,7 @@ struct journal_scan {
 void journal_scan_init(struct journal_scan *self);
 void journal_scan_release(struct journal_scan *self);
 void journal_scan_add_bad(struct journal_scan *self, const struct journal_bad *bad);
-/* Past the page cache where possible: `fd` should be open with O_DIRECT, else the cache is dropped first. ERR_IO, ERR_NO_MEMORY. */
+/* ERR_IO, ERR_NO_MEMORY. */
 int journal_scan_file(struct journal_scan *self, const struct fs_ops *ops, int fd,
                       const struct journal_file_header *header);
 /* Find the salt that the frames of a file without header agree on; ERR_NOT_FOUND. */

@@ -165,6 +165,9 @@ static int scan_one(struct recovery *self, struct recovered *file, const char *n
         }
         int direct = fs_open_file(journal->ops, journal->dir_fd, name, O_RDONLY | O_DIRECT);
         scan_fd = direct >= 0 ? direct : fd;
+        if (direct < 0) {
+            (void) posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* the best that is left */
+        }
     }
     int error = 0;
     if (file->is_headless) {

@@ -4,7 +4,6 @@
  * times, so that a hostile file cannot make it slow. */
 #include "common/store/journal_private.h"
 
-#include <fcntl.h>
 #include <string.h>
 
 #include "common/base/bytes.h"
@@ -35,14 +34,13 @@ struct window {
 static int window_init(struct window *self, const struct fs_ops *ops, int fd, uint64_t limit)
 {
     *self = (struct window){.ops = ops, .fd = fd, .limit = limit};
-    self->memory = mem_try_new(WINDOW_BYTES + WINDOW_ALIGN);
+    size_t size = limit < WINDOW_BYTES ? (size_t) limit + WINDOW_ALIGN : WINDOW_BYTES;
+    self->memory = mem_try_new(size + WINDOW_ALIGN);
     if (self->memory == NULL) {
         return ERR_NO_MEMORY;
     }
     size_t skip = (WINDOW_ALIGN - (uintptr_t) self->memory % WINDOW_ALIGN) % WINDOW_ALIGN;
     self->data = self->memory + skip;
-    /* Without O_DIRECT this is what makes the reads come from the disk. */
-    (void) posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
     return 0;
 }
 

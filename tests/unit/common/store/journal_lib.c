@@ -25,14 +25,14 @@ struct journal_options lib_options(const char *dir)
 
 static void note_position(struct seen *self, uint64_t position)
 {
-    ck_assert_uint_ge(position, self->last_position);
+    TEST_ASSERT_FAST(position >= self->last_position);
     self->last_position = position;
 }
 
 static void seen_extent(void *ud, const struct extent *extent)
 {
     struct seen *self = ud;
-    ck_assert_uint_lt(self->extent_count, LIB_ITEMS_MAX);
+    TEST_ASSERT_FAST(self->extent_count < LIB_ITEMS_MAX);
     note_position(self, extent->position);
     self->extents[self->extent_count++] = *extent;
 }
@@ -40,8 +40,8 @@ static void seen_extent(void *ud, const struct extent *extent)
 static void seen_control(void *ud, const struct journal_entry *entry)
 {
     struct seen *self = ud;
-    ck_assert_uint_lt(self->control_count, LIB_ITEMS_MAX);
-    ck_assert(lib_payload_is_right(entry->group, entry->index, entry->payload.bytes));
+    TEST_ASSERT_FAST(self->control_count < LIB_ITEMS_MAX);
+    TEST_ASSERT_FAST(lib_payload_is_right(entry->group, entry->index, entry->payload.bytes));
     self->controls[self->control_count++] = (struct seen_control){
         entry->type, entry->group, entry->term, entry->index, entry->payload.bytes.size};
 }
@@ -51,7 +51,7 @@ static void seen_corrupt(void *ud, uint64_t position, uint64_t bytes,
 {
     struct seen *self = ud;
     note_position(self, position);
-    ck_assert_uint_gt(bytes, 0);
+    TEST_ASSERT_FAST(bytes > 0);
     if (self->corrupt_count < sizeof(self->corrupt) / sizeof(self->corrupt[0])) {
         struct seen_corrupt *one = &self->corrupt[self->corrupt_count++];
         *one = (struct seen_corrupt){.position = position, .bytes = bytes};
@@ -81,7 +81,7 @@ struct journal *lib_open(const char *dir, struct seen *seen)
 {
     struct journal_options options = lib_options(dir);
     struct journal *journal = NULL;
-    ck_assert_int_eq(lib_try_open(&options, seen, &journal), 0);
+    TEST_ASSERT_FAST(lib_try_open(&options, seen, &journal) == 0);
     return journal;
 }
 
@@ -95,7 +95,7 @@ static uint8_t content_byte(uint64_t group, uint64_t index, size_t at)
 struct payload *lib_payload(uint64_t group, uint64_t index, size_t size)
 {
     struct payload *payload = payload_new(size);
-    ck_assert_ptr_nonnull(payload);
+    TEST_ASSERT_FAST(payload != NULL);
     for (size_t i = 0; i < size; i++) {
         payload_data(payload)[i] = content_byte(group, index, i);
     }
@@ -150,12 +150,12 @@ static void note_done(void *ud, const struct journal_done *one)
 {
     struct lib_done *self = ud;
     if (self->last_wseq != 0) {
-        ck_assert_uint_eq(one->wseq, self->last_wseq + 1);
+        TEST_ASSERT_FAST(one->wseq == self->last_wseq + 1);
     }
     self->last_wseq = one->wseq;
     self->last_error = one->error;
     if (one->error == 0) {
-        ck_assert_uint_gt(one->position, self->last_position);
+        TEST_ASSERT_FAST(one->position > self->last_position);
         self->last_position = one->position;
         self->good++;
     } else {
@@ -168,7 +168,7 @@ void lib_wait(struct journal *journal, struct lib_done *done, unsigned count)
 {
     while (done->count < count) {
         struct pollfd waiting = {journal_fd(journal), POLLIN, 0};
-        ck_assert_int_ge(poll(&waiting, 1, 9000), 1);
+        TEST_ASSERT_FAST(poll(&waiting, 1, 9000) >= 1);
         (void) journal_poll(journal, note_done, done);
     }
 }
@@ -177,11 +177,11 @@ void lib_fill(struct journal *journal, uint64_t group, uint64_t first, unsigned 
 {
     struct lib_done done = {0};
     for (unsigned i = 0; i < count; i++) {
-        ck_assert_int_eq(lib_append(journal, group, first + i, size), 0);
+        TEST_ASSERT_FAST(lib_append(journal, group, first + i, size) == 0);
     }
     journal_submit(journal);
     lib_wait(journal, &done, count);
-    ck_assert_uint_eq(done.good, count);
+    TEST_ASSERT_FAST(done.good == count);
 }
 
 /* --- reading back --- */
@@ -199,11 +199,11 @@ static int check_entry(void *ud, const struct journal_entry *entry, uint64_t pos
     if (entry->type != JOURNAL_ENTRY) {
         return 0;
     }
-    ck_assert_uint_eq(entry->group, self->extent->group);
-    ck_assert_uint_eq(entry->index, self->next_index);
-    ck_assert_uint_ge(position, self->extent->position);
-    ck_assert_uint_le(position + frame_bytes, self->extent->position + self->extent->bytes);
-    ck_assert(lib_payload_is_right(entry->group, entry->index, entry->payload.bytes));
+    TEST_ASSERT_FAST(entry->group == self->extent->group);
+    TEST_ASSERT_FAST(entry->index == self->next_index);
+    TEST_ASSERT_FAST(position >= self->extent->position);
+    TEST_ASSERT_FAST(position + frame_bytes <= self->extent->position + self->extent->bytes);
+    TEST_ASSERT_FAST(lib_payload_is_right(entry->group, entry->index, entry->payload.bytes));
     self->next_index++;
     self->count++;
     return 0;
@@ -215,7 +215,7 @@ int lib_read_extent(struct journal *journal, const struct extent *extent, uint64
     int error = journal_read(journal, extent->group, extent->position, extent->bytes, check_entry,
                              &reading, ret_corrupt_at);
     if (error == 0) {
-        ck_assert_uint_eq(reading.next_index, extent->last_index + 1);
+        TEST_ASSERT_FAST(reading.next_index == extent->last_index + 1);
     }
     return error != 0 ? error : reading.count;
 }
@@ -227,7 +227,7 @@ uint64_t lib_count_group(struct journal *journal, const struct seen *seen, uint6
         if (seen->extents[i].group == group) {
             uint64_t corrupt_at = 0;
             int result = lib_read_extent(journal, &seen->extents[i], &corrupt_at);
-            ck_assert_int_gt(result, 0);
+            TEST_ASSERT_FAST(result > 0);
             count += (uint64_t) result;
         }
     }
@@ -249,11 +249,11 @@ uint8_t *lib_load(const char *dir, const char *name, size_t *ret_size)
 {
     int fd = open(path_of(dir, name), O_RDONLY);
     struct stat info;
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(fstat(fd, &info), 0);
+    TEST_ASSERT_FAST(fd >= 0);
+    TEST_ASSERT_FAST(fstat(fd, &info) == 0);
     uint8_t *data = malloc((size_t) info.st_size + 1);
     ck_assert_ptr_nonnull(data);
-    ck_assert_int_eq(read(fd, data, (size_t) info.st_size), info.st_size);
+    TEST_ASSERT_FAST(read(fd, data, (size_t) info.st_size) == info.st_size);
     (void) close(fd);
     *ret_size = (size_t) info.st_size;
     return data;
@@ -262,14 +262,14 @@ uint8_t *lib_load(const char *dir, const char *name, size_t *ret_size)
 void lib_save(const char *dir, const char *name, const void *data, size_t size)
 {
     int fd = open(path_of(dir, name), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(write(fd, data, size), (ssize_t) size);
+    TEST_ASSERT_FAST(fd >= 0);
+    TEST_ASSERT_FAST(write(fd, data, size) == (ssize_t) size);
     (void) close(fd);
 }
 
 void lib_remove(const char *dir, const char *name)
 {
-    ck_assert_int_eq(unlink(path_of(dir, name)), 0);
+    TEST_ASSERT_FAST(unlink(path_of(dir, name)) == 0);
 }
 
 bool lib_exists(const char *dir, const char *name)
