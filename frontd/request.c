@@ -53,6 +53,7 @@ void request_give(struct request_pool *self, struct request *request)
     INVARIANT(!list_is_linked(&request->of_session));
     INVARIANT(!list_is_linked(&request->of_queue));
 
+    buf_release(&request->keep);
     buf_release(&request->meta);
     slice_release(&request->body);
     if (self->spare_count == REQUESTS_SPARE_MAX) {

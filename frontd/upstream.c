@@ -1,5 +1,4 @@
-/* upstream: the way to one daemon. Owns the queue of requests that could not be sent yet; those under way belong to the bus until their
- * outcome. Must never let a later request overtake an earlier one, nor grow beyond its limit by clients' doing. */
+/* upstream: the way to one daemon. Owns the requests until their outcome: those that could not be sent yet, and those under way. Must never let a later request overtake an earlier one, nor grow beyond its limit by clients' doing. */
 #include "frontd/upstream.h"
 
 #include "common/base/err.h"
@@ -15,8 +14,9 @@ enum {
 
 struct upstream {
     struct upstream_options options;
-    struct bus_peer *peer;
-    struct list queue; /* of struct request, in order of asking */
+    struct bus_peer *peer; /* NULL: the bus is closed */
+    struct list queue;     /* of struct request, in order of asking */
+    struct list in_flight; /* of struct request: the bus has them */
     uint64_t count;
     uint64_t bytes;
     bool wants_room;
@@ -31,6 +31,7 @@ struct upstream *upstream_new(const struct upstream_options *options)
     struct upstream *self = MEM_NEW(struct upstream);
     self->options = *options;
     list_init(&self->queue);
+    list_init(&self->in_flight);
     wheel_timer_init(&self->timer, upstream_timer_fire, self);
     self->peer = bus_connect(options->bus, options->daemon);
     return self;
@@ -73,6 +74,12 @@ static void upstream_unpark(struct upstream *self, struct request *request)
     }
 }
 
+void upstream_bus_closed(struct upstream *self)
+{
+    INVARIANT(list_is_empty(&self->in_flight)); /* the bus has given each its outcome */
+    self->peer = NULL;
+}
+
 void upstream_destroy(struct upstream **self)
 {
     struct upstream *upstream = *self;
@@ -85,6 +92,12 @@ void upstream_destroy(struct upstream **self)
         upstream_unpark(upstream, request);
         upstream_end(upstream, request, BUS_FAILED, NULL);
     }
+    struct list *node = NULL;
+    while ((node = list_pop_front(&upstream->in_flight)) != NULL) {
+        struct request *request = LIST_ENTRY(node, struct request, of_queue);
+        bus_request_cancel(upstream->options.bus, request->bus_id);
+        upstream_end(upstream, request, BUS_UNKNOWN, NULL);
+    }
     wheel_cancel(loop_wheel(upstream->options.loop), &upstream->timer);
     mem_free(upstream);
 }
@@ -96,12 +109,12 @@ const char *upstream_name(const struct upstream *self)
 
 struct bus_link *upstream_link(const struct upstream *self)
 {
-    return bus_peer_link(self->peer);
+    return self->peer != NULL ? bus_peer_link(self->peer) : NULL;
 }
 
 bool upstream_is(const struct upstream *self, const struct bus_link *link)
 {
-    return link == bus_peer_link(self->peer);
+    return link != NULL && link == upstream_link(self);
 }
 
 bool upstream_has_room(struct upstream *self)
@@ -126,6 +139,7 @@ uint64_t upstream_unknown_count(const struct upstream *self)
 static void upstream_done(void *ud, enum bus_outcome outcome, const struct bus_message *reply)
 {
     struct request *request = ud;
+    list_remove(&request->of_queue);
     upstream_end(request->upstream, request, outcome, reply);
 }
 
@@ -139,7 +153,16 @@ static int upstream_send(struct upstream *self, struct request *request,
     }
     uint64_t waited_ms = upstream_now_ms(self) - request->asked_ms;
     uint64_t timeout_ms = request->timeout_ms > waited_ms ? request->timeout_ms - waited_ms : 1;
-    return bus_request(link, out, timeout_ms, upstream_done, request, NULL);
+    return bus_request(link, out, timeout_ms, upstream_done, request, &request->bus_id);
+}
+
+static void upstream_sent(struct upstream *self, struct request *request)
+{
+    if (request->done != NULL) {
+        list_push_back(&self->in_flight, &request->of_queue);
+    } else {
+        self->options.on_end(self->options.ud, request);
+    }
 }
 
 static void upstream_watch_first(struct upstream *self)
@@ -188,8 +211,8 @@ static void upstream_put(struct upstream *self, struct request *request,
     }
     if (result != 0) {
         upstream_park(self, request, out);
-    } else if (request->done == NULL) {
-        self->options.on_end(self->options.ud, request);
+    } else {
+        upstream_sent(self, request);
     }
 }
 
@@ -228,9 +251,7 @@ void upstream_ready(struct upstream *self)
             continue;
         }
         slice_release(&request->body); /* the bus has its own reference */
-        if (request->done == NULL) {
-            upstream_end(self, request, BUS_OK, NULL);
-        }
+        upstream_sent(self, request);
     }
     upstream_watch_first(self);
 }

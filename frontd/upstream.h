@@ -28,7 +28,9 @@ struct upstream_options {
 
 /* Connects. */
 struct upstream *upstream_new(const struct upstream_options *options);
-/* What still waits ends with BUS_FAILED. */
+/* The bus is closed: there is no link any more, and no more requests are under way. */
+void upstream_bus_closed(struct upstream *self);
+/* What still waits ends with BUS_FAILED, what is under way with BUS_UNKNOWN. */
 void upstream_destroy(struct upstream **self);
 
 const char *upstream_name(const struct upstream *self);

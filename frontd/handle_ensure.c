@@ -1,0 +1,125 @@
+/* handle_ensure: Ensure and Delete: asked of raftd, answered when this frontd's own catalogue shows the change. */
+#include "frontd/handle.h"
+
+#include "common/base/err.h"
+#include "common/wire/bus.pb-c.h"
+#include "common/wire/client.pb-c.h"
+#include "common/wire/pb.h"
+#include "common/wire/scan.h"
+
+#include "frontd/to_raftd.h"
+
+enum { ENSURE_OK_REVISION = 5, DELETE_OK_REVISION = 1 };
+
+static void change_resume(struct request *request)
+{
+    if (request->session != NULL) {
+        session_send(request->session, request->channel, request->corr, (uint32_t) request->type,
+                     buf_span(&request->keep));
+    }
+}
+
+/* Keep the answer until the catalogue has come as far. */
+static void change_done(struct request *request, enum bus_outcome outcome,
+                        const struct bus_message *reply, uint32_t field_ok, uint32_t field_revision)
+{
+    if (request->session == NULL || outcome != BUS_OK || reply->status != 0) {
+        session_pass_reply(request, outcome, reply, field_ok, true);
+        return;
+    }
+    struct span rest = reply->meta;
+    struct pb_field field;
+    uint64_t revision = 0;
+    while (pb_next(&rest, &field) == 1) {
+        if (field.number == field_revision && field.type == PB_VARINT) {
+            revision = field.value;
+        }
+    }
+    buf_append(&request->keep, reply->meta);
+    request->type = (uint16_t) field_ok;
+    request->resume = change_resume;
+    to_raftd_when(request->frontd->raftd, request, revision);
+}
+
+static void ensure_done(struct request *request, enum bus_outcome outcome,
+                        const struct bus_message *reply)
+{
+    change_done(request, outcome, reply, RAILGUN__FRAME__BODY_ENSURE_OK, ENSURE_OK_REVISION);
+}
+
+static void delete_done(struct request *request, enum bus_outcome outcome,
+                        const struct bus_message *reply)
+{
+    change_done(request, outcome, reply, RAILGUN__FRAME__BODY_DELETE_OK, DELETE_OK_REVISION);
+}
+
+/* Kind and names of what is to be changed. NULL: fine. */
+static const char *names_problem(bool has_kind, Railgun__Kind kind, const char *name,
+                                 const char *group, char *text, size_t capacity)
+{
+    if (!has_kind || (kind != RAILGUN__KIND__KIND_STREAM && kind != RAILGUN__KIND__KIND_GROUP)) {
+        return "kind: stream or group is needed";
+    }
+    const char *problem =
+        session_name_problem("stream", span_of(name != NULL ? name : ""), text, capacity);
+    if (problem == NULL && kind == RAILGUN__KIND__KIND_GROUP) {
+        problem =
+            session_name_problem("group", span_of(group != NULL ? group : ""), text, capacity);
+    }
+    return problem;
+}
+
+static int change_ask(struct session *self, const struct frame_view *view, request_done_fn *done,
+                      uint16_t type)
+{
+    struct request *request = NULL;
+    if (!to_raftd_has_room(self->frontd->raftd)) {
+        return ERR_AGAIN;
+    }
+    int result = session_query(self, view, done, &request);
+    if (result != 0) {
+        return result == ERR_AGAIN ? ERR_AGAIN : 0;
+    }
+    struct buf meta = {0};
+    pb_append_bytes(&meta, 1, span_of("default"));
+    pb_append_bytes(&meta, 2, view->body);
+    to_raftd_ask(self->frontd->raftd, request, type, buf_span(&meta));
+    buf_release(&meta);
+    return 0;
+}
+
+int handle_ensure(struct session *self, const struct frame_view *view, struct payload *owner)
+{
+    Railgun__Ensure *ensure = NULL;
+    char text[128];
+    (void) owner;
+    int result = SCAN_UNPACK(view->body, railgun__ensure, &ensure);
+    if (result != 0) {
+        return result;
+    }
+    const char *problem = names_problem(ensure->has_kind, ensure->kind, ensure->name, ensure->group,
+                                        text, sizeof(text));
+    SCAN_FREE(&ensure);
+    if (problem != NULL) {
+        return session_refuse(self, view, ERR_BAD_REQUEST, problem);
+    }
+    return change_ask(self, view, ensure_done, RAILGUN__BUS_TYPE__BUS_CATALOG_ENSURE);
+}
+
+int handle_delete(struct session *self, const struct frame_view *view, struct payload *owner)
+{
+    Railgun__Delete *delete = NULL;
+    char text[128];
+    (void) owner;
+    int result = SCAN_UNPACK(view->body, railgun__delete, &delete);
+    if (result != 0) {
+        return result;
+    }
+    const char *problem = names_problem(delete->has_kind, delete->kind, delete->name, delete->group,
+                                        text, sizeof(text));
+    SCAN_FREE(&delete);
+    if (problem != NULL) {
+        return session_refuse(self, view, ERR_BAD_REQUEST, problem);
+    }
+    return change_ask(self, view, delete_done, RAILGUN__BUS_TYPE__BUS_CATALOG_DELETE);
+}
