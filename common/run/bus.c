@@ -163,7 +163,7 @@ static void peer_on_monitor(void *ud, enum bus_monitor_event event)
         }
         break;
     case BUS_PEER_UP:
-        /* What it said before it went is still to be read: an answer that came is an answer. */
+        /* What it said before it went, as far as ZeroMQ still has it: an answer that came is an answer. */
         bus_receive(peer->bus, peer, BUS_HWM);
         if (peer->link != NULL) {
             bus_link_fail(peer->link);
@@ -435,6 +435,7 @@ void bus_close(struct bus **self)
     if (bus == NULL) {
         return;
     }
+    unsigned accepted = (unsigned) hash64_count(bus->routes);
     for (cursor = 0; (link = hash64_next(bus->links, &cursor)) != NULL; cursor = 0) {
         bus_link_end(link);
     }
@@ -444,6 +445,9 @@ void bus_close(struct bus **self)
         mem_free(peer);
     }
     if (bus->router != NULL) {
+        /* Each has a BYE behind our last answers and hangs up when it has read it. To hang up first would take away what it
+         * has not read yet: ZeroMQ drops that with ZMQ_IMMEDIATE set. */
+        bus_monitor_await_lost(bus->router_monitor, accepted, BUS_LINGER_MS);
         router_close(bus);
         bus_dir_unlink(&bus->dir, bus->name);
     }

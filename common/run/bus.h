@@ -87,7 +87,8 @@ struct bus_options {
 /* ERR_IO, ERR_NO_MEMORY. Nothing is connected yet. */
 int bus_open(const struct bus_options *options, struct loop *loop,
              const struct bus_handlers *handlers, struct bus **ret_bus);
-/* Ends all sessions (on_down is called for each), sockets linger at most 1 s. Not inside a callback of the bus. */
+/* Ends all sessions (on_down is called for each) and waits, at most 1 s, until the others have read our last answers and hung
+ * up. Not inside a callback of the bus. */
 void bus_close(struct bus **self);
 
 /* Of this process, random; peers see it as bus_link_epoch. */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/clock.h"
 #include "common/base/mem.h"
 
 enum { BUS_MONITOR_HWM = 100000, BUS_MONITOR_READ_MAX = 64 };
@@ -90,6 +91,24 @@ struct bus_monitor *bus_monitor_start(struct loop *loop, zsock_t *socket, bus_mo
         return NULL;
     }
     return self;
+}
+
+void bus_monitor_await_lost(struct bus_monitor *self, unsigned count, uint64_t timeout_ms)
+{
+    void *handle = zsock_resolve(self->pair);
+    uint64_t now_ms = timesource_monotonic_ms(timesource_system());
+    uint64_t end_ms = now_ms + timeout_ms;
+
+    while (count > 0 && now_ms < end_ms) {
+        zmq_pollitem_t item = {.socket = handle, .events = ZMQ_POLLIN};
+        bool any = true;
+        (void) zmq_poll(&item, 1,
+                        (long) (end_ms - now_ms)); /* nothing or an error: asked again below */
+        while (any && count > 0) {
+            count -= monitor_receive(handle, &any) == ZMQ_EVENT_DISCONNECTED ? 1 : 0;
+        }
+        now_ms = timesource_monotonic_ms(timesource_system());
+    }
 }
 
 void bus_monitor_stop(struct bus_monitor **self)

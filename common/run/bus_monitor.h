@@ -17,6 +17,9 @@ typedef void bus_monitor_fn(void *ud, enum bus_monitor_event event);
  * refused. */
 struct bus_monitor *bus_monitor_start(struct loop *loop, zsock_t *socket, bus_monitor_fn *call,
                                       void *ud);
+/* Outside the loop, when there is no more of it: wait until `count` established connections are gone (counting those not yet
+ * told), at most `timeout_ms`. */
+void bus_monitor_await_lost(struct bus_monitor *self, unsigned count, uint64_t timeout_ms);
 /* Nulls; accepts NULL. Not inside its own callback. */
 void bus_monitor_stop(struct bus_monitor **self);
 
