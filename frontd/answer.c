@@ -32,3 +32,16 @@ void answer_error_frame(struct buf *out, uint32_t channel, uint64_t corr, int er
     frame_append(out, channel, corr, RAILGUN__FRAME__BODY_ERROR, buf_span(&body));
     buf_release(&body);
 }
+
+void answer_append_without(struct buf *out, struct span message, uint64_t without)
+{
+    struct span rest = message;
+    struct pb_field field;
+    while (pb_next(&rest, &field) == 1) {
+        bool is_left_out = field.number < 64 && (without >> field.number & 1) != 0;
+        if (!is_left_out) {
+            buf_append(out, span_make(message.data, message.size - rest.size));
+        }
+        message = rest;
+    }
+}

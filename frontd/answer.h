@@ -14,4 +14,8 @@ void answer_error_body(struct buf *out, int error, const char *detail);
 void answer_error_frame(struct buf *out, uint32_t channel, uint64_t corr, int error,
                         const char *detail);
 
+/* Append a message's fields but those whose numbers (below 64) are set in `without`: another daemon's answer, of which this one knows some fields better. A
+ * singular message field may not come twice: no client would read it. */
+void answer_append_without(struct buf *out, struct span message, uint64_t without);
+
 #endif

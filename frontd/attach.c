@@ -153,7 +153,9 @@ static void consume_ok_send(struct channel *channel, const struct catalog_stream
 {
     struct session *session = channel->session;
     struct buf body = {0};
-    buf_append(&body, meta);
+    answer_append_without(&body, meta,
+                          UINT64_C(1) << OK_CREATED | UINT64_C(1) << OK_SPEC |
+                              UINT64_C(1) << OK_DIFFERS | UINT64_C(1) << OK_STREAM_ID);
     pb_append_varint(&body, OK_CREATED, channel->created);
     pb_append_bytes(&body, OK_SPEC, group->spec);
     (void) attach_differs(&body, OK_DIFFERS, field_find(buf_span(&channel->consume), CONSUME_SPEC),

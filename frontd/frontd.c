@@ -339,11 +339,11 @@ static void frontd_reload(void *ud)
 static void frontd_on_up(void *ud, struct bus_link *link)
 {
     struct frontd *self = ud;
-    if (upstream_is(to_logd_upstream(self->logd), link)) {
+    if (upstream_notice(to_logd_upstream(self->logd), link)) {
         to_logd_on_up(self->logd);
-    } else if (upstream_is(to_raftd_upstream(self->raftd), link)) {
+    } else if (upstream_notice(to_raftd_upstream(self->raftd), link)) {
         to_raftd_on_up(self->raftd);
-    } else if (upstream_is(self->routerd, link)) {
+    } else if (upstream_notice(self->routerd, link)) {
         upstream_ready(self->routerd);
     }
 }

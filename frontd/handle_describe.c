@@ -7,6 +7,7 @@
 #include "common/wire/pb.h"
 #include "common/wire/scan.h"
 
+#include "frontd/answer.h"
 #include "frontd/describe_node.h"
 #include "frontd/to_logd.h"
 
@@ -29,13 +30,25 @@ enum {
     REF_LIMIT = 3,
 };
 
+/* What the catalogue says, whatever logd does. */
+static uint64_t fields_known(uint32_t field)
+{
+#define BIT(number) (UINT64_C(1) << (number))
+    if (field == DESCRIBE_OK_GROUP) {
+        return BIT(GROUP_STREAM) | BIT(GROUP_NAME) | BIT(GROUP_VERSION) | BIT(GROUP_SPEC);
+    }
+    return BIT(STREAM_NAME) | BIT(STREAM_ID) | BIT(STREAM_VERSION) | BIT(STREAM_SPEC) |
+           BIT(STREAM_CREATED) | BIT(STREAM_GROUPS) | BIT(STREAM_LOG_GROUP);
+#undef BIT
+}
+
 /* What the catalogue knows was kept since the request; logd's numbers come behind it. */
 static void describe_send(struct request *request, uint32_t field, struct span numbers)
 {
     struct buf info = {0};
     struct buf body = {0};
     buf_append(&info, buf_span(&request->keep));
-    buf_append(&info, numbers);
+    answer_append_without(&info, numbers, fields_known(field));
     pb_append_bytes(&body, field, buf_span(&info));
     session_send(request->session, request->channel, request->corr,
                  RAILGUN__FRAME__BODY_DESCRIBE_OK, buf_span(&body));

@@ -116,7 +116,7 @@ void to_logd_on_up(struct to_logd *self)
 
 void to_logd_on_down(struct to_logd *self)
 {
-    log_warn("logd is gone",
+    log_line(self->frontd->is_draining ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "logd is gone",
              "consumers=%" PRIu64 " action=\"requests wait, consumers are attached again later\"",
              channels_count(self->frontd->channels));
     channels_logd_down(self->frontd->channels);

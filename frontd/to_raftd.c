@@ -220,7 +220,8 @@ void to_raftd_on_up(struct to_raftd *self)
 
 void to_raftd_on_down(struct to_raftd *self)
 {
-    log_warn("raftd is gone", "revision=%" PRIu64 " action=\"the catalogue stays as it is\"",
+    log_line(self->frontd->is_draining ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "raftd is gone",
+             "revision=%" PRIu64 " action=\"the catalogue stays as it is\"",
              catalog_revision(self->frontd->catalog));
     catalog_unwatched(self->frontd->catalog);
     upstream_down(self->upstream);

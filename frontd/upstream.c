@@ -14,9 +14,10 @@ enum {
 
 struct upstream {
     struct upstream_options options;
-    struct bus_peer *peer; /* NULL: the bus is closed */
-    struct list queue;     /* of struct request, in order of asking */
-    struct list in_flight; /* of struct request: the bus has them */
+    struct bus_peer *peer;       /* NULL: the bus is closed */
+    const struct bus_link *link; /* that came up last; only to be compared with */
+    struct list queue;           /* of struct request, in order of asking */
+    struct list in_flight;       /* of struct request: the bus has them */
     uint64_t count;
     uint64_t bytes;
     bool wants_room;
@@ -114,7 +115,16 @@ struct bus_link *upstream_link(const struct upstream *self)
 
 bool upstream_is(const struct upstream *self, const struct bus_link *link)
 {
-    return link != NULL && link == upstream_link(self);
+    return link != NULL && link == self->link;
+}
+
+bool upstream_notice(struct upstream *self, const struct bus_link *link)
+{
+    if (link == NULL || link != upstream_link(self)) {
+        return false;
+    }
+    self->link = link;
+    return true;
 }
 
 bool upstream_has_room(struct upstream *self)
@@ -259,6 +269,7 @@ void upstream_ready(struct upstream *self)
 void upstream_down(struct upstream *self)
 {
     struct list due;
+    self->link = NULL;
     list_init(&due);
     LIST_FOREACH (&self->queue, node) {
         struct request *request = LIST_ENTRY(node, struct request, of_queue);

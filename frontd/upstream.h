@@ -36,7 +36,10 @@ void upstream_destroy(struct upstream **self);
 const char *upstream_name(const struct upstream *self);
 /* NULL while there is no session. */
 struct bus_link *upstream_link(const struct upstream *self);
+/* Is this the link that came up last? Also while it goes down. */
 bool upstream_is(const struct upstream *self, const struct bus_link *link);
+/* In on_up: is this the way to our daemon? It is noted then. */
+bool upstream_notice(struct upstream *self, const struct bus_link *link);
 
 /* May more be asked? Otherwise the asker stops reading from its client until on_room. */
 bool upstream_has_room(struct upstream *self);
