@@ -2,6 +2,9 @@
 # wildcard, dependencies by -MMD. BUILD=debug|release|asan|tsan|fuzz each has its own tree under build/.
 BUILD ?= debug
 CC    := $(if $(filter fuzz,$(BUILD)),clang,$(if $(CC:cc=),$(CC),gcc))
+# V=1 shows whole commands.
+Q     := $(if $(V),,@)
+say    = $(if $(V),,@printf '%-5s %s\n' '$(1)' '$(2)')
 B     := build/$(BUILD)
 GEN   := build/gen
 
@@ -64,29 +67,33 @@ test-bins: $(UNIT_BINS) $(SYSTEM_BIN) $(REPLAY_BINS)
 # --- code generated from the protocol ---
 $(GEN)/%.pb-c.c $(GEN)/%.pb-c.h &: %.proto
 	@mkdir -p $(GEN)
-	protoc-c --c_out=$(GEN) -I. $<
+	$(call say,proto,$<)
+	$(Q)protoc-c --c_out=$(GEN) -I. $<
 
 $(B)/%.pb-c.o: $(GEN)/%.pb-c.c
 	@mkdir -p $(@D)
-	$(CC) -std=c17 -I$(GEN) $(FLAGS_$(BUILD)) $(HARDEN) -w -MMD -MP -c $< -o $@
+	$(call say,cc,$<)
+	$(Q)$(CC) -std=c17 -I$(GEN) $(FLAGS_$(BUILD)) $(HARDEN) -w -MMD -MP -c $< -o $@
 
 # --- objects, archives, programs ---
 $(B)/%.o: %.c | $(PB_HDR)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(WARN) $(WARN_$(subst /,_,$(*D))) -MMD -MP -c $< -o $@
+	$(call say,cc,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) $(WARN) $(WARN_$(subst /,_,$(*D))) -MMD -MP -c $< -o $@
 
 define archive_rule
 $(call archive,$(1)): $(call objects,$(1)) $(if $(filter common/wire,$(1)),$(PB_OBJ))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	ar rcs $$@ $$^
+	$(Q)ar rcs $$@ $$^
 endef
 $(foreach a,$(ARCHIVES) $(DAEMONS) adminctl,$(eval $(call archive_rule,$(a))))
 
 define program_rule
 $(B)/bin/$(1): $(call archive,$(1)) $(call stand_on,$(1))
 	@mkdir -p $$(@D)
-	$(CC) $(LDFLAGS_ALL) -pie -o $$@ $(B)/$(1)/$(1).o $(call archive,$(1)) $(call stand_on,$(1)) $(LIBS)
+	$(call say,link,$(1))
+	$(Q)$(CC) $(LDFLAGS_ALL) -pie -o $$@ $(B)/$(1)/$(1).o $(call archive,$(1)) $(call stand_on,$(1)) $(LIBS)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
 
@@ -94,18 +101,20 @@ $(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
 LIB_PARTS := $(call objects,client) $(call objects,common/wire) $(PB_OBJ) $(call objects,common/base)
 $(B)/lib/librailgun.so: $(LIB_PARTS) client/railgun.map
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,librailgun.so.0 -Wl,--version-script=client/railgun.map -o $@ $(LIB_PARTS) -lprotobuf-c -lpthread
+	$(call say,link,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,librailgun.so.0 -Wl,--version-script=client/railgun.map -o $@ $(LIB_PARTS) -lprotobuf-c -lpthread
 	@ln -sf librailgun.so $(B)/lib/librailgun.so.0
 $(B)/lib/librailgun.a: $(LIB_PARTS)
 	@mkdir -p $(@D)
-	ld -r -o $(B)/lib/railgun_all.o $(LIB_PARTS)
-	objcopy --wildcard --keep-global-symbol='rg_*' $(B)/lib/railgun_all.o
+	$(Q)ld -r -o $(B)/lib/railgun_all.o $(LIB_PARTS)
+	$(Q)objcopy --wildcard --keep-global-symbol='rg_*' $(B)/lib/railgun_all.o
 	@rm -f $@
-	ar rcs $@ $(B)/lib/railgun_all.o
+	$(Q)ar rcs $@ $(B)/lib/railgun_all.o
 
 $(B)/examples/%: examples/%.c $(B)/lib/librailgun.so
 	@mkdir -p $(@D)
-	$(CC) -std=c17 -D_GNU_SOURCE -Wall -Wextra -Werror $(filter -fsanitize=% -g,$(FLAGS_$(BUILD))) -Iclient $< -o $@ -L$(B)/lib -Wl,-rpath,'$$ORIGIN/../lib' -lrailgun
+	$(call say,cc,$<)
+	$(Q)$(CC) -std=c17 -D_GNU_SOURCE -Wall -Wextra -Werror $(filter -fsanitize=% -g,$(FLAGS_$(BUILD))) -Iclient $< -o $@ -L$(B)/lib -Wl,-rpath,'$$ORIGIN/../lib' -lrailgun
 
 # --- tests: one program a folder of tests/unit, so that one folder cannot lean on another ---
 TEST_LIB := $(call objects,tests/lib)
@@ -114,27 +123,32 @@ unit_own = $(if $(wildcard $(1)/$(1).c),$(call archive,$(1)))
 unit_objects = $(patsubst tests/unit/%.c,$(B)/tests/obj/%.o,$(wildcard tests/unit/$(1)/*.c))
 $(B)/tests/obj/%.o: tests/unit/%.c | $(PB_HDR)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(WARN) -MMD -MP -c $< -o $@
+	$(call say,cc,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) $(WARN) -MMD -MP -c $< -o $@
 
 define unit_rule
 $(B)/tests/unit/$(1): $(call unit_objects,$(1)) $(TEST_LIB) $(call unit_own,$(1)) $(call stand_on,$(1))
 	@mkdir -p $$(@D)
-	$(CC) $(LDFLAGS_ALL) -Wl,--allow-multiple-definition -o $$@ $$(filter %.o,$$^) $(call unit_own,$(1)) $(call stand_on,$(1)) -lcheck -lsubunit -lrt $(LIBS)
+	$$(call say,link,$$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -Wl,--allow-multiple-definition -o $$@ $$(filter %.o,$$^) $(call unit_own,$(1)) $(call stand_on,$(1)) -lcheck -lsubunit -lrt $(LIBS)
 endef
 $(foreach d,$(UNIT_DIRS:tests/unit/%=%),$(eval $(call unit_rule,$(d))))
 
 $(B)/tests/system/system: $(call objects,tests/system) $(TEST_LIB) $(COMMON_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(COMMON_LIBS) -lcheck -lsubunit -lrt $(LIBS)
+	$(call say,link,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(COMMON_LIBS) -lcheck -lsubunit -lrt $(LIBS)
 
 # A fuzz target needs no daemon, and stands on all of common.
 # It is built twice: with libFuzzer (BUILD=fuzz), and as a replayer of its corpus in every build.
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/lib/replay.o $(COMMON_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(COMMON_LIBS) $(LIBS)
+	$(call say,link,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(COMMON_LIBS) $(LIBS)
 $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(COMMON_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_fuzz) -o $@ $(filter %.o,$^) $(COMMON_LIBS) $(LIBS)
+	$(call say,link,$@)
+	$(Q)$(CC) $(LDFLAGS_fuzz) -o $@ $(filter %.o,$^) $(COMMON_LIBS) $(LIBS)
 
 # --- what people type ---
 deps:
