@@ -54,8 +54,10 @@ static void catalog_log_on_corrupt(void *ud, uint64_t position, uint64_t bytes,
 {
     (void) position;
     (void) bytes;
-    (void) known; /* Everything in this journal is ours. */
-    ((struct catalog_log *) ud)->is_tail_damaged = true;
+    /* Everything in this journal is ours; only what certainly was no entry does not matter. */
+    if (known == NULL || known->type == JOURNAL_ENTRY) {
+        ((struct catalog_log *) ud)->is_tail_damaged = true;
+    }
 }
 
 static void catalog_log_on_apply(void *ud, const struct journal_entry *entry, uint64_t position,

@@ -19,6 +19,7 @@ enum { FOLLOWERS = 4, NAMES = 64 };
 struct follower {
     uint64_t revision;
     bool is_in_snapshot;
+    bool more;       /* the last event said that more of the same follows */
     unsigned credit; /* events that may still be sent */
     unsigned events;
     unsigned snapshots;
@@ -119,6 +120,7 @@ static int on_send(void *ud, struct bus_link *link, struct span bytes)
     ck_assert_int_eq(scan_unpack(bytes, &railgun__catalog_changes__descriptor, &limits,
                                  (ProtobufCMessage **) (void *) &changes),
                      0);
+    follower->more = changes->has_more && changes->more;
     if (follower->biggest < 4096) { /* the big ones are only counted */
         follower_apply(follower, changes);
     } else {
@@ -341,6 +343,7 @@ TEST_WITHIN(a_big_snapshot_comes_in_parts_and_the_changes_after_it, 60)
     give_credit(world, follower, 2);
     watch_flush(world->watch);
     ck_assert_uint_eq(follower->events, 2);
+    ck_assert(follower->more);
     uint64_t of_snapshot = follower->revision;
     command_ensure_stream(&command, "later", 1, NULL, 1);
     change(world, &command);
@@ -352,6 +355,7 @@ TEST_WITHIN(a_big_snapshot_comes_in_parts_and_the_changes_after_it, 60)
     ck_assert_uint_eq(follower->snapshots, 1);
     ck_assert_uint_eq(follower->revision, of_snapshot + 1);
     ck_assert_uint_lt(follower->events, 40);
+    ck_assert(!follower->more);
     watch_remove(world->watch, link_of(follower));
     ck_assert_uint_eq(watch_count(world->watch), 0);
     buf_release(&command);
