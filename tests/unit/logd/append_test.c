@@ -42,7 +42,7 @@ TEST(offsets_begin_at_one_and_are_dense)
     ck_assert_uint_eq(node_publish(&node, NODE_STREAM, 7, 1000, 10), 7);
     ck_assert_uint_eq(stream_next_offset(node_stream(&node, NODE_STREAM)), 1007);
     node_check_records(&node, NODE_STREAM, 1, 1007, 0);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(publishes_sent_together_keep_their_order)
@@ -67,7 +67,7 @@ TEST(publishes_sent_together_keep_their_order)
         answer_clear(&answers[i]);
     }
     node_check_records(&node, NODE_STREAM, 1, 1 + COUNT * 3, 0);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(a_journal_without_room_lets_publishes_wait_in_order)
@@ -91,7 +91,30 @@ TEST(a_journal_without_room_lets_publishes_wait_in_order)
     }
     ck_assert_uint_gt(*node.logd->count.waited, 0);
     node_check_records(&node, NODE_STREAM, 1, 1 + COUNT * 10, 0);
-    node_stop(&node);
+    node_end(&node);
+}
+
+TEST(a_small_publish_does_not_overtake_a_large_one)
+{
+    struct node node;
+    node_init(&node);
+    node.options.journal.queue_bytes_max = 64 << 10;
+    node_start(&node);
+    static const size_t sizes[] = {60000, 60000, 100, 60000, 100, 100};
+    struct answer answers[6];
+    for (unsigned i = 0; i < 6; i++) {
+        struct slice batch = batch_make("r", 1 + i, 1, sizes[i]);
+        node_send(&node, PUBLISH, NODE_STREAM, (struct span){0}, &batch, &answers[i]);
+        slice_release(&batch);
+    }
+    for (unsigned i = 0; i < 6; i++) {
+        node_wait(&node, &answers[i]);
+        ck_assert_int_eq(answers[i].status, 0);
+        ck_assert_uint_eq(meta_number(buf_span(&answers[i].meta), 1), 1 + i);
+        answer_clear(&answers[i]);
+    }
+    ck_assert_uint_gt(*node.logd->count.waited, 0);
+    node_end(&node);
 }
 
 TEST(beyond_the_waiting_limit_publishes_are_refused)
@@ -123,7 +146,7 @@ TEST(beyond_the_waiting_limit_publishes_are_refused)
     }
     ck_assert_uint_gt(refused, 0);
     ck_assert_uint_eq(stream_next_offset(node_stream(&node, NODE_STREAM)), next);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(the_expected_offset_is_held_against_the_next_one)
@@ -147,7 +170,7 @@ TEST(the_expected_offset_is_held_against_the_next_one)
     ck_assert_uint_eq(next, 5);
     meta = expect(3, 1);
     ck_assert_int_eq(publish_status(&node, &meta, &next), 0);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(no_stream_holds_for_the_first_record_only)
@@ -163,7 +186,7 @@ TEST(no_stream_holds_for_the_first_record_only)
     ck_assert_int_eq(publish_status(&node, &meta, &next), 0);
     meta = expect(2, 1);
     ck_assert_int_eq(publish_status(&node, &meta, &next), ERR_WRONG_OFFSET);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(two_publishes_in_flight_cannot_both_have_the_expected_offset)
@@ -186,7 +209,7 @@ TEST(two_publishes_in_flight_cannot_both_have_the_expected_offset)
     ck_assert_uint_eq(meta_number(buf_span(&answers[1].meta), 5), 5);
     answer_clear(&answers[0]);
     answer_clear(&answers[1]);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(a_pinned_id_must_be_the_streams)
@@ -210,7 +233,7 @@ TEST(a_pinned_id_must_be_the_streams)
     answer_clear(&answer);
     slice_release(&batch);
     buf_release(&meta);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(what_is_not_built_in_is_refused)
@@ -228,7 +251,7 @@ TEST(what_is_not_built_in_is_refused)
     buf_release(&inner);
     ck_assert_int_eq(publish_status(&node, &meta, &next), ERR_UNSUPPORTED);
     ck_assert_uint_eq(stream_next_offset(node_stream(&node, NODE_STREAM)), 1);
-    node_stop(&node);
+    node_end(&node);
 }
 
 static int publish_bytes(struct node *node, struct span bytes, bool atomic, struct answer *answer)
@@ -261,7 +284,7 @@ TEST(a_bad_batch_is_refused_as_a_whole)
     answer_clear(&answer);
     slice_release(&batch);
     ck_assert_uint_eq(stream_next_offset(node_stream(&node, NODE_STREAM)), 1);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(a_batch_that_is_not_atomic_loses_only_its_bad_records)
@@ -295,7 +318,7 @@ TEST(a_batch_that_is_not_atomic_loses_only_its_bad_records)
     slice_release(&small);
     slice_release(&large);
     slice_release(&after);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(a_draining_node_takes_no_publish)
@@ -308,7 +331,7 @@ TEST(a_draining_node_takes_no_publish)
     uint64_t next;
     struct buf meta = {0};
     ck_assert_int_eq(publish_status(&node, &meta, &next), ERR_GOING_AWAY);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(a_stream_that_asks_for_deduplication_is_refused_until_it_exists)
@@ -327,5 +350,5 @@ TEST(a_stream_that_asks_for_deduplication_is_refused_until_it_exists)
     uint64_t next;
     struct buf meta = {0};
     ck_assert_int_eq(publish_status(&node, &meta, &next), ERR_UNSUPPORTED);
-    node_stop(&node);
+    node_end(&node);
 }

@@ -56,7 +56,7 @@ TEST(a_virgin_node_is_not_ready_before_the_catalogue_is_seen)
     node_start(&node);
     ck_assert(node.ready);
     ck_assert_uint_eq(node_publish(&node, NODE_STREAM, 1, 1, 10), 1);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(a_publish_waits_for_a_stream_that_the_sender_has_seen)
@@ -90,7 +90,7 @@ TEST(a_publish_waits_for_a_stream_that_the_sender_has_seen)
         answer_clear(&answers[i]);
     }
     node_check_records(&node, 2000, 1, 3, 0);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(an_unknown_stream_is_not_found_when_the_catalogue_is_up_to_date)
@@ -100,7 +100,7 @@ TEST(an_unknown_stream_is_not_found_when_the_catalogue_is_up_to_date)
     node_start(&node);
     ck_assert_int_eq(publish_status(&node, 2000, 7), ERR_NOT_FOUND);
     ck_assert_int_eq(publish_status(&node, 3, 7), ERR_NOT_FOUND);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(waiting_for_the_catalogue_ends)
@@ -128,7 +128,7 @@ TEST(waiting_for_the_catalogue_ends)
     for (unsigned i = 0; i < 3; i++) {
         answer_clear(&answers[i]);
     }
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(a_changed_specification_becomes_an_entry)
@@ -157,7 +157,7 @@ TEST(a_changed_specification_becomes_an_entry)
     ck_assert_int_eq(answer.status, ERR_TOO_LARGE);
     answer_clear(&answer);
     slice_release(&batch);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(the_same_snapshot_again_proposes_nothing)
@@ -172,7 +172,7 @@ TEST(the_same_snapshot_again_proposes_nothing)
     ck_assert_uint_eq(node_stream(&node, NODE_STREAM)->applied_index, 2);
     ck_assert_uint_eq(node_publish(&node, NODE_STREAM, 2, 1, 10), 2);
     ck_assert_uint_eq(node_stream(&node, NODE_STREAM)->applied_index, 3);
-    node_stop(&node);
+    node_end(&node);
 }
 
 static bool stream_is_deleted(void *ud)
@@ -215,6 +215,7 @@ TEST(a_deleted_stream_says_so_and_stays_deleted)
         ck_assert_int_eq(publish_status(&node, NODE_STREAM, 0), ERR_STREAM_DELETED);
         node_stop(&node);
     }
+    node_release(&node);
 }
 
 /* Restart with this snapshot; is the stream still served? */
@@ -237,6 +238,7 @@ TEST(a_whole_snapshot_without_the_stream_deletes_it)
     node.revision = 9;
     snapshot_begin(&node.changes, 9, false);
     ck_assert(!survives(&node));
+    node_release(&node);
 }
 
 TEST(an_empty_catalogue_of_revision_zero_deletes_nothing)
@@ -249,6 +251,7 @@ TEST(an_empty_catalogue_of_revision_zero_deletes_nothing)
     node.revision = 0;
     snapshot_begin(&node.changes, 0, false);
     ck_assert(survives(&node));
+    node_release(&node);
 }
 
 TEST(an_older_catalogue_deletes_nothing)
@@ -262,6 +265,7 @@ TEST(an_older_catalogue_deletes_nothing)
     node.revision = 6;
     snapshot_begin(&node.changes, 6, false);
     ck_assert(survives(&node));
+    node_release(&node);
 }
 
 static bool has_watched(void *ud)
@@ -286,7 +290,7 @@ TEST(another_cluster_is_not_listened_to)
     ck_assert_int_eq(publish_status(&node, NODE_STREAM, 0), 0);
     ck_assert_int_eq(publish_status(&node, NODE_STREAM, 0), 0);
     ck_assert_uint_eq(catalog_client_revision(node.logd->catalog), 0);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(an_unfinished_snapshot_deletes_nothing)
@@ -308,5 +312,5 @@ TEST(an_unfinished_snapshot_deletes_nothing)
     catalog_stream_append(&rest, NODE_STREAM, 1, (struct span){0});
     send_and_wait(&node, &rest);
     ck_assert_int_eq(publish_status(&node, NODE_STREAM, 0), 0);
-    node_stop(&node);
+    node_end(&node);
 }

@@ -310,6 +310,17 @@ void node_stop(struct node *node)
     loop_destroy(&node->loop);
 }
 
+void node_release(struct node *node)
+{
+    buf_release(&node->changes);
+}
+
+void node_end(struct node *node)
+{
+    node_stop(node);
+    node_release(node);
+}
+
 void node_remove_db(const struct node *node)
 {
     char command[500];

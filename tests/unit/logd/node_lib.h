@@ -44,6 +44,9 @@ void node_start(struct node *node);
 int node_open(struct node *node);
 /* As after SIGTERM. */
 void node_stop(struct node *node);
+/* What node_init took. */
+void node_release(struct node *node);
+void node_end(struct node *node); /* both */
 /* Forget the folder's content of Berkeley DB. */
 void node_remove_db(const struct node *node);
 

@@ -105,7 +105,7 @@ TEST(small_batches_are_joined_and_cut_by_the_asked_sizes)
         forget_tail(&node);
     }
     ck_assert_uint_gt(*node.logd->count.cold_reads, 0);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(a_large_batch_is_handed_out_without_copy)
@@ -135,7 +135,7 @@ TEST(a_large_batch_is_handed_out_without_copy)
         stream_page_release(&page);
         forget_tail(&node);
     }
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(pages_go_on_from_the_journal_into_memory)
@@ -153,7 +153,7 @@ TEST(pages_go_on_from_the_journal_into_memory)
     node_check_records(&node, NODE_STREAM, 7, 3001, 0);
     ck_assert_uint_gt(*node.logd->count.cold_reads, 0);
     ck_assert_uint_gt(*node.logd->count.tail_hits, 0);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(a_page_names_each_stored_time)
@@ -177,7 +177,7 @@ TEST(a_page_names_each_stored_time)
     (void) check(&node, &(struct wish){.at = 5, .ts_us = ts_us}, 1 + after, 200 - after);
     (void) check(&node, &(struct wish){.at = 5, .ts_us = 1}, 1, 200);
     (void) check(&node, &(struct wish){.at = 5, .ts_us = ts_us + 1}, 201, 0);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(outside_of_the_stream_is_out_of_range)
@@ -205,7 +205,7 @@ TEST(outside_of_the_stream_is_out_of_range)
     node_ask(&node, READ, 3, (struct span){0}, NULL, &answer);
     ck_assert_int_eq(answer.status, ERR_NOT_FOUND);
     answer_clear(&answer);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(a_reader_at_the_end_waits_for_more)
@@ -227,7 +227,7 @@ TEST(a_reader_at_the_end_waits_for_more)
     answer_clear(&waiting);
     /* and is answered with nothing when nothing comes */
     (void) check(&node, &(struct wish){.at = 2, .wait_ms = 5}, 6, 0);
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(waiting_readers_are_bounded_and_sent_away_by_a_drain)
@@ -252,7 +252,7 @@ TEST(waiting_readers_are_bounded_and_sent_away_by_a_drain)
     for (unsigned i = 0; i < 3; i++) {
         answer_clear(&answers[i]);
     }
-    node_stop(&node);
+    node_end(&node);
 }
 
 TEST(the_numbers_of_a_stream)
@@ -276,5 +276,5 @@ TEST(the_numbers_of_a_stream)
     ck_assert_uint_eq(meta_number(info, 14), 1);
     ck_assert_uint_eq(meta_number(info, 15), 21); /* the configuration and twenty batches */
     answer_clear(&answer);
-    node_stop(&node);
+    node_end(&node);
 }
