@@ -268,8 +268,24 @@ bool group_page_fits(struct group *self, const struct group_page *page, uint32_t
         return true;
     }
     member->need_bytes = bytes;
+    self->has_refusals = true;
     group_member_changed(self, member);
     return false;
+}
+
+void group_head_moved(struct group *self)
+{
+    if (!self->has_refusals) {
+        return;
+    }
+    self->has_refusals = false;
+    for (struct group_member *member = group_member_next(self, NULL); member != NULL;
+         member = group_member_next(self, member)) {
+        if (member->need_bytes > 0) {
+            member->need_bytes = 0;
+            group_member_changed(self, member);
+        }
+    }
 }
 
 /* Its turn is over. */
@@ -299,8 +315,8 @@ void group_delivered(struct group *self, const struct group_page *page, uint32_t
     member->delivered += count;
     member->credit_messages -= count;
     member->credit_bytes -= (int64_t) bytes;
-    member->need_bytes = 0;
     group_member_to_end(self, member);
+    group_head_moved(self);
     INVARIANT_SLOW(group_invariant(self));
 }
 
@@ -324,6 +340,7 @@ void group_skip(struct group *self, const struct group_page *page, uint64_t last
         self->cursor = last + 1;
     }
     ranges_set(self->skipped, page->first, last, 0);
+    group_head_moved(self);
     INVARIANT_SLOW(group_invariant(self));
 }
 

@@ -71,6 +71,7 @@ void group_give_back(struct group *self, struct group_member *member, uint64_t f
     group_let_go(self, member, first, last);
     group_count_try(self, first, last, count_failed);
     ranges_set(self->ready, first, last, avoid);
+    group_head_moved(self);
 }
 
 /* How far from `at` on things are as they are at `at`, in one map. */

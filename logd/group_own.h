@@ -25,6 +25,7 @@ struct group {
     struct list ready_members;
     size_t member_count;
     size_t ready_count;
+    bool has_refusals; /* somebody could not take the record next in line: need_bytes */
     bool is_full;
     bool tell_full;
     uint64_t redelivered_total;
@@ -32,6 +33,8 @@ struct group {
 
 /* `member` may have become able, or unable, to take something. */
 void group_member_changed(struct group *self, struct group_member *member);
+/* Another record may be next in line: what did not fit has to be found out anew. */
+void group_head_moved(struct group *self);
 /* What the member held in [first, last] is ready again. */
 void group_give_back(struct group *self, struct group_member *member, uint64_t first, uint64_t last,
                      bool count_failed, uint64_t avoid);

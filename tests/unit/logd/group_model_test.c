@@ -128,6 +128,24 @@ static void compare_offset(const struct model *model, const struct seen *seen, u
     }
 }
 
+/* The offset that must come next; 0: none. */
+static uint64_t next_expected(const struct model *model, bool *ret_is_again)
+{
+    for (uint64_t i = 1; i <= OFFSETS; i++) {
+        if (model->offsets[i].where == READY) {
+            *ret_is_again = true;
+            return i;
+        }
+    }
+    for (uint64_t i = model->floor_first + 1; i < model->end; i++) {
+        if (model->offsets[i].where == NEW) {
+            *ret_is_again = false;
+            return i;
+        }
+    }
+    return 0;
+}
+
 static void compare(const struct model *model)
 {
     struct group_numbers numbers;
@@ -144,6 +162,12 @@ static void compare(const struct model *model)
         floor++;
     }
     AGREE_EQ(numbers.floor, floor);
+    bool is_again = false;
+    uint64_t next = next_expected(model, &is_again);
+    for (unsigned i = 0; i < MEMBERS; i++) { /* nobody waits for a record that is gone */
+        uint64_t need = model->here[i] ? model->members[i].need_bytes : 0;
+        AGREE(need == 0 || (next != 0 && need == record_bytes(next)));
+    }
     for (uint64_t i = model->floor_first + 1; i <= OFFSETS; i++) {
         compare_offset(model, &seen, i, &numbers);
     }
@@ -251,24 +275,6 @@ static unsigned member_index(const struct model *model, const struct group_membe
         }
     }
     ck_abort_msg("a member that is none");
-    return 0;
-}
-
-/* The offset that must come next; 0: none. */
-static uint64_t next_expected(const struct model *model, bool *ret_is_again)
-{
-    for (uint64_t i = 1; i <= OFFSETS; i++) {
-        if (model->offsets[i].where == READY) {
-            *ret_is_again = true;
-            return i;
-        }
-    }
-    for (uint64_t i = model->floor_first + 1; i < model->end; i++) {
-        if (model->offsets[i].where == NEW) {
-            *ret_is_again = false;
-            return i;
-        }
-    }
     return 0;
 }
 

@@ -97,6 +97,14 @@ TEST(counters_are_kept_for_what_is_not_acknowledged)
     apply(&state, &entry);
     ck_assert(ranges_lowest(state.attempts, &range));
     ck_assert_uint_eq(range.first, 10); /* nothing below the floor */
+    entry = of_group(7, (const uint64_t[][2]){{14, 15}, {18, 18}}, 2, NULL, 0);
+    apply(&state, &entry);
+    entry = of_group(7, NULL, 0, (const uint64_t[][4]){{12, 20, 4, 0}}, 1);
+    apply(&state, &entry);
+    ck_assert_uint_eq(ranges_count(state.attempts), 4); /* 10, 12, 16 and 19: around what is done */
+    ck_assert(ranges_find(state.attempts, 20, &range));
+    ck_assert_uint_eq(range.first, 19);
+    ck_assert(!ranges_find(state.attempts, 15, &range));
     group_state_release(&state);
 }
 

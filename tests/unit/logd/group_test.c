@@ -164,6 +164,26 @@ TEST(a_record_larger_than_all_credit_goes_out_alone_and_leaves_a_debt)
     leave_all(&group);
 }
 
+TEST(a_member_waits_for_a_large_record_only_while_it_is_next)
+{
+    struct group *group = group_make(0, 0, 0);
+    struct group_member a;
+    struct group_member b;
+    struct group_page page;
+    join(group, &a, 1, 10, 30);
+    expect_page(group, 2, &a, 1, 1);
+    ck_assert(group_next(group, 3, &page));
+    ck_assert(!group_page_fits(group, &page, 1, 500));
+    expect_nothing(group, 3);
+    join(group, &b, 2, 1, 1000);
+    ck_assert(group_next(group, 3, &page));
+    ck_assert_uint_eq(page.member->number, 2);
+    ck_assert(group_page_fits(group, &page, 1, 500));
+    group_delivered(group, &page, 1, 500, 1);
+    expect_page(group, 4, &a, 3, 1); /* the large one is gone, this one is small */
+    leave_all(&group);
+}
+
 TEST(credit_that_overflows_is_endless)
 {
     struct group *group = group_make(0, 0, 0);
