@@ -154,11 +154,18 @@ TEST(intact_frames_behind_a_torn_one_go_with_it)
     ck_assert_uint_ge(seen.recovery.torn_bytes, 6 * FRAME_100);
     ck_assert_uint_eq(lib_count_group(journal, &seen, 1), 4);
     journal_close(&journal);
-    /* What was cut does not come back, with or without the index. */
+    /* What was cut does not come back: not without the index, and not when the end mark is damaged. */
     lib_remove(dir, "0000000001.idx");
     journal = lib_open(dir, &again);
     ck_assert_uint_eq(lib_count_group(journal, &again, 1), 4);
     ck_assert_uint_eq(again.recovery.torn_bytes, 0);
+    lib_fill(journal, 1, 5, 1, 100);
+    journal_close(&journal);
+    lib_remove(dir, "0000000001.idx");
+    flip(dir, "0000000001.jnl", FIRST + 4 * FRAME_100 + 20);
+    journal = lib_open(dir, &again);
+    ck_assert_uint_eq(lib_count_group(journal, &again, 1), 5);
+    ck_assert_uint_eq(again.corrupt_count, 1);
     journal_close(&journal);
 }
 
