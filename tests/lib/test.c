@@ -34,6 +34,20 @@ static int remove_one(const char *path, const struct stat *info, int type, struc
     return remove(path);
 }
 
+static int leaks_are_allowed;
+
+void test_allow_leaks(void)
+{
+    leaks_are_allowed = 1;
+}
+
+/* Asked by the leak sanitizer at the end of each process, that is of each test. */
+int __lsan_is_turned_off(void);
+int __lsan_is_turned_off(void)
+{
+    return leaks_are_allowed;
+}
+
 double test_slowness(void)
 {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

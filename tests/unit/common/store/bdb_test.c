@@ -383,6 +383,7 @@ static void overwrite(const char *dir, const char *file, off_t position, size_t 
 
 static void check_damage_is_moved_aside(const char *dir)
 {
+    test_allow_leaks();
     struct bdb *bdb = open_rebuilt(dir);
     struct bdb_table *table = table_ok(bdb, "streams");
     check_value(table, NULL, "a", NULL);
