@@ -175,11 +175,10 @@ static int publish_meta_read(struct span meta, struct publish_meta *ret_meta)
     return more;
 }
 
-/* What can be said without looking at the offsets. */
-static int publish_check_meta(const struct publish_meta *meta, const struct stream *stream,
-                              struct answer_error *ret_error)
+/* What can be said without looking at the offsets; *ret_error is written if there is something. */
+static void publish_check_meta(const struct publish_meta *meta, const struct stream *stream,
+                               struct answer_error *ret_error)
 {
-    *ret_error = (struct answer_error){0};
     if (stream->deleted || stream->deleting) {
         ret_error->error = ERR_STREAM_DELETED;
     } else if (meta->stream_id.size != 0 &&
@@ -197,7 +196,6 @@ static int publish_check_meta(const struct publish_meta *meta, const struct stre
             .error = ERR_UNSUPPORTED,
             .detail = "this stream asks for deduplication, which is not built in yet"};
     }
-    return ret_error->error;
 }
 
 static bool publish_expects(const struct publish *publish)
@@ -403,7 +401,7 @@ void append_handle(struct append *self, struct bus_link *link, struct bus_messag
     } else if (logd->draining) {
         refusal.error = ERR_GOING_AWAY;
     } else {
-        error = publish_check_meta(&meta, stream, &refusal);
+        publish_check_meta(&meta, stream, &refusal);
     }
     if (refusal.error != 0) {
         (*logd->count.refused)++;

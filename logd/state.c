@@ -37,6 +37,7 @@ struct state {
     uint64_t revision_saved;
     uint64_t control_bytes;
     bool is_sweeping;
+    int load_error; /* of a visit: the walk itself only stops */
     struct buf value;
 };
 
@@ -181,14 +182,16 @@ static int state_visit_stream(void *ud, struct span key, struct span value)
 {
     struct state *self = ud;
     if (key.size != 8) {
-        return ERR_BAD_FORMAT;
+        self->load_error = ERR_BAD_FORMAT;
+    } else {
+        struct stream *stream = streams_get_or_make(self->logd, key_get(key.data));
+        self->load_error = state_read_stream(stream, value);
     }
-    return state_read_stream(streams_get_or_make(self->logd, key_get(key.data)), value);
+    return self->load_error;
 }
 
-static int state_visit_group(void *ud, struct span key, struct span value)
+static int state_read_group(struct state *self, struct span key, struct span value)
 {
-    struct state *self = ud;
     if (key.size != STATE_KEY_SIZE) {
         return ERR_BAD_FORMAT;
     }
@@ -203,11 +206,24 @@ static int state_visit_group(void *ud, struct span key, struct span value)
     return error;
 }
 
+static int state_visit_group(void *ud, struct span key, struct span value)
+{
+    struct state *self = ud;
+    self->load_error = state_read_group(self, key, value);
+    return self->load_error;
+}
+
 int state_load(struct state *self)
 {
     int error = bdb_walk(self->streams, (struct span){0}, state_visit_stream, self);
     if (error == 0) {
+        error = self->load_error;
+    }
+    if (error == 0) {
         error = bdb_walk(self->groups, (struct span){0}, state_visit_group, self);
+    }
+    if (error == 0) {
+        error = self->load_error;
     }
     if (error != 0) {
         log_error("the database cannot be read",
