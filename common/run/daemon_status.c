@@ -1,7 +1,8 @@
 /* daemon_status: the one place in common/run that knows DaemonInfo. */
 #include "common/run/daemon_status.h"
 
-#include <stdio.h>
+#include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "common/base/invariant.h"
@@ -35,15 +36,21 @@ static void status_visit(void *ud, const char *name, uint64_t value)
 
 uint64_t daemon_rss_bytes(void)
 {
-    unsigned long total = 0;
-    unsigned long resident = 0;
-    FILE *file = fopen("/proc/self/statm", "re");
-    if (file == NULL) {
+    char text[128];
+    uint64_t pages = 0;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
         return 0;
     }
-    int fields = fscanf(file, "%lu %lu", &total, &resident);
-    (void) fclose(file);
-    return fields == 2 ? (uint64_t) resident * (uint64_t) sysconf(_SC_PAGESIZE) : 0;
+    ssize_t size = read(fd, text, sizeof(text) - 1);
+    (void) close(fd);
+    text[size > 0 ? size : 0] = '\0';
+    const char *resident = strchr(text, ' '); /* the second number */
+    if (resident == NULL ||
+        str_to_u64(span_make(resident + 1, strcspn(resident + 1, " ")), &pages) < 0) {
+        return 0;
+    }
+    return pages * (uint64_t) sysconf(_SC_PAGESIZE);
 }
 
 void daemon_status_write(const struct daemon_status *status, struct buf *out)

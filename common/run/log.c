@@ -87,7 +87,7 @@ void log_line(enum log_level level, const char *event, const char *format, ...)
         bool cut = (size_t) printed >= LOG_LINE_MAX - used;
         used = log_advance(used, printed);
         if (cut) {
-            memcpy(line + used - 3, "...", 3);
+            memset(line + used - 3, '.', 3);
         }
     } else {
         used = body - 1; /* nothing varies: no space at the end */

@@ -313,6 +313,6 @@ TEST(what_is_printed_can_be_read_and_gives_the_defaults)
     ck_assert_ptr_nonnull(strstr(text, "        deep = \"\";\n"));
     ck_assert_ptr_nonnull(strstr(text, "huge = 5000000000L;\n"));
     conf_release(&table, &defaults);
-    free(text);
+    mem_free(text); /* open_memstream's */
     done_with();
 }

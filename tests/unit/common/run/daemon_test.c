@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "common/base/err.h"
+#include "common/base/mem.h"
 #include "common/run/log.h"
 #include "common/wire/bus.pb-c.h"
 #include "common/wire/client.pb-c.h"
@@ -144,13 +145,13 @@ static int make_notify_socket(const char *path)
 static void start(struct running *self, const char *const *arguments)
 {
     char run_dir[300];
-    char *argv[12] = {strdup("tinyd"), strdup("--set"), run_dir};
+    char *argv[12] = {mem_strdup("tinyd"), mem_strdup("--set"), run_dir};
     int argc = 3;
     int pipes[2];
 
     (void) snprintf(run_dir, sizeof(run_dir), "run_dir=%s/run", self->dir);
     for (; *arguments != NULL; arguments++) {
-        argv[argc++] = strdup(*arguments);
+        argv[argc++] = mem_strdup(*arguments);
     }
     ck_assert_int_eq(pipe(pipes), 0);
     self->pid = fork();
@@ -167,7 +168,7 @@ static void start(struct running *self, const char *const *arguments)
     self->output = pipes[0];
     for (int i = 0; i < argc; i++) {
         if (i != 2) {
-            free(argv[i]);
+            mem_free(argv[i]);
         }
     }
 }

@@ -1,11 +1,11 @@
 /* log: a line is a line, whatever is put into it. */
 #include "common/run/log.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/base/err.h"
+#include "common/base/mem.h"
 
 #include "tests/lib/test.h"
 
@@ -78,7 +78,7 @@ TEST(nothing_printed_can_begin_a_new_line_or_steer_a_terminal)
 
 TEST(a_long_line_is_cut_with_dots_and_still_ends)
 {
-    char *large = malloc(20001);
+    char *large = mem_new(20001);
     memset(large, 'x', 20000);
     large[20000] = '\0';
     log_setup("d", LOG_LEVEL_INFO);
@@ -95,7 +95,7 @@ TEST(a_long_line_is_cut_with_dots_and_still_ends)
     ck_assert_ptr_nonnull(second);
     ck_assert_int_le(second - first, 4097);
     ck_assert_str_eq(second + 30, " level=info daemon=d event=\"after\"\n");
-    free(large);
+    mem_free(large);
 }
 
 TEST(level_names_are_read)
