@@ -26,7 +26,6 @@ enum {
     PARTIAL_BYTES_MIN = 512,
     PARTIAL_GROWTH = 4,    /* room for a frame is at most so many times what has come of it */
     FRAME_RATE_MIN = 1024, /* bytes a second of a frame that has begun */
-    FRAME_GRACE_MS = 5000, /* before that it is not held against it */
     CLOSING_MS = 1000,
     SILENT_INTERVALS = 3,
 };
@@ -184,6 +183,7 @@ void conn_set_destroy(struct conn_set **self)
     LIST_FOREACH (&set->all, node) {
         conn_close(LIST_ENTRY(node, struct conn, of_all));
     }
+    loop_defer_cancel(set->loop, set_bury, set);
     set_bury(set);
     wheel_cancel(loop_wheel(set->loop), &set->resume_timer);
     outq_pool_destroy(&set->pool);
@@ -569,8 +569,8 @@ static void conn_keep_partial(struct conn *self, struct span start)
     memcpy(payload_data(room), start.data, start.size);
     if (self->partial == NULL) {
         self->partial_since_ms = conn_now_ms(self);
-        if (self->timer.due_ms > self->partial_since_ms + FRAME_GRACE_MS) {
-            loop_timer_start(self->set->loop, &self->timer, FRAME_GRACE_MS);
+        if (self->timer.due_ms > self->partial_since_ms + self->set->options.frame_grace_ms) {
+            loop_timer_start(self->set->loop, &self->timer, self->set->options.frame_grace_ms);
         }
     }
     payload_unref(&self->partial);
@@ -769,7 +769,8 @@ static void conn_event(void *ud, unsigned events)
 
 static bool conn_frame_is_slow(const struct conn *self, uint64_t now_ms)
 {
-    if (self->partial == NULL || now_ms < self->partial_since_ms + FRAME_GRACE_MS) {
+    if (self->partial == NULL ||
+        now_ms < self->partial_since_ms + self->set->options.frame_grace_ms) {
         return false;
     }
     return self->partial_size < (now_ms - self->partial_since_ms) / 1000 * FRAME_RATE_MIN;
@@ -821,8 +822,8 @@ static void conn_timer_fire(struct wheel_timer *timer, void *ud)
         uint64_t lost_ms = self->received_ms + silent_ms;
         next_ms = ping_ms < lost_ms ? ping_ms : lost_ms;
     }
-    if (self->partial != NULL && next_ms > now_ms + FRAME_GRACE_MS) {
-        next_ms = now_ms + FRAME_GRACE_MS;
+    if (self->partial != NULL && next_ms > now_ms + self->set->options.frame_grace_ms) {
+        next_ms = now_ms + self->set->options.frame_grace_ms;
     }
     wheel_add(loop_wheel(self->set->loop), &self->timer, next_ms > now_ms ? next_ms : now_ms + 100);
 }

@@ -51,6 +51,7 @@ struct conn_events {
 struct conn_options {
     uint64_t hello_timeout_ms;
     uint64_t heartbeat_ms;
+    uint64_t frame_grace_ms;           /* then a frame that has begun must have come at 1 KiB/s */
     uint32_t frame_bytes_max;          /* after Hello */
     uint64_t outbound_bytes_max;       /* of one connection */
     uint64_t outbound_total_bytes_max; /* of all: the largest is closed beyond it */

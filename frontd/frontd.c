@@ -240,6 +240,7 @@ static void frontd_build(struct frontd *self)
         conn_set_new(self->loop, &(struct conn_options){
                                      .hello_timeout_ms = settings->hello_timeout_ms,
                                      .heartbeat_ms = settings->heartbeat_ms,
+                                     .frame_grace_ms = settings->frame_grace_ms,
                                      .frame_bytes_max = (uint32_t) settings->frame_bytes_max,
                                      .outbound_bytes_max = settings->outbound_bytes_max,
                                      .outbound_total_bytes_max = settings->outbound_total_bytes_max,

@@ -49,6 +49,8 @@ static const struct conf_key keys[] = {
     {"timeouts.heartbeat", CONF_DURATION, AT(heartbeat_ms), "10s", 100, 60000, false,
      "A Ping is sent when nothing else was for this long; a peer silent three times as long is "
      "closed. Clients may ask for a shorter time."},
+    {"timeouts.frame", CONF_DURATION, AT(frame_grace_ms), "5s", 100, 60000, false,
+     "A frame that takes longer than this must come at 1 KiB/s or faster."},
     {"timeouts.request", CONF_DURATION, AT(request_timeout_ms), "10s", 100, 300000, true,
      "Longest time until a request is answered, if only with an error."},
     {"timeouts.catalog", CONF_DURATION, AT(catalog_wait_ms), "5s", 0, 60000, false,

@@ -31,6 +31,7 @@ struct settings {
 
     uint64_t hello_timeout_ms;
     uint64_t heartbeat_ms;
+    uint64_t frame_grace_ms;
     uint64_t request_timeout_ms;
     uint64_t catalog_wait_ms; /* how long the first frames wait for the catalogue */
     uint64_t drain_grace_ms;  /* for clients to act on GoAway */

@@ -1,0 +1,268 @@
+/* catalog: changes, snapshots, names that are given again, and paging. */
+#include "frontd/catalog.h"
+
+#include <stdio.h>
+
+#include "common/base/err.h"
+#include "common/wire/catalog.pb-c.h"
+#include "common/wire/pb.h"
+
+#include "tests/lib/test.h"
+
+/* CatalogChanges being built. */
+struct changes {
+    struct buf bytes;
+};
+
+static void changes_begin(struct changes *self, uint64_t revision, bool reset, bool more)
+{
+    buf_reset(&self->bytes);
+    pb_append_varint(&self->bytes, 1, revision);
+    pb_append_varint(&self->bytes, 2, reset);
+    pb_append_varint(&self->bytes, 3, more);
+}
+
+static void changes_stream(struct changes *self, const char *name, uint64_t log_group)
+{
+    struct buf stream = {0};
+    uint8_t id[16] = {(uint8_t) log_group};
+    pb_append_bytes(&stream, 1, span_of("default"));
+    pb_append_bytes(&stream, 2, span_of(name));
+    pb_append_bytes(&stream, 3, span_make(id, sizeof(id)));
+    pb_append_varint(&stream, 4, log_group);
+    pb_append_varint(&stream, 5, 1);
+    pb_append_bytes(&stream, 6, span_of("spec"));
+    pb_append_bytes(&self->bytes, 4, buf_span(&stream));
+    buf_release(&stream);
+}
+
+static void changes_group(struct changes *self, const char *name, uint64_t id, uint64_t log_group)
+{
+    struct buf group = {0};
+    pb_append_varint(&group, 1, id);
+    pb_append_varint(&group, 2, log_group);
+    pb_append_bytes(&group, 3, span_of(name));
+    pb_append_bytes(&group, 5, span_of("gspec"));
+    pb_append_bytes(&self->bytes, 6, buf_span(&group));
+    buf_release(&group);
+}
+
+static void apply(struct catalog *catalog, const struct changes *changes)
+{
+    ck_assert_int_eq(catalog_apply(catalog, buf_span(&changes->bytes)), 0);
+}
+
+static const struct catalog_stream *find(const struct catalog *catalog, const char *name)
+{
+    return catalog_find_stream(catalog, span_of(name));
+}
+
+TEST(catalog_is_known_when_the_watch_and_its_changes_have_come)
+{
+    struct catalog *catalog = catalog_new();
+    struct changes changes = {{0}};
+    ck_assert(!catalog_is_known(catalog));
+    changes_begin(&changes, 7, true, true);
+    changes_stream(&changes, "a", 1024);
+    apply(catalog, &changes);
+    catalog_watched(catalog, 7);
+    ck_assert(!catalog_is_known(catalog));
+    changes_begin(&changes, 7, true, false);
+    changes_stream(&changes, "b", 1025);
+    apply(catalog, &changes);
+    ck_assert(catalog_is_known(catalog));
+    ck_assert_uint_eq(catalog_revision(catalog), 7);
+    ck_assert_uint_eq(catalog_stream_count(catalog), 2);
+    catalog_unwatched(catalog);
+    ck_assert(catalog_is_known(catalog));
+    catalog_destroy(&catalog);
+    buf_release(&changes.bytes);
+}
+
+TEST(catalog_finds_streams_and_groups_with_what_is_known_of_them)
+{
+    struct catalog *catalog = catalog_new();
+    struct changes changes = {{0}};
+    changes_begin(&changes, 1, false, false);
+    changes_stream(&changes, "orders", 1024);
+    changes_group(&changes, "billing", 5, 1024);
+    apply(catalog, &changes);
+    const struct catalog_stream *stream = find(catalog, "orders");
+    ck_assert_ptr_nonnull(stream);
+    ck_assert_uint_eq(stream->log_group, 1024);
+    ck_assert_uint_eq(stream->group_count, 1);
+    ck_assert(span_is(stream->spec, "spec"));
+    const struct catalog_group *group = catalog_find_group(catalog, stream, span_of("billing"));
+    ck_assert_ptr_nonnull(group);
+    ck_assert_uint_eq(group->group_id, 5);
+    ck_assert(span_is(group->spec, "gspec"));
+    ck_assert(span_is(group->stream, "orders"));
+    ck_assert_ptr_null(find(catalog, "order"));
+    ck_assert_ptr_null(catalog_find_group(catalog, stream, span_of("other")));
+    catalog_destroy(&catalog);
+    buf_release(&changes.bytes);
+}
+
+TEST(catalog_drops_what_is_deleted_and_the_groups_with_their_stream)
+{
+    struct catalog *catalog = catalog_new();
+    struct changes changes = {{0}};
+    changes_begin(&changes, 1, false, false);
+    changes_stream(&changes, "a", 1024);
+    changes_stream(&changes, "b", 1025);
+    changes_group(&changes, "g", 5, 1024);
+    changes_group(&changes, "h", 6, 1024);
+    changes_group(&changes, "g", 7, 1025);
+    apply(catalog, &changes);
+    ck_assert_uint_eq(catalog_group_count(catalog), 3);
+    changes_begin(&changes, 2, false, false);
+    pb_append_varint(&changes.bytes, 7, 6); /* groups_deleted */
+    apply(catalog, &changes);
+    ck_assert_ptr_null(catalog_find_group(catalog, find(catalog, "a"), span_of("h")));
+    ck_assert_uint_eq(find(catalog, "a")->group_count, 1);
+    changes_begin(&changes, 3, false, false);
+    pb_append_varint(&changes.bytes, 5, 1024); /* streams_deleted */
+    pb_append_varint(&changes.bytes, 5, 9999); /* never heard of */
+    apply(catalog, &changes);
+    ck_assert_ptr_null(find(catalog, "a"));
+    ck_assert_uint_eq(catalog_group_count(catalog), 1);
+    catalog_destroy(&catalog);
+    buf_release(&changes.bytes);
+}
+
+TEST(catalog_keeps_serving_during_a_snapshot_and_sweeps_at_its_end)
+{
+    struct catalog *catalog = catalog_new();
+    struct changes changes = {{0}};
+    changes_begin(&changes, 1, false, false);
+    changes_stream(&changes, "stays", 1024);
+    changes_stream(&changes, "goes", 1025);
+    changes_group(&changes, "goes-too", 9, 1024);
+    apply(catalog, &changes);
+    changes_begin(&changes, 8, true, true);
+    changes_stream(&changes, "stays", 1024);
+    apply(catalog, &changes);
+    ck_assert_ptr_nonnull(find(catalog, "goes"));
+    changes_begin(&changes, 8, false, false);
+    changes_stream(&changes, "new", 1026);
+    apply(catalog, &changes);
+    ck_assert_ptr_null(find(catalog, "goes"));
+    ck_assert_ptr_nonnull(find(catalog, "stays"));
+    ck_assert_ptr_nonnull(find(catalog, "new"));
+    ck_assert_uint_eq(catalog_group_count(catalog), 0);
+    catalog_destroy(&catalog);
+    buf_release(&changes.bytes);
+}
+
+TEST(catalog_shows_the_new_stream_when_a_name_is_given_again)
+{
+    struct catalog *catalog = catalog_new();
+    struct changes changes = {{0}};
+    changes_begin(&changes, 1, false, false);
+    changes_stream(&changes, "a", 1024);
+    apply(catalog, &changes);
+    changes_begin(&changes, 3, false, false);
+    changes_stream(&changes, "a", 1030);
+    apply(catalog, &changes);
+    ck_assert_uint_eq(find(catalog, "a")->log_group, 1030);
+    ck_assert_uint_eq(catalog_stream_count(catalog), 1);
+    /* The late news that the old one is gone does not touch the new one. */
+    changes_begin(&changes, 4, false, false);
+    pb_append_varint(&changes.bytes, 5, 1024);
+    apply(catalog, &changes);
+    ck_assert_ptr_nonnull(find(catalog, "a"));
+    catalog_destroy(&catalog);
+    buf_release(&changes.bytes);
+}
+
+TEST(catalog_refuses_what_cannot_be_read)
+{
+    struct catalog *catalog = catalog_new();
+    struct changes changes = {{0}};
+    changes_begin(&changes, 1, false, false);
+    pb_append_bytes(&changes.bytes, 4, span_of("\xff\xff"));
+    ck_assert_int_eq(catalog_apply(catalog, buf_span(&changes.bytes)), ERR_PROTOCOL);
+    changes_begin(&changes, 1, false, false);
+    changes_group(&changes, "g", 5, 4444); /* of a stream that nobody named */
+    ck_assert_int_eq(catalog_apply(catalog, buf_span(&changes.bytes)), ERR_PROTOCOL);
+    ck_assert_int_eq(catalog_apply(catalog, span_of("\x08")), ERR_PROTOCOL);
+    ck_assert_uint_eq(catalog_revision(catalog), 0);
+    catalog_destroy(&catalog);
+    buf_release(&changes.bytes);
+}
+
+TEST(catalog_lists_streams_by_name_from_anywhere)
+{
+    struct catalog *catalog = catalog_new();
+    struct changes changes = {{0}};
+    const char *names[] = {"b", "a", "ab", "abc", "c", "aa"};
+    const char *sorted[] = {"a", "aa", "ab", "abc", "b", "c"};
+    changes_begin(&changes, 1, false, false);
+    for (unsigned i = 0; i < 6; i++) {
+        changes_stream(&changes, names[i], 1024 + i);
+    }
+    apply(catalog, &changes);
+    struct span after = {0};
+    const struct catalog_stream *stream = NULL;
+    unsigned count = 0;
+    while ((stream = catalog_next_stream(catalog, after, (struct span){0})) != NULL) {
+        ck_assert_uint_lt(count, 6);
+        ck_assert(span_is(stream->name, sorted[count++]));
+        after = stream->name;
+    }
+    ck_assert_uint_eq(count, 6);
+    stream = catalog_next_stream(catalog, span_of("ab"), span_of("a"));
+    ck_assert(span_is(stream->name, "abc"));
+    ck_assert_ptr_null(catalog_next_stream(catalog, span_of("abc"), span_of("a")));
+    stream = catalog_next_stream(catalog, span_of(""), span_of("ab"));
+    ck_assert(span_is(stream->name, "ab"));
+    catalog_destroy(&catalog);
+    buf_release(&changes.bytes);
+}
+
+TEST(catalog_lists_groups_by_stream_and_name)
+{
+    struct catalog *catalog = catalog_new();
+    struct changes changes = {{0}};
+    changes_begin(&changes, 1, false, false);
+    changes_stream(&changes, "s", 1024);
+    changes_stream(&changes, "r", 1025);
+    changes_group(&changes, "b", 1, 1024);
+    changes_group(&changes, "a", 2, 1024);
+    changes_group(&changes, "c", 3, 1025);
+    apply(catalog, &changes);
+    struct span none = {0};
+    const struct catalog_group *group = catalog_next_group(catalog, none, none, none, none);
+    ck_assert(span_is(group->name, "c"));
+    group = catalog_next_group(catalog, group->stream, group->name, none, none);
+    ck_assert(span_is(group->name, "a"));
+    group = catalog_next_group(catalog, group->stream, group->name, none, none);
+    ck_assert(span_is(group->name, "b"));
+    ck_assert_ptr_null(catalog_next_group(catalog, group->stream, group->name, none, none));
+    group = catalog_next_group(catalog, none, none, span_of("s"), none);
+    ck_assert(span_is(group->name, "a"));
+    group = catalog_next_group(catalog, none, none, span_of("s"), span_of("b"));
+    ck_assert(span_is(group->name, "b"));
+    ck_assert_ptr_null(catalog_next_group(catalog, none, none, span_of("r"), span_of("b")));
+    catalog_destroy(&catalog);
+    buf_release(&changes.bytes);
+}
+
+TEST(catalog_holds_ten_thousand_streams_through_a_reset)
+{
+    struct catalog *catalog = catalog_new();
+    struct changes changes = {{0}};
+    for (unsigned round = 0; round < 2; round++) {
+        changes_begin(&changes, round + 1, true, false);
+        for (unsigned i = 0; i < 10000; i++) {
+            char name[32];
+            (void) snprintf(name, sizeof(name), "stream-%05u", i);
+            changes_stream(&changes, name, 1024 + i);
+        }
+        apply(catalog, &changes);
+        ck_assert_uint_eq(catalog_stream_count(catalog), 10000);
+    }
+    ck_assert_uint_eq(find(catalog, "stream-07777")->log_group, 1024 + 7777);
+    catalog_destroy(&catalog);
+    buf_release(&changes.bytes);
+}
