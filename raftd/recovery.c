@@ -147,7 +147,9 @@ static int recovery_open_log(struct recovery *self)
     int error = catalog_log_open(&options, &self->handlers, &found, &self->log);
     if (error != 0) {
         log_error("the journal cannot be opened", "dir=\"%s\" error=%s remedy=\"%s\"", dir,
-                  err_name(error), err_find(error) != NULL ? err_find(error)->remedy : "");
+                  err_name(error),
+                  error == ERR_BAD_FORMAT ? "start the version that wrote it, or a newer one"
+                                          : "check the disk, its free space and the permissions");
         return error;
     }
     log_info("journal open",

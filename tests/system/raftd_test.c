@@ -28,6 +28,7 @@ enum { CLIENT_WAIT_MS = 9000, NAME_MAX_ = 64 };
 struct server {
     char folder[160];
     pid_t pid;
+    bool fails_syncs; /* from the next start: the 20th sync of the journal and all after it fail */
 };
 
 /* build/<BUILD>/bin/<name>, from where this test lies. */
@@ -41,6 +42,30 @@ static void program_path(const char *name, char *out, size_t size)
         *strrchr(self, '/') = '\0'; /* system, system/, tests/ */
     }
     (void) snprintf(out, size, "%s/bin/%s", self, name);
+}
+
+/* In the child: become raftd, below strace if its syncs are to fail. */
+_Noreturn static void server_become(const struct server *self, char **arguments)
+{
+    char journal[240];
+    char strace[] = "strace";
+    char follow[] = "-fqq";
+    char expression[] = "-einject=fdatasync:error=EIO:when=20+";
+    char trace[] = "-etrace=fdatasync";
+    char only[] = "-P";
+    char *traced[24] = {strace, follow, trace, expression, only, journal};
+    (void) snprintf(journal, sizeof(journal), "%s/data/journal/0000000001.jnl", self->folder);
+    if (!self->fails_syncs) {
+        (void) execv(arguments[0], arguments);
+        _exit(127);
+    }
+    size_t count = 6;
+    while ((traced[count] = *arguments) != NULL) {
+        count++;
+        arguments++;
+    }
+    (void) execvp(strace, traced);
+    _exit(127);
 }
 
 static void server_start(struct server *self)
@@ -59,10 +84,13 @@ static void server_start(struct server *self)
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
         (void) dup2(fd, STDERR_FILENO);
-        (void) execl(program, program, "--set", run, "--set", data, "--set",
-                     "journal.file_bytes=1M", "--set", "journal.reserve=1M", "--set",
-                     "db.commit_every=20ms", (char *) NULL);
-        _exit(127);
+        char set[] = "--set";
+        char file_bytes[] = "journal.file_bytes=1M";
+        char reserve[] = "journal.reserve=1M";
+        char commit[] = "db.commit_every=20ms";
+        char *arguments[] = {program,    set, run,     set, data,   set,
+                             file_bytes, set, reserve, set, commit, NULL};
+        server_become(self, arguments);
     }
 }
 
@@ -737,6 +765,45 @@ TEST_WITHIN(what_raftd_acknowledged_is_there_after_kill_9_and_without_its_databa
     ck_assert_uint_gt(ledger->unknown, 0); /* else nothing was in the middle of anything */
     unsigned kept = ledger->acked;
     ck_assert_uint_ge(kept, 200);
+    client_close(&client);
+    server_stop(&server);
+    mem_free(ledger);
+}
+
+static bool has_settled(const struct client *self, const void *ud)
+{
+    return self->link == NULL && has_answers(self, ud);
+}
+
+TEST_WITHIN(after_a_failed_sync_raftd_acknowledges_nothing_and_ends, 60)
+{
+    struct server server = {.fails_syncs = true};
+    (void) snprintf(server.folder, sizeof(server.folder), "%s", test_folder());
+    server_start(&server);
+    struct ledger *ledger = MEM_NEW(struct ledger);
+    struct client client;
+    client_open(&client, &server, true);
+    client.on_answer = note_answer;
+    unsigned asked = 0;
+    while (client.link != NULL && asked < 1000) { /* one at a time: a sync each */
+        send_numbered(&client, ledger, asked++);
+        client_run(&client, has_answers, &asked);
+    }
+    ck_assert_uint_gt(ledger->acked, 5);
+    ck_assert_uint_eq(ledger->unknown, 1);
+    client_run(&client, has_settled, &asked);
+    int status = server_wait(&server);
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_eq(WEXITSTATUS(status), 1);
+
+    server.fails_syncs = false;
+    server_start(&server);
+    client_run(&client, is_up, NULL);
+    send_numbered(&client, ledger, asked++);
+    client_run(&client, has_answers, &asked);
+    uint64_t revision = ledger->acked + 1; /* with the bootstrap */
+    client_run(&client, has_revision, &revision);
+    check_ledger(&client, ledger, asked);
     client_close(&client);
     server_stop(&server);
     mem_free(ledger);
