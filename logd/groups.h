@@ -50,7 +50,8 @@ void groups_link_ready(struct groups *self, struct bus_link *link);
 /* The frontd is gone: all its members are gone; what they had is redelivered at once (not counted as failed: a server failed). */
 void groups_link_down(struct groups *self, struct bus_link *link);
 /* Propose what was acknowledged since the last time. `now_ms` decides: acknowledgements are batched for at most 10 ms; sync ones go
- * at once. Called at the end of a turn and by a timer; returns when to call again (UINT64_MAX: nothing waits). */
+ * at once. Called at the end of a turn and by a timer; returns when to call again (UINT64_MAX: nothing waits). `now_ms` of UINT64_MAX: everything
+ * is proposed now (before a shutdown). */
 uint64_t groups_flush(struct groups *self, uint64_t now_ms);
 
 /* Requests, as they came over the bus (bus.proto). Each answers by itself with bus_reply / bus_reply_error, now or when committed. */

@@ -157,6 +157,11 @@ static size_t changes_count(const struct groups *self)
     return count;
 }
 
+static uint64_t later(uint64_t now_ms, uint64_t by_ms)
+{
+    return now_ms > UINT64_MAX - by_ms ? UINT64_MAX : now_ms + by_ms;
+}
+
 /* When to come again for the acknowledgements; UINT64_MAX: nothing waits. */
 static uint64_t acks_flush(struct groups *self, uint64_t now_ms)
 {
@@ -167,7 +172,7 @@ static uint64_t acks_flush(struct groups *self, uint64_t now_ms)
         return UINT64_MAX;
     }
     if (self->flush_at_ms == 0) {
-        self->flush_at_ms = now_ms + GROUPS_FLUSH_MS;
+        self->flush_at_ms = later(now_ms, GROUPS_FLUSH_MS);
     }
     if (!self->flush_now && now_ms < self->flush_at_ms &&
         changes_count(self) < GROUPS_FLUSH_RANGES) {
@@ -185,7 +190,7 @@ static uint64_t acks_flush(struct groups *self, uint64_t now_ms)
         syncs_assign(self, 0, error == ERR_POISONED ? ERR_INTERNAL : error);
         self->flush_now = false;
     }
-    self->flush_at_ms = now_ms + (is_full ? GROUPS_FLUSH_FULL_MS : GROUPS_FLUSH_MS);
+    self->flush_at_ms = later(now_ms, is_full ? GROUPS_FLUSH_FULL_MS : GROUPS_FLUSH_MS);
     return self->flush_at_ms;
 }
 
@@ -196,10 +201,11 @@ uint64_t groups_flush(struct groups *self, uint64_t now_ms)
     }
     uint64_t again = acks_flush(self, now_ms);
     if (!drops_propose(self)) {
-        again = again < now_ms + GROUPS_FLUSH_MS ? again : now_ms + GROUPS_FLUSH_MS;
+        uint64_t at_ms = later(now_ms, GROUPS_FLUSH_MS);
+        again = again < at_ms ? again : at_ms;
     }
     if (self->deliver_more) {
-        again = now_ms + 1;
+        again = later(now_ms, 1);
     }
     return again;
 }
