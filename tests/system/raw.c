@@ -1,0 +1,390 @@
+/* raw: frames by hand over a blocking socket with deadlines. Owns the socket and what was received and not yet taken. */
+#include "tests/system/raw.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/base/bytes.h"
+#include "common/base/err.h"
+#include "common/base/mem.h"
+#include "common/wire/batch.h"
+#include "common/wire/frame.h"
+#include "common/wire/hot.h"
+#include "common/wire/pb.h"
+#include "common/wire/scan.h"
+#include "tests/lib/test.h"
+
+enum { SEND_SECONDS = 10, ANSWER_SECONDS = 20 };
+
+struct raw {
+    int fd;
+    struct buf received;
+    size_t shown; /* bytes at the front that the last frame took */
+    uint64_t corr;
+    bool is_closed;
+};
+
+struct raw *raw_connect(const struct node *node)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(node_port(node)),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_ge(fd, 0);
+    if (connect(fd, (const struct sockaddr *) &address, sizeof(address)) != 0) {
+        (void) close(fd);
+        return NULL;
+    }
+    struct raw *self = MEM_NEW(struct raw);
+    self->fd = fd;
+    self->corr = 1000;
+    return self;
+}
+
+struct raw *raw_open(const struct node *node)
+{
+    struct raw_frame frame;
+    struct raw *self = raw_connect(node);
+    ck_assert_ptr_nonnull(self);
+    ck_assert(raw_hello(self));
+    raw_expect(self, RAW_HELLO_OK, &frame);
+    return self;
+}
+
+void raw_close(struct raw **self)
+{
+    if (*self != NULL) {
+        (void) close((*self)->fd);
+        buf_release(&(*self)->received);
+        MEM_FREE(*self);
+    }
+}
+
+/* --- sending --- */
+
+bool raw_send_bytes(struct raw *self, struct span bytes)
+{
+    uint64_t deadline = deadline_in(SEND_SECONDS);
+    size_t sent = 0;
+    while (sent < bytes.size) {
+        ssize_t size =
+            send(self->fd, bytes.data + sent, bytes.size - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (size >= 0) {
+            sent += (size_t) size;
+        } else if (errno == EAGAIN) {
+            struct pollfd wait = {.fd = self->fd, .events = POLLOUT};
+            (void) poll(&wait, 1, 20);
+            if (now_ms() > deadline) {
+                return false;
+            }
+        } else if (errno != EINTR) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool raw_send_frame(struct raw *self, struct span frame)
+{
+    struct buf all = {0};
+    uint8_t prefix[FRAME_PREFIX_SIZE];
+    bytes_put_u32(prefix, (uint32_t) frame.size);
+    buf_append(&all, span_make(prefix, sizeof(prefix)));
+    buf_append(&all, frame);
+    bool sent = raw_send_bytes(self, buf_span(&all));
+    buf_release(&all);
+    return sent;
+}
+
+bool raw_send(struct raw *self, uint32_t channel, uint64_t corr, uint32_t field,
+              const ProtobufCMessage *body)
+{
+    struct buf packed = {0};
+    struct buf frame = {0};
+    scan_pack(&packed, body);
+    frame_append(&frame, channel, corr, field, buf_span(&packed));
+    bool sent = raw_send_bytes(self, buf_span(&frame));
+    buf_release(&packed);
+    buf_release(&frame);
+    return sent;
+}
+
+bool raw_hello(struct raw *self)
+{
+    char name[] = "raw";
+    Railgun__Hello hello = RAILGUN__HELLO__INIT;
+    hello.has_version_min = true;
+    hello.version_min = 1;
+    hello.has_version_max = true;
+    hello.version_max = 1;
+    hello.client = name;
+    return raw_send(self, 0, 1, RAW_HELLO, &hello.base);
+}
+
+/* --- receiving --- */
+
+/* Take a frame out of what was received. */
+static bool take_frame(struct raw *self, struct raw_frame *ret_frame)
+{
+    struct frame_view view;
+    struct span body;
+    size_t total = 0;
+    buf_consume(&self->received, self->shown);
+    self->shown = 0;
+    int result = frame_split(buf_span(&self->received), FRAME_SIZE_MAX_HARD, &body, &total);
+    if (result == ERR_INCOMPLETE) {
+        return false;
+    }
+    ck_assert_int_eq(result, 0);
+    ck_assert_int_eq(frame_parse(body, &view), 0);
+    self->shown = total;
+    *ret_frame = (struct raw_frame){view.channel, view.corr, view.field, view.body};
+    return true;
+}
+
+/* Wait for bytes; false: the deadline is over or the connection closed. */
+static bool receive_some(struct raw *self, uint64_t deadline_ms)
+{
+    struct pollfd wait = {.fd = self->fd, .events = POLLIN};
+    uint64_t now = now_ms();
+    if (self->is_closed || poll(&wait, 1, now < deadline_ms ? (int) (deadline_ms - now) : 0) <= 0) {
+        return false;
+    }
+    uint8_t *at = buf_reserve(&self->received, 65536);
+    ssize_t size = recv(self->fd, at, 65536, 0);
+    if (size <= 0) {
+        self->is_closed = true;
+        return false;
+    }
+    buf_advance(&self->received, (size_t) size);
+    return true;
+}
+
+enum raw_got raw_receive(struct raw *self, double seconds, struct raw_frame *ret_frame)
+{
+    uint64_t deadline = deadline_in(seconds);
+    do {
+        while (take_frame(self, ret_frame)) {
+            if (ret_frame->field != RAW_PING) {
+                return RAW_FRAME;
+            }
+            Railgun__Pong pong = RAILGUN__PONG__INIT;
+            (void) raw_send(self, 0, ret_frame->corr, RAW_PONG, &pong.base);
+        }
+    } while (receive_some(self, deadline));
+    return self->is_closed ? RAW_CLOSED : RAW_NOTHING;
+}
+
+static void describe_error(const struct raw_frame *frame, char out[256])
+{
+    Railgun__Error *error = NULL;
+    out[0] = 0;
+    if (frame->field == RAW_ERROR && SCAN_UNPACK(frame->body, railgun__error, &error) == 0) {
+        (void) snprintf(out, 256, " (%u %s)", error->code,
+                        error->detail != NULL ? error->detail : "");
+        SCAN_FREE(&error);
+    }
+}
+
+void raw_expect(struct raw *self, uint32_t field, struct raw_frame *ret_frame)
+{
+    char text[256] = "";
+    enum raw_got got = raw_receive(self, ANSWER_SECONDS, ret_frame);
+    ck_assert_msg(got == RAW_FRAME, "waited for frame %u: %s", field,
+                  got == RAW_CLOSED ? "closed" : "nothing came");
+    describe_error(ret_frame, text);
+    ck_assert_msg(ret_frame->field == field, "waited for frame %u, got %u%s", field,
+                  ret_frame->field, text);
+}
+
+void raw_await(struct raw *self, uint32_t field, struct raw_frame *ret_frame)
+{
+    do {
+        enum raw_got got = raw_receive(self, ANSWER_SECONDS, ret_frame);
+        ck_assert_msg(got == RAW_FRAME, "waited for frame %u: %s", field,
+                      got == RAW_CLOSED ? "closed" : "nothing came");
+    } while (ret_frame->field != field);
+}
+
+static int error_code(const struct raw_frame *frame)
+{
+    Railgun__Error *error = NULL;
+    ck_assert_int_eq(SCAN_UNPACK(frame->body, railgun__error, &error), 0);
+    int code = (int) error->code;
+    SCAN_FREE(&error);
+    return code;
+}
+
+int raw_error_code(struct raw *self, double seconds)
+{
+    struct raw_frame frame;
+    for (;;) {
+        switch (raw_receive(self, seconds, &frame)) {
+        case RAW_FRAME:
+            if (frame.field == RAW_ERROR) {
+                return error_code(&frame);
+            }
+            break;
+        case RAW_CLOSED:
+            return 0;
+        case RAW_NOTHING:
+        default:
+            return -1;
+        }
+    }
+}
+
+bool raw_is_closed(struct raw *self, double seconds)
+{
+    struct raw_frame frame;
+    enum raw_got got = RAW_FRAME;
+    uint64_t deadline = deadline_in(seconds);
+    while (got == RAW_FRAME && now_ms() < deadline) {
+        got = raw_receive(self, seconds, &frame);
+    }
+    return got == RAW_CLOSED;
+}
+
+/* --- common requests --- */
+
+/* Wait for the answer to `corr`; deliveries and events that come before are skipped. */
+static void await_answer(struct raw *self, uint64_t corr, struct raw_frame *ret_frame)
+{
+    do {
+        enum raw_got got = raw_receive(self, ANSWER_SECONDS, ret_frame);
+        ck_assert_msg(got == RAW_FRAME, "no answer: %s",
+                      got == RAW_CLOSED ? "closed" : "nothing came");
+    } while (ret_frame->corr != corr);
+}
+
+uint64_t raw_publish(struct raw *self, const char *stream, const char *payload, int *ret_code)
+{
+    struct buf batch = {0};
+    struct buf body = {0};
+    struct buf frame = {0};
+    struct raw_frame answer;
+    struct hot_publish_ok ok = {0};
+    uint64_t corr = ++self->corr;
+
+    batch_append(&batch, span_of(payload), (struct span){0}, (struct span){0}, (struct span){0});
+    pb_append_bytes(&body, 1, span_of(stream));
+    pb_append_bytes(&body, 2, buf_span(&batch));
+    frame_append(&frame, 0, corr, RAW_PUBLISH, buf_span(&body));
+    ck_assert(raw_send_bytes(self, buf_span(&frame)));
+    buf_release(&batch);
+    buf_release(&body);
+    buf_release(&frame);
+    await_answer(self, corr, &answer);
+    *ret_code = answer.field == RAW_ERROR ? error_code(&answer) : 0;
+    if (*ret_code == 0) {
+        ck_assert_uint_eq(answer.field, RAW_PUBLISH_OK);
+        ck_assert_int_eq(hot_publish_ok_read(answer.body, &ok), 0);
+    }
+    return ok.base_offset;
+}
+
+void raw_consume(struct raw *self, uint32_t channel, const char *stream, const char *group,
+                 uint64_t credit_messages)
+{
+    struct raw_frame answer;
+    char text[256];
+    Railgun__Consume consume = RAILGUN__CONSUME__INIT;
+    Railgun__Credit credit = RAILGUN__CREDIT__INIT;
+    memcpy(&consume.stream, &stream, sizeof(char *)); /* protobuf-c has no const strings */
+    memcpy(&consume.group, &group, sizeof(char *));
+    credit.has_messages = true;
+    credit.messages = credit_messages;
+    credit.has_bytes = true;
+    credit.bytes = 1 << 20;
+    consume.credit = &credit;
+    uint64_t corr = ++self->corr;
+    ck_assert(raw_send(self, channel, corr, RAW_CONSUME, &consume.base));
+    await_answer(self, corr, &answer);
+    describe_error(&answer, text);
+    ck_assert_msg(answer.field == RAW_CONSUME_OK, "cannot consume%s", text);
+}
+
+void raw_credit(struct raw *self, uint32_t channel, uint64_t messages)
+{
+    Railgun__Credit credit = RAILGUN__CREDIT__INIT;
+    credit.has_messages = true;
+    credit.messages = messages;
+    credit.has_bytes = true;
+    credit.bytes = messages * 1024;
+    ck_assert(raw_send(self, channel, 0, RAW_CREDIT, &credit.base));
+}
+
+bool raw_deliver(struct raw *self, uint32_t channel, double seconds, struct raw_delivery *ret)
+{
+    struct raw_frame frame;
+    struct hot_delivery delivery;
+    do {
+        if (raw_receive(self, seconds, &frame) != RAW_FRAME) {
+            return false;
+        }
+    } while (frame.field != RAW_DELIVER || frame.channel != channel);
+    ck_assert_int_eq(hot_deliver_read(frame.body, &delivery), 0);
+    *ret = (struct raw_delivery){delivery.base_offset, delivery.count, 1, 0};
+    struct span rest = frame.body;
+    struct pb_field field;
+    while (pb_next(&rest, &field) > 0) {
+        struct hot_redelivered again;
+        if (field.number == 5 && hot_redelivered_read(field.bytes, &again) == 0 &&
+            again.first <= ret->base && again.last >= ret->base) {
+            ret->attempt = again.attempt;
+            ret->failed = again.failed;
+        }
+    }
+    return true;
+}
+
+int raw_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, bool sync)
+{
+    struct raw_frame answer;
+    Railgun__Ack ack = RAILGUN__ACK__INIT;
+    Railgun__OffsetRange range = RAILGUN__OFFSET_RANGE__INIT;
+    Railgun__OffsetRange *ranges[] = {&range};
+    Railgun__AckOk *ok = NULL;
+    range.has_first = true;
+    range.first = first;
+    range.has_last = true;
+    range.last = last;
+    ack.n_ranges = 1;
+    ack.ranges = ranges;
+    ack.has_sync = sync;
+    ack.sync = sync;
+    uint64_t corr = ++self->corr;
+    ck_assert(raw_send(self, channel, corr, RAW_ACK, &ack.base));
+    await_answer(self, corr, &answer);
+    if (answer.field == RAW_ERROR) {
+        return error_code(&answer);
+    }
+    ck_assert_uint_eq(answer.field, RAW_ACK_OK);
+    ck_assert_int_eq(SCAN_UNPACK(answer.body, railgun__ack_ok, &ok), 0);
+    int code = ok->n_results > 0 ? (int) ok->results[0]->code : 0;
+    SCAN_FREE(&ok);
+    return code;
+}
+
+void raw_nack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last)
+{
+    Railgun__Ack ack = RAILGUN__ACK__INIT;
+    Railgun__Nack nack = RAILGUN__NACK__INIT;
+    Railgun__Nack *nacks[] = {&nack};
+    Railgun__OffsetRange range = RAILGUN__OFFSET_RANGE__INIT;
+    range.has_first = true;
+    range.first = first;
+    range.has_last = true;
+    range.last = last;
+    nack.range = &range;
+    nack.has_delay_ms = true;
+    nack.delay_ms = 0;
+    ack.n_nacks = 1;
+    ack.nacks = nacks;
+    ck_assert(raw_send(self, channel, 0, RAW_ACK, &ack.base));
+}

@@ -1,0 +1,101 @@
+/* raw: a TCP client that speaks frames by hand, right or wrong. Failures of the test's own side end the test; what the server does is returned. */
+#ifndef TESTS_SYSTEM_RAW_H
+#define TESTS_SYSTEM_RAW_H
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/base/span.h"
+#include "common/wire/client.pb-c.h"
+
+#include "tests/system/node.h"
+
+/* Fields of Frame. */
+enum raw_field {
+    RAW_PUBLISH = 3,
+    RAW_PUBLISH_OK = 4,
+    RAW_DELIVER = 5,
+    RAW_ACK = 6,
+    RAW_CREDIT = 7,
+    RAW_READ_OK = 8,
+    RAW_HELLO = 16,
+    RAW_HELLO_OK = 17,
+    RAW_PING = 20,
+    RAW_PONG = 21,
+    RAW_GO_AWAY = 22,
+    RAW_ERROR = 23,
+    RAW_READ = 24,
+    RAW_CONSUME = 25,
+    RAW_CONSUME_OK = 26,
+    RAW_ACK_OK = 27,
+    RAW_CANCEL = 31,
+    RAW_CANCEL_OK = 32,
+    RAW_ENSURE = 40,
+    RAW_ENSURE_OK = 41,
+    RAW_DESCRIBE = 42,
+    RAW_DESCRIBE_OK = 43,
+};
+
+struct raw;
+
+struct raw_frame {
+    uint32_t channel;
+    uint64_t corr;
+    uint32_t field;
+    struct span body; /* valid until the next receive */
+};
+
+enum raw_got { RAW_FRAME, RAW_CLOSED, RAW_NOTHING };
+
+/* Connected, nothing sent. NULL: refused. */
+struct raw *raw_connect(const struct node *node);
+/* And greeted. */
+struct raw *raw_open(const struct node *node);
+void raw_close(struct raw **self);
+
+/* All of it; false: the server has closed, or takes nothing for 10 s. */
+bool raw_send_bytes(struct raw *self, struct span bytes);
+/* A length and these bytes as the Frame. */
+bool raw_send_frame(struct raw *self, struct span frame);
+bool raw_send(struct raw *self, uint32_t channel, uint64_t corr, uint32_t field,
+              const ProtobufCMessage *body);
+bool raw_hello(struct raw *self);
+
+/* The next frame; Pings are answered and not shown. */
+enum raw_got raw_receive(struct raw *self, double seconds, struct raw_frame *ret_frame);
+/* The next frame must be this one; the test fails otherwise. */
+void raw_expect(struct raw *self, uint32_t field, struct raw_frame *ret_frame);
+/* Skip other frames until this one comes; the test fails when it does not within 10 s. */
+void raw_await(struct raw *self, uint32_t field, struct raw_frame *ret_frame);
+/* Wait for an Error, other frames are skipped: its code; 0: the connection was closed without one; -1: neither. */
+int raw_error_code(struct raw *self, double seconds);
+/* Closed by the server within this time; frames that come before are skipped. */
+bool raw_is_closed(struct raw *self, double seconds);
+
+/* --- common requests --- */
+
+/* Publish one record and wait for the answer: its offset, or 0 and the error's code. */
+uint64_t raw_publish(struct raw *self, const char *stream, const char *payload, int *ret_code);
+/* Open a consumer on `channel` and wait for ConsumeOk. */
+void raw_consume(struct raw *self, uint32_t channel, const char *stream, const char *group,
+                 uint64_t credit_messages);
+void raw_credit(struct raw *self, uint32_t channel, uint64_t messages);
+
+/* A delivery taken apart: the first record's offset, how many, the attempt of the first. */
+struct raw_delivery {
+    uint64_t base;
+    uint32_t count;
+    uint32_t attempt;
+    uint32_t failed;
+};
+/* The next Deliver on the channel within `seconds`; false: none came. */
+bool raw_deliver(struct raw *self, uint32_t channel, double seconds, struct raw_delivery *ret);
+
+/* Acknowledge [first, last] with an answer. Its code: 0, or that of the first range in AckOk's results, or of the Error. */
+int raw_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, bool sync);
+/* Nack at once, no answer. */
+void raw_nack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last);
+
+#endif
