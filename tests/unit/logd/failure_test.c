@@ -59,12 +59,12 @@ TEST(after_a_failed_sync_nothing_is_acknowledged_and_the_process_ends)
     /* the process ends: the asker learns that he does not know */
     bus_close(&node.bus);
     logd_bus_closed(node.logd);
-    logd_close(&node.logd);
     node_run_until(&node, answers_are_there, answers);
     ck_assert_int_eq(answers[0].outcome, BUS_UNKNOWN);
     ck_assert_int_eq(answers[1].outcome, BUS_UNKNOWN);
     bus_close(&node.front);
     bus_close(&node.raft);
+    logd_close(&node.logd);
     metrics_destroy(&node.metrics);
     loop_destroy(&node.loop);
 
