@@ -43,8 +43,9 @@ struct catalog *catalog_new(catalog_change_fn *on_change, void *ud);
 void catalog_destroy(struct catalog **self);
 
 /* --- asking --- */
-uint64_t catalog_revision(const struct catalog *self); /* index of the last applied command; 0: none */
-uint64_t catalog_node(const struct catalog *self);     /* 0 before the bootstrap command */
+uint64_t
+catalog_revision(const struct catalog *self);      /* index of the last applied command; 0: none */
+uint64_t catalog_node(const struct catalog *self); /* 0 before the bootstrap command */
 const struct uuid *catalog_cluster(const struct catalog *self);
 size_t catalog_stream_count(const struct catalog *self);
 size_t catalog_group_count(const struct catalog *self);
@@ -69,7 +70,7 @@ enum catalog_command { CATALOG_BOOTSTRAP, CATALOG_ENSURE, CATALOG_DELETE, CATALO
 
 struct catalog_outcome {
     enum catalog_command command;
-    int error;                      /* of a delete or an endpoint that was refused; nothing changed */
+    int error; /* of a delete or an endpoint that was refused; nothing changed */
     struct ensure_decision ensure; /* of an ensure */
 };
 void catalog_outcome_release(struct catalog_outcome *self);

@@ -22,8 +22,8 @@ struct catalog_log_handlers {
 
 /* Errors as journal_open. */
 int catalog_log_open(const struct journal_options *options,
-                     const struct catalog_log_handlers *handlers, struct journal_recovery *ret_recovery,
-                     struct catalog_log **ret_log);
+                     const struct catalog_log_handlers *handlers,
+                     struct journal_recovery *ret_recovery, struct catalog_log **ret_log);
 void catalog_log_close(struct catalog_log **self); /* accepts NULL */
 
 uint64_t catalog_log_last_index(const struct catalog_log *self);
@@ -31,8 +31,8 @@ uint64_t catalog_log_last_index(const struct catalog_log *self);
 /* Visit the commands after `applied_index`, oldest first; call it before the first propose. Refuses (ERR_CORRUPT) unless it is certain that
  * none of them is missing; the reason for people goes to `problem`. An error of visit ends it and is returned. */
 typedef int catalog_log_visit_fn(void *ud, uint64_t index, struct span command);
-int catalog_log_replay(struct catalog_log *self, uint64_t applied_index, catalog_log_visit_fn *visit,
-                       void *ud, struct buf *problem);
+int catalog_log_replay(struct catalog_log *self, uint64_t applied_index,
+                       catalog_log_visit_fn *visit, void *ud, struct buf *problem);
 
 /* The first command of the log, which tells whose it is, appended to `out`. Before catalog_log_replay. ERR_NOT_FOUND: the log is
  * empty; ERR_CORRUPT: it cannot be read. */

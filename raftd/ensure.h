@@ -12,7 +12,12 @@
 #include "common/wire/client.pb-c.h"
 #include "raftd/spec.h"
 
-enum ensure_mode { ENSURE_MODE_UPDATE, ENSURE_MODE_CHECK, ENSURE_MODE_WARN, ENSURE_MODE_CREATE_ONLY };
+enum ensure_mode {
+    ENSURE_MODE_UPDATE,
+    ENSURE_MODE_CHECK,
+    ENSURE_MODE_WARN,
+    ENSURE_MODE_CREATE_ONLY
+};
 
 struct ensure_request {
     enum spec_kind kind;

@@ -11,7 +11,8 @@
 struct raftd;
 
 void handle_ensure(struct raftd *self, const struct bus_message *message);
-void handle_ensure_reply(struct raftd *self, uint64_t ticket, const struct ensure_decision *decision);
+void handle_ensure_reply(struct raftd *self, uint64_t ticket,
+                         const struct ensure_decision *decision);
 
 void handle_delete(struct raftd *self, const struct bus_message *message);
 void handle_delete_reply(struct raftd *self, uint64_t ticket, int error);

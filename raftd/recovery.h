@@ -14,7 +14,7 @@ struct recovery {
     /* in; borrowed */
     const char *data_dir;
     uint64_t cache_bytes;
-    struct journal_options journal; /* its dir is set here */
+    struct journal_options journal;       /* its dir is set here */
     struct catalog_log_handlers handlers; /* called for the bootstrap command of a new cluster */
     catalog_change_fn *on_change;
     void *on_change_ud;

@@ -13,9 +13,9 @@ struct bus_link;
 struct watch;
 
 enum {
-    WATCH_HISTORY_MAX = 1024,            /* revisions kept */
-    WATCH_HISTORY_BYTES_MAX = 8 << 20,   /* and bytes */
-    WATCH_EVENT_BYTES = 256 << 10,       /* about the size of one event */
+    WATCH_HISTORY_MAX = 1024,          /* revisions kept */
+    WATCH_HISTORY_BYTES_MAX = 8 << 20, /* and bytes */
+    WATCH_EVENT_BYTES = 256 << 10,     /* about the size of one event */
 };
 
 /* Send one CatalogChanges event. 0, or ERR_AGAIN: not now (watch_ready tells when), or another error: the session ends. */

@@ -32,6 +32,8 @@ enum {
     BDB_NAME_MAX = 64,
     BDB_PROBLEM_MAX = 256,
     BDB_BAD_TRIES = 1000,
+    BDB_DIR_MAX = 4000,
+    BDB_PATH_MAX = BDB_DIR_MAX + 200,
 };
 
 static const char BDB_LOCK_FILE[] = "lock";
@@ -106,7 +108,7 @@ static int bdb_error(int error)
 
 static void bdb_mark_damaged(const struct bdb *self)
 {
-    char path[4200];
+    char path[BDB_PATH_MAX];
     (void) snprintf(path, sizeof(path), "%s/%s", self->dir, BDB_DAMAGED_FILE);
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, BDB_FILE_MODE);
     if (fd >= 0) {
@@ -303,55 +305,69 @@ static int bdb_try_open(struct bdb *self)
     return error;
 }
 
-/* Everything but the lock goes to DIR.bad-<time>. */
-static int bdb_move_aside(const struct bdb *self)
+/* A new directory DIR.bad-<time>, with a number behind it when there is one already. */
+static int bdb_make_bad_dir(const struct bdb *self, char *path, size_t path_size)
 {
-    char bad[4200];
-    uint64_t now = (uint64_t) time(NULL);
-    int made = -1;
-    for (unsigned i = 0; i < BDB_BAD_TRIES && made < 0; i++) {
-        int size = snprintf(bad, sizeof(bad), "%s.bad-%llu%s%.0u", self->dir,
-                            (unsigned long long) now, i == 0 ? "" : "-", i);
-        if (size < 0 || (size_t) size >= sizeof(bad)) {
+    unsigned long long now = (unsigned long long) time(NULL);
+    for (unsigned i = 0; i < BDB_BAD_TRIES; i++) {
+        char number[16] = "";
+        if (i > 0) {
+            (void) snprintf(number, sizeof(number), "-%u", i);
+        }
+        int size = snprintf(path, path_size, "%s.bad-%llu%s", self->dir, now, number);
+        if (size < 0 || (size_t) size >= path_size) {
             return ERR_TOO_LARGE;
         }
-        made = mkdir(bad, 0700);
-        if (made < 0 && errno != EEXIST) {
+        if (mkdir(path, 0700) == 0) {
+            return 0;
+        }
+        if (errno != EEXIST) {
             return err_from_errno(errno);
         }
     }
-    int from = open(self->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int to = open(bad, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = opendir(self->dir);
-    int error = from < 0 || to < 0 || dir == NULL ? err_from_errno(errno) : 0;
+    return ERR_IO;
+}
+
+/* Everything but the lock, durably. */
+static int bdb_move_files(DIR *from, int to_fd)
+{
+    int from_fd = dirfd(from);
     struct dirent *entry;
-    while (error == 0 && (entry = readdir(dir)) != NULL) {
+    while ((entry = readdir(from)) != NULL) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
             strcmp(entry->d_name, BDB_LOCK_FILE) == 0) {
             continue;
         }
-        if (renameat(from, entry->d_name, to, entry->d_name) < 0) {
-            error = err_from_errno(errno);
+        if (renameat(from_fd, entry->d_name, to_fd, entry->d_name) < 0) {
+            return err_from_errno(errno);
         }
     }
-    if (error == 0 && (fsync(to) < 0 || fsync(from) < 0)) {
-        error = err_from_errno(errno);
+    return fsync(to_fd) < 0 || fsync(from_fd) < 0 ? err_from_errno(errno) : 0;
+}
+
+static int bdb_move_aside(const struct bdb *self)
+{
+    char bad[BDB_PATH_MAX];
+    int error = bdb_make_bad_dir(self, bad, sizeof(bad));
+    if (error != 0) {
+        return error;
     }
-    if (dir != NULL) {
-        (void) closedir(dir); /* It was only read. */
+    DIR *from = opendir(self->dir);
+    if (from == NULL) {
+        return err_from_errno(errno);
     }
-    if (to >= 0) {
-        (void) close(to);
+    int to_fd = open(bad, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    error = to_fd < 0 ? err_from_errno(errno) : bdb_move_files(from, to_fd);
+    if (to_fd >= 0) {
+        (void) close(to_fd);
     }
-    if (from >= 0) {
-        (void) close(from);
-    }
+    (void) closedir(from); /* It was only read. */
     return error;
 }
 
 static bool bdb_has_file(const char *dir, const char *name)
 {
-    char path[4200];
+    char path[BDB_PATH_MAX];
     struct stat info;
     (void) snprintf(path, sizeof(path), "%s/%s", dir, name);
     return lstat(path, &info) == 0;
@@ -368,7 +384,7 @@ static void bdb_free(struct bdb *self)
 
 int bdb_open(const char *dir, uint64_t cache_bytes, bool *ret_rebuilt, struct bdb **ret_bdb)
 {
-    if (strlen(dir) > 4000) {
+    if (strlen(dir) > BDB_DIR_MAX) {
         return ERR_TOO_LARGE;
     }
     int error = fs_make_dirs(dir);
