@@ -189,8 +189,7 @@ static void full_tell(struct groups *self, struct hosted *hosted)
             hosted->tell_full = hosted->tell_full || member->tell_full;
         }
         if (member->tell_full) {
-            group_block(hosted->group, share,
-                        true); /* so that groups_link_ready comes back to it */
+            group_block(hosted->group, share, true); /* until groups_link_ready */
         }
     }
 }

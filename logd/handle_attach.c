@@ -212,8 +212,11 @@ static struct attach *attach_alike(const struct groups *self, const struct wish 
     *ret_is_opening = false;
     LIST_FOREACH (&self->attaches, node) {
         struct attach *attach = LIST_ENTRY(node, struct attach, node);
-        if (attach->group_id == wish->group_id && span_equal(buf_span(&attach->spec), wish->spec)) {
-            return attach;
+        if (attach->group_id == wish->group_id) {
+            *ret_is_opening = true;
+            if (span_equal(buf_span(&attach->spec), wish->spec)) {
+                return attach;
+            }
         }
     }
     return NULL;

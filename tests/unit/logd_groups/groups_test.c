@@ -275,7 +275,7 @@ TEST(a_start_out_of_range_says_what_there_is)
     attach(&front, 5,
            (struct want){.at = RAILGUN__START__AT__AT_LAST_N, .offset = 2, .messages = 9});
     fake_settle();
-    (void) expect_reply(0);
+    ck_assert_uint_eq(fake_number(expect_reply(0), 4), 0); /* its start counted */
     (void) expect_deliver(&front, 5, 99, 2);
     fake_stop();
 }
@@ -402,6 +402,16 @@ TEST(a_detached_consumer_gives_back_what_it_had)
     fake_settle();
     struct span again = fake_bytes(expect_deliver(&other, 8, 1, 10), 5);
     ck_assert_uint_eq(fake_number(again, 2), 10);
+    ck_assert_uint_eq(fake_number(again, 4), 1);
+    detach(&other, 8, false);
+    (void) expect_reply(0);
+    attach(&front, 6, (struct want){.messages = 4});
+    (void) expect_reply(0);
+    credit(&front, 6, 6, 0); /* bytes for 4 of 10 messages */
+    fake_settle();
+    again = fake_bytes(expect_deliver(&front, 6, 1, 4), 5);
+    ck_assert_uint_eq(fake_number(again, 2), 4); /* no more than the page */
+    ck_assert_uint_eq(fake_number(again, 3), 3);
     ck_assert_uint_eq(fake_number(again, 4), 1);
     fake_stop();
 }
@@ -579,6 +589,41 @@ TEST(a_dropped_group_cancels_its_consumers)
     fake_stop();
 }
 
+TEST(a_sync_acknowledgement_of_a_group_that_goes_is_answered)
+{
+    begin(10);
+    (void) expect_deliver(&front, 5, 1, 10);
+    groups_drop(fake.stream.groups, FAKE_GROUP);
+    ack(&front, 5, 1, 3, true);
+    ck_assert_uint_eq(fake.log_count, 2); /* the drop; and before the turn ends it is applied */
+    ck_assert_int_eq(
+        groups_apply(fake.stream.groups, fake.log[1].kind, 2, buf_span(&fake.log[1].payload)), 0);
+    fake.applied = 2;
+    (void) expect_event(RAILGUN__BUS_TYPE__BUS_LOG_CANCEL, 5);
+    fake_settle();
+    (void) expect_reply(0);
+    ck_assert_uint_eq(fake.log_count, 2);
+    fake_stop();
+}
+
+TEST(a_group_dropped_while_it_opens_refuses_its_consumer)
+{
+    fake_start();
+    publish(3);
+    attach(&front, 5, (struct want){.messages = 10});
+    attach(&front, 6, (struct want){.messages = 10, .in_flight = 7}); /* an entry of its own */
+    groups_drop(fake.stream.groups, FAKE_GROUP);
+    fake_settle();
+    ck_assert_uint_eq(fake.log_count, 3);
+    ck_assert_uint_eq(fake_number(expect_reply(0), 3), 1); /* the entries come in their order */
+    ck_assert_uint_eq(fake_number(expect_reply(0), 3), 0);
+    (void) expect_event(RAILGUN__BUS_TYPE__BUS_LOG_CANCEL, 5);
+    (void) expect_event(RAILGUN__BUS_TYPE__BUS_LOG_CANCEL, 6);
+    expect_silence();
+    ck_assert_uint_eq(groups_count(fake.stream.groups), 0);
+    fake_stop();
+}
+
 TEST(a_drop_that_cannot_be_proposed_is_tried_again)
 {
     begin(0);
@@ -622,6 +667,22 @@ TEST(a_newer_configuration_becomes_an_entry)
     (void) expect_reply(0);
     fake_settle();
     (void) expect_deliver(&other, 8, 1, 12);
+    fake_stop();
+}
+
+TEST(a_raised_limit_lets_more_through_at_once)
+{
+    fake_start();
+    publish(100);
+    attach(&front, 5, (struct want){.messages = 60, .in_flight = 5, .revision = 1});
+    fake_settle();
+    (void) expect_reply(0);
+    (void) expect_deliver(&front, 5, 1, 5);
+    attach(&front, 6, (struct want){.messages = 0, .in_flight = 50, .revision = 2});
+    fake_settle();
+    (void) expect_reply(0);
+    (void) expect_deliver(&front, 5, 6, 45);
+    expect_silence();
     fake_stop();
 }
 
