@@ -2,6 +2,7 @@
 #include "common/run/loop.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -319,15 +320,19 @@ enum { WAKES = 20000 };
 struct waker {
     struct loop *loop;
     atomic_uint asked;
-    unsigned seen;
+    atomic_uint seen;
 };
 
+/* Now in a burst, now waiting until the loop has seen it and sleeps again. */
 static void *wake_many(void *ud)
 {
     struct waker *waker = ud;
-    for (unsigned i = 0; i < WAKES; i++) {
-        (void) atomic_fetch_add(&waker->asked, 1);
+    for (unsigned i = 1; i <= WAKES; i++) {
+        atomic_store(&waker->asked, i);
         loop_wake(waker->loop);
+        while (i % 10 == 0 && atomic_load(&waker->seen) < i) {
+            (void) sched_yield();
+        }
     }
     return NULL;
 }
@@ -335,8 +340,9 @@ static void *wake_many(void *ud)
 static void look(void *ud)
 {
     struct waker *waker = ud;
-    waker->seen = atomic_load(&waker->asked);
-    if (waker->seen == WAKES) {
+    unsigned asked = atomic_load(&waker->asked);
+    atomic_store(&waker->seen, asked);
+    if (asked == WAKES) {
         loop_stop(waker->loop);
     }
 }
@@ -348,7 +354,7 @@ TEST(what_was_said_before_a_wake_up_is_seen_by_a_turn_after_it)
     loop_on_turn_end(waker.loop, look, &waker);
     ck_assert_int_eq(pthread_create(&thread, NULL, wake_many, &waker), 0);
     (void) loop_run(waker.loop); /* for ever, were the last wake-up lost */
-    ck_assert_uint_eq(waker.seen, WAKES);
+    ck_assert_uint_eq(atomic_load(&waker.seen), WAKES);
     ck_assert_int_eq(pthread_join(thread, NULL), 0);
     loop_destroy(&waker.loop);
 }
