@@ -21,7 +21,7 @@
 enum {
     CLUSTER_FILE_MAX = 64,
     TAIL_IDLE_SECONDS = 20, /* without news: the tail is cut to an eighth */
-    CLOCK_MS = 1000,
+    DRAIN_FLUSH_AHEAD_MS = 60000,
 };
 
 static const char CLUSTER_FILE[] = "cluster-id";
@@ -170,7 +170,8 @@ static void logd_on_flush_timer(struct wheel_timer *timer, void *ud)
 
 static void logd_check_drained(struct logd *self)
 {
-    if (self->draining && !self->drained && append_open_count(self->append) == 0) {
+    if (self->draining && !self->drained && append_open_count(self->append) == 0 &&
+        journal_queued_bytes(self->journal) == 0) {
         self->drained = true;
         if (self->options.on_drained != NULL) {
             self->options.on_drained(self->options.ud);
@@ -188,7 +189,9 @@ static void logd_turn_stream(struct logd *self, struct stream *stream)
         return;
     }
     groups_wake(stream->groups);
-    uint64_t at_ms = groups_flush(stream->groups, loop_now_ms(self->loop));
+    /* At the end nothing waits for company: what was accepted must not come again after a stop that was asked for. */
+    uint64_t now_ms = self->draining ? UINT64_MAX : loop_now_ms(self->loop);
+    uint64_t at_ms = groups_flush(stream->groups, now_ms);
     if (at_ms != UINT64_MAX) {
         logd_flush_at(self, stream, at_ms);
     }
@@ -523,6 +526,9 @@ void logd_drain(struct logd *self)
     struct stream *stream;
     while ((stream = hash64_next(self->streams, &cursor)) != NULL) {
         readers_refuse(stream, ERR_GOING_AWAY);
+        if (stream->groups != NULL) { /* what waits for company does not wait any longer */
+            (void) groups_flush(stream->groups, loop_now_ms(self->loop) + DRAIN_FLUSH_AHEAD_MS);
+        }
     }
     loop_wake(self->loop); /* the end of that turn looks whether anything is open */
 }

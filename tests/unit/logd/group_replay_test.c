@@ -36,6 +36,21 @@ static void attach(struct node *node)
     buf_release(&meta);
 }
 
+static void ack_later(struct node *node, uint64_t first, uint64_t last)
+{
+    struct buf range = {0};
+    struct buf meta = {0};
+    pb_append_varint(&range, 1, first);
+    pb_append_varint(&range, 2, last);
+    pb_append_bytes(&meta, 1, buf_span(&range));
+    struct bus_outgoing out = {.type = RAILGUN__BUS_TYPE__BUS_LOG_ACK_ONEWAY,
+                               .subject = CONSUMER,
+                               .meta = buf_span(&meta)};
+    ck_assert_int_eq(bus_event(node->front_link, &out), 0);
+    buf_release(&range);
+    buf_release(&meta);
+}
+
 static void ack(struct node *node, uint64_t first, uint64_t last)
 {
     struct buf range = {0};
@@ -108,6 +123,22 @@ TEST(what_a_group_acknowledged_is_known_after_a_restart)
         node_stop(&node);
     }
     node_release(&node);
+}
+
+TEST(a_drain_takes_along_what_was_acknowledged_just_now)
+{
+    struct node node;
+    node_init(&node);
+    node_start(&node);
+    consume(&node, 100);
+    ack_later(&node, 1, 50);
+    while (info(&node, 8) != 50) {
+    }
+    node_stop(&node);
+    node.mute = true;
+    node_start(&node);
+    ck_assert_uint_eq(info(&node, 5), 50);
+    node_end(&node);
 }
 
 enum { KILL_RECORDS = 2000 };
