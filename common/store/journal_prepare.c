@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "common/base/err.h"
-#include "common/base/invariant.h"
 #include "common/base/mem.h"
 
 enum {
@@ -82,6 +81,9 @@ int journal_prepare_reserve(struct journal *self)
 
 int journal_prepare_from_reserve(struct journal *self, struct journal_file *ret_file)
 {
+    if (self->preparer.next_seq > UINT32_MAX) {
+        return ERR_STORAGE_FULL;
+    }
     int fd = fs_open_file(self->ops, self->dir_fd, JOURNAL_RESERVE_NAME, O_RDWR);
     if (fd < 0) {
         return fd;
@@ -156,7 +158,9 @@ int journal_prepare_file(struct journal *self, uint64_t bytes,
                    .previous = self->preparer.next_seq - 1},
     };
     int error = 0;
-    INVARIANT(file.header.seq <= UINT32_MAX);
+    if (file.header.seq > UINT32_MAX) {
+        return ERR_STORAGE_FULL; /* 2^32 files: the sequence is used up */
+    }
     if (take_spare(self, self->file_bytes, &slot, &file.fd)) {
         journal_spare_name(slot, name);
     } else {

@@ -534,9 +534,6 @@ static int take_over(struct recovery *self)
     struct recovered *last = self->count > 0 ? &self->files[self->count - 1] : NULL;
     bool go_on = last != NULL && !last->is_indexed && !last->is_corrupt && last->cut_at == 0 &&
                  !last->scan.has_end_mark;
-    if (last != NULL && !go_on && last->header.seq == UINT32_MAX) {
-        return ERR_STORAGE_FULL; /* the sequence is used up: 2^32 files */
-    }
     for (size_t i = 0; i < self->count; i++) {
         int error = repair_one(self, &self->files[i], go_on && i + 1 == self->count);
         if (error != 0) {
@@ -574,9 +571,7 @@ static int recover_files(struct recovery *self)
     for (size_t i = 0; i < self->count; i++) {
         judge_one(self, &self->files[i]);
         report_one(self, &self->files[i]);
-        if (!self->files[i].is_unreadable) {
-            journal_files_add(self->journal, &self->files[i].header);
-        }
+        journal_files_add(self->journal, &self->files[i].header);
     }
     return self->journal->read_only ? 0 : take_over(self);
 }

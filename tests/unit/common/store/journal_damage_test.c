@@ -260,6 +260,44 @@ TEST(a_lone_file_with_a_far_number_is_one_gap)
     journal_close(&journal);
 }
 
+TEST(a_released_file_of_garbage_leaves_no_gap)
+{
+    const char *dir = test_folder();
+    make_three_files(dir);
+    size_t size = 0;
+    uint8_t *bytes = lib_load(dir, "0000000002.jnl", &size);
+    memset(bytes, 0x77, size);
+    lib_save(dir, "0000000002.jnl", bytes, size);
+    lib_remove(dir, "0000000002.idx");
+    free(bytes);
+    struct journal *journal = lib_open(dir, &seen);
+    ck_assert_uint_eq(seen.corrupt_count, 1);
+    struct extent extent = {.group = 1,
+                            .position = UINT64_C(2) << 32 | FIRST,
+                            .bytes = 9080,
+                            .first_index = 1,
+                            .last_index = 1};
+    uint64_t at = 0;
+    ck_assert_int_eq(lib_read_extent(journal, &extent, &at), ERR_CORRUPT);
+    journal_release_before(journal, journal_durable_upto(journal));
+    journal_close(&journal);
+    ck_assert(!lib_exists(dir, "0000000001.jnl"));
+    ck_assert(!lib_exists(dir, "0000000002.jnl"));
+    journal = lib_open(dir, &seen);
+    ck_assert_uint_eq(seen.corrupt_count, 0);
+    journal_close(&journal);
+}
+
+TEST(the_last_number_of_all_files_is_an_error_not_a_crash)
+{
+    const char *dir = test_folder();
+    struct journal_options options = lib_options(dir);
+    struct journal *journal = NULL;
+    lib_save(dir, "4294967295.jnl", "x", 1);
+    ck_assert_int_eq(lib_try_open(&options, &seen, &journal), ERR_STORAGE_FULL);
+    ck_assert_uint_eq(seen.corrupt_count, 1);
+}
+
 TEST(damage_behind_an_index_is_found_when_reading)
 {
     const char *dir = test_folder();
