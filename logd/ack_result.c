@@ -14,17 +14,19 @@ void ack_results_add(struct ack_results *self, uint64_t first, uint64_t last, in
     if (error == 0) {
         return;
     }
-    struct ack_result *before = self->count > 0 ? &self->items[self->count - 1] : NULL;
-    if (self->count > ACK_RESULTS_MAX) {
-        before->first = first < before->first ? first : before->first;
-        before->last = last > before->last ? last : before->last;
-        return;
+    if (self->count > 0) {
+        struct ack_result *before = &self->items[self->count - 1];
+        if (self->count > ACK_RESULTS_MAX) {
+            before->first = first < before->first ? first : before->first;
+            before->last = last > before->last ? last : before->last;
+            return;
+        }
+        if (before->error == error && before->last + 1 == first && first != 0) {
+            before->last = last;
+            return;
+        }
     }
-    if (before != NULL && before->error == error && before->last + 1 == first && first != 0) {
-        before->last = last;
-        return;
-    }
-    if (self->count == self->capacity) {
+    if (self->items == NULL || self->count == self->capacity) {
         self->capacity = self->capacity == 0 ? 16 : self->capacity * 2;
         self->items = mem_resize(self->items, self->capacity, sizeof *self->items);
     }
