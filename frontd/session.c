@@ -48,13 +48,8 @@ static int session_frame(void *ud, struct span frame, struct payload *owner)
     session_handler_fn *handler =
         view.field < sizeof(handlers) / sizeof(handlers[0]) ? handlers[view.field] : NULL;
     if (handler == NULL) {
-        /* Also with corr 0: a newer client shall find out. */
-        struct buf answer = {0};
-        answer_error_frame(&answer, view.channel, view.corr, ERR_UNKNOWN_FRAME, NULL);
-        struct span part = buf_span(&answer);
-        conn_send(self->conn, &part, 1, NULL);
-        buf_release(&answer);
-        return 0;
+        /* With corr 0 nobody waits for an answer, and an Error with corr 0 would end the connection. */
+        return session_refuse(self, &view, ERR_UNKNOWN_FRAME, NULL);
     }
     return handler(self, &view, owner);
 }
@@ -269,11 +264,8 @@ int session_query(struct session *self, const struct frame_view *view, request_d
                   struct request **ret_request)
 {
     if (view->corr == 0) {
-        struct buf answer = {0};
-        answer_error_frame(&answer, view->channel, 0, ERR_BAD_REQUEST, "this request needs a corr");
-        struct span part = buf_span(&answer);
-        conn_send(self->conn, &part, 1, NULL);
-        buf_release(&answer);
+        (void) session_refuse(self, view, ERR_BAD_REQUEST,
+                              NULL); /* only counted: there is nobody to tell */
         return 1;
     }
     return session_request(self, view, done, ret_request);

@@ -76,7 +76,7 @@ void session_pass_reply(struct request *request, enum bus_outcome outcome,
  * back with frontd_request_end. */
 int session_request(struct session *self, const struct frame_view *view, request_done_fn *done,
                     struct request **ret_request);
-/* Only for requests that must have an answer: refuses corr 0. Otherwise as session_request. */
+/* For what only asks: with corr 0 there is nobody to answer, and it is left alone. Otherwise as session_request. */
 int session_query(struct session *self, const struct frame_view *view, request_done_fn *done,
                   struct request **ret_request);
 /* A correlation is taken, or free again (0 is neither). true: it is open already. */
