@@ -50,6 +50,7 @@ struct node {
     char dir[256];
     char address[32];
     uint16_t port;
+    pid_t test_pid;
     struct daemon_process daemons[NODE_DAEMONS];
     int witness_fd;
     pid_t witness_pid;
@@ -153,7 +154,7 @@ static socklen_t notify_address(const struct node *self, int daemon, struct sock
     *address = (struct sockaddr_un){.sun_family = AF_UNIX};
     int length =
         snprintf(address->sun_path + 1, sizeof(address->sun_path) - 1, "railgun-test-%d-%u-%s",
-                 (int) getpid(), self->port, daemon_names[daemon]);
+                 (int) self->test_pid, self->port, daemon_names[daemon]);
     return (socklen_t) (offsetof(struct sockaddr_un, sun_path) + 1 + (size_t) length);
 }
 
@@ -200,6 +201,7 @@ struct node *node_new(void)
     } else {
         (void) snprintf(self->dir, sizeof(self->dir), "%s", test_folder());
     }
+    self->test_pid = getpid();
     self->port = free_port();
     (void) snprintf(self->address, sizeof(self->address), "127.0.0.1:%u", self->port);
     make_dir(self, "etc");

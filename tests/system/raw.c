@@ -56,6 +56,18 @@ struct raw *raw_open(const struct node *node)
     return self;
 }
 
+struct raw *raw_try_open(const struct node *node)
+{
+    struct raw_frame frame;
+    struct raw *self = raw_connect(node);
+    if (self != NULL &&
+        (!raw_hello(self) || raw_receive(self, ANSWER_SECONDS, &frame) != RAW_FRAME ||
+         frame.field != RAW_HELLO_OK)) {
+        raw_close(&self);
+    }
+    return self;
+}
+
 void raw_close(struct raw **self)
 {
     if (*self != NULL) {
@@ -127,6 +139,15 @@ bool raw_hello(struct raw *self)
 }
 
 /* --- receiving --- */
+
+static int error_code(const struct raw_frame *frame)
+{
+    Railgun__Error *error = NULL;
+    ck_assert_int_eq(SCAN_UNPACK(frame->body, railgun__error, &error), 0);
+    int code = (int) error->code;
+    SCAN_FREE(&error);
+    return code;
+}
 
 /* Take a frame out of what was received. */
 static bool take_frame(struct raw *self, struct raw_frame *ret_frame)
@@ -211,15 +232,6 @@ void raw_await(struct raw *self, uint32_t field, struct raw_frame *ret_frame)
     } while (ret_frame->field != field);
 }
 
-static int error_code(const struct raw_frame *frame)
-{
-    Railgun__Error *error = NULL;
-    ck_assert_int_eq(SCAN_UNPACK(frame->body, railgun__error, &error), 0);
-    int code = (int) error->code;
-    SCAN_FREE(&error);
-    return code;
-}
-
 int raw_error_code(struct raw *self, double seconds)
 {
     struct raw_frame frame;
@@ -250,6 +262,38 @@ bool raw_is_closed(struct raw *self, double seconds)
     return got == RAW_CLOSED;
 }
 
+bool raw_drain_until_closed(struct raw *self, double seconds, struct buf *ret_bytes)
+{
+    uint64_t deadline = deadline_in(seconds);
+    while (receive_some(self, deadline)) {
+    }
+    buf_append(ret_bytes, buf_span(&self->received));
+    return self->is_closed;
+}
+
+bool raw_has_error(struct span bytes, int error)
+{
+    struct span body;
+    size_t total = 0;
+    while (frame_split(bytes, FRAME_SIZE_MAX_HARD, &body, &total) == 0) {
+        struct frame_view view;
+        if (frame_parse(body, &view) == 0 && view.field == RAW_ERROR) {
+            struct raw_frame frame = {view.channel, view.corr, view.field, view.body};
+            if (error_code(&frame) == -error) {
+                return true;
+            }
+        }
+        bytes = span_make(bytes.data + total, bytes.size - total);
+    }
+    return false;
+}
+
+bool raw_has_input(struct raw *self)
+{
+    struct pollfd wait = {.fd = self->fd, .events = POLLIN};
+    return poll(&wait, 1, 0) > 0;
+}
+
 /* --- common requests --- */
 
 /* Wait for the answer to `corr`; deliveries and events that come before are skipped. */
@@ -260,6 +304,35 @@ static void await_answer(struct raw *self, uint64_t corr, struct raw_frame *ret_
         ck_assert_msg(got == RAW_FRAME, "no answer: %s",
                       got == RAW_CLOSED ? "closed" : "nothing came");
     } while (ret_frame->corr != corr);
+}
+
+static void ensure_one(struct raw *self, Railgun__Ensure *request)
+{
+    struct raw_frame answer;
+    char text[256];
+    uint64_t corr = ++self->corr;
+    ck_assert(raw_send(self, 0, corr, RAW_ENSURE, &request->base));
+    await_answer(self, corr, &answer);
+    describe_error(&answer, text);
+    ck_assert_msg(answer.field == RAW_ENSURE_OK, "cannot ensure '%s'%s", request->name, text);
+}
+
+void raw_ensure(struct raw *self, const char *stream, const char *group, uint32_t max_in_flight)
+{
+    Railgun__Ensure request = RAILGUN__ENSURE__INIT;
+    Railgun__GroupSpec spec = RAILGUN__GROUP_SPEC__INIT;
+    request.has_kind = true;
+    request.kind = RAILGUN__KIND__KIND_STREAM;
+    memcpy(&request.name, &stream, sizeof(char *)); /* protobuf-c has no const strings */
+    ensure_one(self, &request);
+    if (group != NULL) {
+        request.kind = RAILGUN__KIND__KIND_GROUP;
+        memcpy(&request.group, &group, sizeof(char *));
+        spec.has_max_in_flight = max_in_flight > 0;
+        spec.max_in_flight = max_in_flight;
+        request.group_spec = &spec;
+        ensure_one(self, &request);
+    }
 }
 
 uint64_t raw_publish(struct raw *self, const char *stream, const char *payload, int *ret_code)
@@ -307,6 +380,25 @@ void raw_consume(struct raw *self, uint32_t channel, const char *stream, const c
     await_answer(self, corr, &answer);
     describe_error(&answer, text);
     ck_assert_msg(answer.field == RAW_CONSUME_OK, "cannot consume%s", text);
+}
+
+Railgun__DescribeOk *raw_describe(struct raw *self, const char *stream, const char *group)
+{
+    struct raw_frame answer;
+    char text[256];
+    Railgun__Describe request = RAILGUN__DESCRIBE__INIT;
+    Railgun__DescribeOk *ok = NULL;
+    request.has_kind = true;
+    request.kind = group != NULL ? RAILGUN__KIND__KIND_GROUP : RAILGUN__KIND__KIND_STREAM;
+    memcpy(&request.name, &stream, sizeof(char *));
+    memcpy(&request.group, &group, sizeof(char *));
+    uint64_t corr = ++self->corr;
+    ck_assert(raw_send(self, 0, corr, RAW_DESCRIBE, &request.base));
+    await_answer(self, corr, &answer);
+    describe_error(&answer, text);
+    ck_assert_msg(answer.field == RAW_DESCRIBE_OK, "cannot describe%s", text);
+    ck_assert_int_eq(SCAN_UNPACK(answer.body, railgun__describe_ok, &ok), 0);
+    return ok;
 }
 
 void raw_credit(struct raw *self, uint32_t channel, uint64_t messages)

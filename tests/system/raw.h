@@ -53,6 +53,8 @@ enum raw_got { RAW_FRAME, RAW_CLOSED, RAW_NOTHING };
 struct raw *raw_connect(const struct node *node);
 /* And greeted. */
 struct raw *raw_open(const struct node *node);
+/* The same; NULL: it was turned away. */
+struct raw *raw_try_open(const struct node *node);
 void raw_close(struct raw **self);
 
 /* All of it; false: the server has closed, or takes nothing for 10 s. */
@@ -74,14 +76,26 @@ int raw_error_code(struct raw *self, double seconds);
 /* Closed by the server within this time; frames that come before are skipped. */
 bool raw_is_closed(struct raw *self, double seconds);
 
+/* Take what comes, and answer nothing, not even Pings; true: closed by the server within this time. */
+bool raw_drain_until_closed(struct raw *self, double seconds, struct buf *ret_bytes);
+/* Is there an Error frame with this code among these bytes? */
+bool raw_has_error(struct span bytes, int error);
+/* Something came, or the connection was closed. */
+bool raw_has_input(struct raw *self);
+
 /* --- common requests --- */
 
+/* Make sure of a stream, with a group of at most `max_in_flight` when `group` is not NULL (0: the default). */
+void raw_ensure(struct raw *self, const char *stream, const char *group, uint32_t max_in_flight);
 /* Publish one record and wait for the answer: its offset, or 0 and the error's code. */
 uint64_t raw_publish(struct raw *self, const char *stream, const char *payload, int *ret_code);
 /* Open a consumer on `channel` and wait for ConsumeOk. */
 void raw_consume(struct raw *self, uint32_t channel, const char *stream, const char *group,
                  uint64_t credit_messages);
 void raw_credit(struct raw *self, uint32_t channel, uint64_t messages);
+
+/* What the server says about a group; SCAN_FREE the answer. */
+Railgun__DescribeOk *raw_describe(struct raw *self, const char *stream, const char *group);
 
 /* A delivery taken apart: the first record's offset, how many, the attempt of the first. */
 struct raw_delivery {
