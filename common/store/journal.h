@@ -4,7 +4,8 @@
  * Threads: the owner (the daemon's loop thread) calls everything here; a writer thread inside writes and syncs; a preparer
  * makes the next file ready. Completions come back through an event descriptor: poll journal_fd, then call journal_poll.
  *
- * Files: DIR/<seq, 10 digits>.jnl, each `file_bytes` long, preallocated; DIR/<seq>.idx beside each full one: its extents, so that a
+ * Files: DIR/<seq, 10 digits>.jnl, preallocated, `file_bytes` long (a first one after opening, and one made of the reserve, may be
+ * shorter or longer: each header tells its own); DIR/<seq>.idx beside each full one: its extents, so that a
  * restart reads no data (derivable: a missing or bad one is rebuilt by scanning). A position is seq << 32 | byte in the file; it grows
  * for ever. Layout, recovery rules and the procedure to change them: docs/disk-format.md and journal_format.h.
  *
@@ -80,7 +81,7 @@ struct journal_recovery {
 /* What the owner learns while the journal opens, in order of position: every extent (see extent.h), every hard state and truncation, and every damaged range. */
 struct journal_visitor {
     void (*on_extent)(void *ud, const struct extent *extent);
-    /* TRUNCATE and HARD_STATE frames; `payload` is borrowed. */
+    /* TRUNCATE and HARD_STATE frames; `payload` is borrowed: it has no owner, so copy its bytes, never take a slice_ref. */
     void (*on_control)(void *ud, const struct journal_entry *entry);
     /* Bytes [position, position + bytes) cannot be trusted. If the frame's header is intact, `known` tells whose it is (payload
      * bad), else it is NULL and each group finds the hole by the gap in its own sequence. */
@@ -89,7 +90,9 @@ struct journal_visitor {
 };
 
 /* Recover what is in the directory, then be ready to append. Everything reported to the visitor is on stable storage when this returns
- * 0. Errors: ERR_IO, ERR_STORAGE_FULL (not even room for the reserve), ERR_BAD_FORMAT (a newer version), ERR_NO_MEMORY. */
+ * 0. Errors: ERR_IO, ERR_STORAGE_FULL (a new journal without room for the reserve, or no room at all for a needed file; an old journal whose
+ * reserve is used up opens and is full), ERR_BAD_FORMAT (a newer version), ERR_USAGE (sizes out of range), ERR_NO_MEMORY. After an error it may
+ * be tried again: recovery can be interrupted at any point. The owner holds the directory's lock (lock.h). */
 int journal_open(const struct journal_options *options, const struct journal_visitor *visitor,
                  struct journal_recovery *ret_recovery, struct journal **ret_journal);
 
@@ -116,7 +119,7 @@ unsigned journal_poll(struct journal *self, journal_done_fn *done, void *ud);
 /* Read the frames of one group in [position, position + bytes), a range inside one file, e.g. an extent. Blocking file read.
  * `visit` is called for each intact frame of that group, oldest first (payload: a slice of one shared buffer; take a slice_ref to keep
  * it); returns non-zero to stop early. A damaged frame ends the walk with ERR_CORRUPT and *ret_corrupt_at its position (frames before it
- * were visited). 0 when all were visited or visit stopped. */
+ * were visited). 0 when all were visited or visit stopped. ERR_NOT_FOUND: that file was released; ERR_OUT_OF_RANGE; ERR_IO; ERR_NO_MEMORY. */
 typedef int journal_visit_fn(void *ud, const struct journal_entry *entry, uint64_t position,
                              uint32_t frame_bytes);
 int journal_read(struct journal *self, uint64_t group, uint64_t position, uint64_t bytes,
