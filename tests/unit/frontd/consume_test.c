@@ -267,6 +267,44 @@ TEST(consumers_that_left_while_logd_was_away_are_not_attached_again)
     front_close(&front);
 }
 
+TEST(acks_that_waited_do_not_reach_the_next_logd)
+{
+    struct front front;
+    struct client client;
+    front_open_node(&front, NULL);
+    fake_stop(&front.logd);
+    FRONT_UNTIL(&front, front.logd.link == NULL);
+    front.window_messages = 4;
+    fake_start(&front, &front.logd, "logd-0");
+    FRONT_UNTIL(&front, front.logd.link != NULL);
+    client_open(&client, &front);
+    client_consume(&client, 3, 2, "billing", 10, 10000);
+    Railgun__Frame *frame = client_expect(&client, BODY(CONSUME_OK), 2);
+    SCAN_FREE(&frame);
+    front.hold_credit = true;
+    for (uint64_t i = 1; i <= 20; i++) {
+        send_ack(&client, 3, 0, i);
+    }
+    send_ack(&client, 3, 9, 21);
+    FRONT_UNTIL(&front, front.seen.acks_oneway == 4);
+    client_send(&client, 0, 10, BODY(PING), NULL); /* then frontd has taken all acks */
+    frame = client_expect(&client, BODY(PONG), 10);
+    SCAN_FREE(&frame);
+    fake_stop(&front.logd);
+    client_expect_error(&client, 9, 408);
+    front.hold_credit = false;
+    front.seen.acks_oneway = 0;
+    fake_start(&front, &front.logd, "logd-0");
+    FRONT_UNTIL(&front, front.seen.attaches == 2);
+    client_consume(&client, 4, 11, "billing", 10, 10000); /* behind whatever waited */
+    frame = client_expect(&client, BODY(CONSUME_OK), 11);
+    SCAN_FREE(&frame);
+    ck_assert_uint_eq(front.seen.acks_oneway, 0);
+    ck_assert_uint_eq(front.seen.acks, 0);
+    client_close(&client);
+    front_close(&front);
+}
+
 TEST(consume_waits_for_logd_and_gives_up_in_time)
 {
     struct front front;

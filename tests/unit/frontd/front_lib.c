@@ -124,7 +124,7 @@ void front_close(struct front *front)
     buf_release(&front->seen.publish_body);
 }
 
-uint64_t front_rss_bytes(const struct front *front)
+static void front_memory(const struct front *front, uint64_t *ret_mapped, uint64_t *ret_resident)
 {
     char path[64];
     unsigned long total = 0;
@@ -134,7 +134,24 @@ uint64_t front_rss_bytes(const struct front *front)
     ck_assert_ptr_nonnull(file);
     ck_assert_int_eq(fscanf(file, "%lu %lu", &total, &resident), 2);
     (void) fclose(file);
-    return (uint64_t) resident * (uint64_t) sysconf(_SC_PAGESIZE);
+    *ret_mapped = (uint64_t) total * (uint64_t) sysconf(_SC_PAGESIZE);
+    *ret_resident = (uint64_t) resident * (uint64_t) sysconf(_SC_PAGESIZE);
+}
+
+uint64_t front_rss_bytes(const struct front *front)
+{
+    uint64_t mapped = 0;
+    uint64_t resident = 0;
+    front_memory(front, &mapped, &resident);
+    return resident;
+}
+
+uint64_t front_mapped_bytes(const struct front *front)
+{
+    uint64_t mapped = 0;
+    uint64_t resident = 0;
+    front_memory(front, &mapped, &resident);
+    return mapped;
 }
 
 static void turn_over(struct wheel_timer *timer, void *ud)
@@ -303,7 +320,7 @@ void front_release_publishes(struct front *front)
 static void logd_publish(struct front *front, const struct bus_message *message)
 {
     struct logd_seen *seen = &front->seen;
-    seen->publishes++;
+    seen->publish_sizes[seen->publishes++ % 256] = message->body.bytes.size;
     seen->publish_group = message->subject;
     buf_reset(&seen->publish_meta);
     buf_append(&seen->publish_meta, message->meta);
@@ -431,6 +448,9 @@ static void fake_message(void *ud, struct bus_link *link, struct bus_message *me
     if (fake == &fake->front->raftd) {
         raftd_message(fake->front, message);
     } else {
+        if (fake->front->hold_credit) {
+            bus_message_hold(message);
+        }
         logd_message(fake->front, message);
     }
 }
@@ -438,6 +458,10 @@ static void fake_message(void *ud, struct bus_link *link, struct bus_message *me
 void fake_start(struct front *front, struct fake *fake, const char *name)
 {
     struct bus_options options = {.run_dir = front->run_dir, .name = name};
+    if (fake == &front->logd) {
+        options.window_bytes = front->window_bytes;
+        options.window_messages = front->window_messages;
+    }
     struct bus_handlers handlers = {
         .on_up = fake_up, .on_down = fake_down, .on_message = fake_message, .ud = fake};
     fake->front = front;

@@ -31,7 +31,8 @@ struct logd_seen {
     uint64_t publish_group;
     struct buf publish_meta;
     struct buf publish_body;
-    uint64_t tickets[64]; /* of publishes that are held */
+    size_t publish_sizes[256]; /* of the bodies, in order */
+    uint64_t tickets[64];      /* of publishes that are held */
     unsigned ticket_count;
     unsigned attaches;
     uint64_t consumer;
@@ -63,6 +64,9 @@ struct front {
     bool late_changes; /* Ensure is answered before the change is told */
     /* logd */
     struct logd_seen seen;
+    uint64_t window_bytes; /* of the next logd's bus; 0: as usual */
+    uint32_t window_messages;
+    bool hold_credit;    /* logd gives no credit back for what it gets */
     bool hold_publishes; /* leave them open */
     int publish_error;   /* answer with it */
     uint64_t next_offset;
@@ -77,7 +81,9 @@ void front_open_node(struct front *front, const char *const *sets);
 void front_close(struct front *front);
 /* Wait for the end of frontd; returns the exit code, 128 + signal when killed. */
 int front_wait_exit(struct front *front);
+/* Resident, and all that is mapped. */
 uint64_t front_rss_bytes(const struct front *front);
+uint64_t front_mapped_bytes(const struct front *front);
 
 void fake_start(struct front *front, struct fake *fake, const char *name);
 void fake_stop(struct fake *fake);

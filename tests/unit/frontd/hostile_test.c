@@ -142,6 +142,25 @@ TEST_WITHIN(random_bytes_never_harm_others, 40)
     front_close(&front);
 }
 
+TEST(an_error_reaches_a_client_that_is_still_sending)
+{
+    struct front front;
+    struct buf flood = {0};
+    front_open_node(&front, NULL);
+    memset(buf_reserve(&flood, 4 << 20), 0xff, 4 << 20); /* a length beyond all limits, and more */
+    buf_advance(&flood, 4 << 20);
+    for (unsigned i = 0; i < 10; i++) {
+        struct client bad;
+        client_open(&bad, &front);
+        client_send_bytes(&bad, buf_span(&flood));
+        client_expect_error(&bad, 0, 413);
+        client_expect_end(&bad);
+        client_close(&bad);
+    }
+    buf_release(&flood);
+    front_close(&front);
+}
+
 TEST(silent_and_slow_clients_are_closed)
 {
     struct front front;
@@ -237,6 +256,7 @@ TEST_WITHIN(announced_lengths_cost_nothing_and_idle_connections_little, 60)
     client_open(&good, &front);
     expect_served(&good, 2);
     uint64_t before = front_rss_bytes(&front);
+    uint64_t mapped_before = front_mapped_bytes(&front);
     for (unsigned i = 0; i < CONNECTIONS; i++) {
         client_open(&clients[i], &front);
     }
@@ -247,13 +267,16 @@ TEST_WITHIN(announced_lengths_cost_nothing_and_idle_connections_little, 60)
     }
     expect_served(&good, 3);
     uint64_t announced = front_rss_bytes(&front) - before;
+    uint64_t mapped = front_mapped_bytes(&front) - mapped_before;
     expect_served(&good, 4);
 #if !defined(__SANITIZE_ADDRESS__)
     ck_assert_uint_lt(idle / CONNECTIONS, 10 << 10);
     ck_assert_uint_lt(announced / CONNECTIONS, 14 << 10);
+    ck_assert_uint_lt(mapped / CONNECTIONS, 64 << 10);
 #else
     (void) idle;
     (void) announced;
+    (void) mapped;
 #endif
     for (unsigned i = 0; i < CONNECTIONS; i++) {
         client_close(&clients[i]);

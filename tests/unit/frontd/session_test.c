@@ -278,6 +278,31 @@ TEST(publish_waits_for_logd_in_order)
     front_close(&front);
 }
 
+TEST(publishes_never_overtake_each_other_for_want_of_credit)
+{
+    enum { PUBLISHES = 200 };
+    struct front front;
+    struct client client;
+    front_open_node(&front, NULL);
+    fake_stop(&front.logd);
+    FRONT_UNTIL(&front, front.logd.link == NULL);
+    front.window_bytes = 100000;
+    fake_start(&front, &front.logd, "logd-0");
+    FRONT_UNTIL(&front, front.logd.link != NULL);
+    client_open(&client, &front);
+    for (uint64_t i = 0; i < PUBLISHES; i++) { /* the small ones would fit where the large do not */
+        client_publish(&client, "orders", 10 + i, i % 2 == 0 ? 500 : 1, 100 + i / 10);
+    }
+    for (uint64_t i = 0; i < PUBLISHES; i++) {
+        expect_publish_ok(&client, 10 + i, 1 + i);
+    }
+    for (unsigned i = 0; i < PUBLISHES; i++) {
+        ck_assert_int_eq(front.seen.publish_sizes[i] > 10000, i % 2 == 0);
+    }
+    client_close(&client);
+    front_close(&front);
+}
+
 TEST(publish_is_certainly_not_done_when_logd_stays_away)
 {
     struct front front;
