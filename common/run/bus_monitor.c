@@ -8,6 +8,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "common/base/rand.h"
 
 enum { BUS_MONITOR_HWM = 100000, BUS_MONITOR_READ_MAX = 64 };
 
@@ -74,7 +75,8 @@ struct bus_monitor *bus_monitor_start(struct loop *loop, zsock_t *socket, bus_mo
     self->socket = socket;
     self->call = call;
     self->ud = ud;
-    (void) snprintf(address, sizeof(address), "inproc://bus-monitor-%" PRIxPTR, (uintptr_t) self);
+    /* Never a name of before: the monitor of a socket that is being closed holds its own for a while. */
+    (void) snprintf(address, sizeof(address), "inproc://bus-monitor-%" PRIx64, entropy_u64());
     self->pair = zsock_new(ZMQ_PAIR);
     if (self->pair == NULL) {
         mem_free(self);
