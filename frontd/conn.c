@@ -1,31 +1,22 @@
 /* conn: a socket, the frames that come out of it and the bytes that go in. Owns the socket, the bytes of a frame that is not
  * whole yet, frames its session could not take yet, the output queue and one timer. Must never allocate for a length that a
  * peer announced, nor do unbounded work in a turn. */
-#include "frontd/conn.h"
+#include "frontd/conn_private.h"
 
-#include <errno.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "common/base/err.h"
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
-#include "common/base/sm.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/frame.h"
 
 #include "frontd/answer.h"
-#include "frontd/chunks.h"
 
 enum {
-    FRAMES_PER_TURN = 256,
-    READ_BYTES_MAX = 256 << 10, /* of one read */
-    WRITE_BYTES_MAX = 1 << 20,  /* of one connection in a turn */
-    PARTIAL_BYTES_MIN = 512,
-    PARTIAL_GROWTH = 4,    /* room for a frame is at most so many times what has come of it */
-    FRAME_RATE_MIN = 1024, /* bytes a second of a frame that has begun */
+    WRITE_BYTES_MAX = 1 << 20, /* of one connection in a turn */
+    FRAME_RATE_MIN = 1024,     /* bytes a second of a frame that has begun */
     CLOSING_MS = 1000,
     SILENT_INTERVALS = 3,
 };
@@ -38,64 +29,7 @@ static const struct sm_state conn_states[CONN_STATE_COUNT] = {
     [CONN_CLOSED] = {"closed", 0},
 };
 
-struct conn_set {
-    struct loop *loop;
-    struct conn_options options;
-    struct conn_counts counts;
-    struct chunks *chunks;
-    struct outq_pool *pool;
-    struct list all;
-    size_t count;
-    struct list dirty;   /* have output to write at the end of this turn */
-    struct list blocked; /* wait for conn_retry */
-    size_t blocked_count;
-    struct list resume; /* have frames to show in the next turn */
-    struct wheel_timer resume_timer;
-    struct list dead; /* CLOSED: told to their sessions and freed at step 6 */
-};
-
-struct conn {
-    struct conn_set *set;
-    const struct conn_events *events;
-    void *ud;
-    struct sm sm;
-    int fd;
-    unsigned interest; /* what the loop watches: LOOP_READ, LOOP_WRITE */
-    struct loop_fd *watch;
-    struct list of_all; /* until it is freed */
-    struct list of_dead;
-    struct list of_dirty;
-    struct list of_stop; /* `blocked` or `resume` */
-    bool is_blocked;
-    bool wants_room;
-    bool is_shut;  /* we have sent our end */
-    bool is_ended; /* the peer has sent its end */
-    struct outq out;
-
-    /* Frames received but not taken yet: at most one that was pieced together, then a run. While there are any, nothing is read. */
-    struct slice pending[2];
-    /* The beginning of a frame: `partial_size` of `partial_total` bytes (0: prefix not whole yet). */
-    struct payload *partial;
-    size_t partial_size;
-    size_t partial_total;
-    uint64_t partial_since_ms;
-
-    uint64_t opened_ms;
-    uint64_t received_ms; /* when something last came in */
-    uint64_t sent_ms;     /* when something last went out */
-    uint64_t heartbeat_ms;
-    struct wheel_timer timer;
-};
-
-static void conn_close(struct conn *self);
 static void conn_timer_fire(struct wheel_timer *timer, void *ud);
-static void conn_event(void *ud, unsigned events);
-static void conn_show_pending(struct conn *self);
-
-static uint64_t conn_now_ms(const struct conn *self)
-{
-    return loop_now_ms(self->set->loop);
-}
 
 enum conn_state conn_state(const struct conn *self)
 {
@@ -110,11 +44,6 @@ void *conn_ud(const struct conn *self)
 static bool conn_is_open(const struct conn *self)
 {
     return self->sm.state != CONN_CLOSED;
-}
-
-static bool conn_takes_frames(const struct conn *self)
-{
-    return self->sm.state != CONN_CLOSED && self->sm.state != CONN_CLOSING;
 }
 
 /* --- the set --- */
@@ -221,8 +150,7 @@ void conn_set_each(struct conn_set *self, conn_visit_fn *visit, void *ud)
     }
 }
 
-/* Frames wait that may be shown in the next turn. */
-static void conn_resume_soon(struct conn *self)
+void conn_resume_soon(struct conn *self)
 {
     list_push_back(&self->set->resume, &self->of_stop);
     if (!wheel_timer_is_running(&self->set->resume_timer)) {
@@ -301,7 +229,7 @@ static void conn_drop_input(struct conn *self)
     self->partial_total = 0;
 }
 
-static void conn_close(struct conn *self)
+void conn_close(struct conn *self)
 {
     if (!conn_is_open(self)) {
         return;
@@ -334,8 +262,7 @@ static void conn_watch(struct conn *self, unsigned interest)
     }
 }
 
-/* Read only when frames could be taken, be told of room only when something waits for it. */
-static void conn_update_watch(struct conn *self, bool is_full)
+void conn_update_watch(struct conn *self, bool is_full)
 {
     unsigned interest = is_full ? LOOP_WRITE : 0;
     if (self->pending[0].owner == NULL && !self->is_ended) {
@@ -344,7 +271,7 @@ static void conn_update_watch(struct conn *self, bool is_full)
     conn_watch(self, interest);
 }
 
-static void conn_touch(struct conn *self)
+void conn_touch(struct conn *self)
 {
     if (!list_is_linked(&self->of_dirty)) {
         list_push_back(&self->set->dirty, &self->of_dirty);
@@ -484,284 +411,6 @@ static void conn_write(struct conn *self)
     if (self->wants_room && self->out.bytes < self->set->options.outbound_bytes_max / 2) {
         self->wants_room = false;
         self->events->on_room(self->ud);
-    }
-}
-
-/* --- input --- */
-
-static uint32_t conn_frame_max(const struct conn *self)
-{
-    return self->sm.state == CONN_CONNECTED ? (uint32_t) FRAME_SIZE_MAX_PRE_AUTH
-                                            : self->set->options.frame_bytes_max;
-}
-
-/* Show the whole frames at the front of *run; they are taken off. 0: only an incomplete one is left, or nothing; ERR_AGAIN: stopped in
- * between; ERR_CLOSED: the connection takes no more. */
-static int conn_show(struct conn *self, struct payload *owner, struct span *run, unsigned *budget)
-{
-    while (run->size != 0) {
-        struct span frame;
-        size_t total = 0;
-        int result = frame_split(*run, conn_frame_max(self), &frame, &total);
-        if (result == ERR_INCOMPLETE) {
-            return 0;
-        }
-        if (result != 0) {
-            conn_fail(self, result, "frame length");
-            return ERR_CLOSED;
-        }
-        if (*budget == 0) {
-            return ERR_AGAIN;
-        }
-        --*budget;
-        result = self->events->on_frame(self->ud, frame, owner);
-        if (!conn_takes_frames(self)) {
-            return ERR_CLOSED;
-        }
-        if (result == ERR_AGAIN) {
-            if (!self->is_blocked) {
-                self->is_blocked = true;
-                self->set->blocked_count++;
-                list_push_back(&self->set->blocked, &self->of_stop);
-            }
-            return ERR_AGAIN;
-        }
-        if (result != 0) {
-            conn_fail(self, result, "malformed frame");
-            return ERR_CLOSED;
-        }
-        self->set->counts.frames_in++;
-        *run = span_make(run->data + total, run->size - total);
-    }
-    return 0;
-}
-
-/* The room for a frame of which `have` bytes are there: never more than a few times that. */
-static size_t partial_capacity(size_t have, size_t total)
-{
-    if (total == 0) {
-        return FRAME_PREFIX_SIZE;
-    }
-    size_t capacity = have * PARTIAL_GROWTH > PARTIAL_BYTES_MIN ? have * PARTIAL_GROWTH
-                                                                : (size_t) PARTIAL_BYTES_MIN;
-    return capacity < total ? capacity : total;
-}
-
-/* What a frame takes whose first bytes these are; 0 while that is unknown. */
-static size_t partial_total(struct span start)
-{
-    if (start.size < FRAME_PREFIX_SIZE) {
-        return 0;
-    }
-    return FRAME_PREFIX_SIZE + ((size_t) start.data[0] | (size_t) start.data[1] << 8 |
-                                (size_t) start.data[2] << 16 | (size_t) start.data[3] << 24);
-}
-
-/* Keep the beginning of a frame (its length is within the limit): a copy that has room for more. */
-static void conn_keep_partial(struct conn *self, struct span start)
-{
-    size_t total = partial_total(start);
-    struct payload *room = payload_new(partial_capacity(start.size, total));
-    if (room == NULL) {
-        conn_fail(self, ERR_OVERLOADED, "no memory for the frame");
-        return;
-    }
-    memcpy(payload_data(room), start.data, start.size);
-    if (self->partial == NULL) {
-        self->partial_since_ms = conn_now_ms(self);
-        if (self->timer.due_ms > self->partial_since_ms + self->set->options.frame_grace_ms) {
-            loop_timer_start(self->set->loop, &self->timer, self->set->options.frame_grace_ms);
-        }
-    }
-    payload_unref(&self->partial);
-    self->partial = room;
-    self->partial_size = start.size;
-    self->partial_total = total;
-}
-
-/* Show what was read: a frame that was pieced together (may be NULL) and a run of bytes in a chunk. */
-static void conn_show_read(struct conn *self, struct payload *pieced, struct payload *owner,
-                           struct span run)
-{
-    unsigned budget = FRAMES_PER_TURN;
-    if (pieced != NULL) {
-        struct span frame = payload_span(pieced);
-        int result = conn_show(self, pieced, &frame, &budget);
-        if (result == ERR_AGAIN) {
-            self->pending[0] = slice_make(pieced, frame);
-            if (run.size != 0) {
-                self->pending[1] = slice_make(owner, run);
-            }
-            conn_update_watch(self, (self->interest & LOOP_WRITE) != 0);
-            return;
-        }
-        if (result != 0) {
-            return;
-        }
-    }
-    int result = conn_show(self, owner, &run, &budget);
-    if (result == ERR_AGAIN) {
-        self->pending[0] = slice_make(owner, run);
-        if (!self->is_blocked) {
-            conn_resume_soon(self);
-        }
-        conn_update_watch(self, (self->interest & LOOP_WRITE) != 0);
-    } else if (result == 0 && run.size != 0) {
-        conn_keep_partial(self, run);
-    }
-}
-
-static void conn_show_pending(struct conn *self)
-{
-    struct slice first = self->pending[0];
-    struct slice second = self->pending[1];
-    self->pending[0] = (struct slice){0};
-    self->pending[1] = (struct slice){0};
-
-    unsigned budget = FRAMES_PER_TURN;
-    int result = conn_show(self, first.owner, &first.bytes, &budget);
-    if (result == ERR_AGAIN) {
-        self->pending[0] = first;
-        self->pending[1] = second;
-        if (!self->is_blocked) {
-            conn_resume_soon(self);
-        }
-        return;
-    }
-    if (result == 0 && second.owner != NULL) {
-        /* The first was one whole frame. */
-        conn_show_read(self, NULL, second.owner, second.bytes);
-    } else if (result == 0 && first.bytes.size != 0) {
-        conn_keep_partial(self, first.bytes);
-    }
-    slice_release(&first);
-    slice_release(&second);
-    if (conn_takes_frames(self)) {
-        conn_update_watch(self, (self->interest & LOOP_WRITE) != 0);
-    }
-}
-
-/* The partial frame has grown by `count` bytes: more room for it, or it is whole. Returns it when whole (owned by the caller). */
-static struct payload *conn_partial_grown(struct conn *self, size_t count)
-{
-    self->partial_size += count;
-    struct span have = span_make(payload_data(self->partial), self->partial_size);
-    if (self->partial_size < payload_size(self->partial)) {
-        return NULL;
-    }
-    if (self->partial_total == 0) {
-        struct span frame;
-        size_t total = 0;
-        int result = frame_split(have, conn_frame_max(self), &frame, &total);
-        if (result != ERR_INCOMPLETE) {
-            conn_fail(self, result != 0 ? result : ERR_PROTOCOL, "frame length");
-            return NULL;
-        }
-    }
-    if (self->partial_total != 0 && self->partial_size == self->partial_total) {
-        struct payload *whole = self->partial;
-        self->partial = NULL;
-        self->partial_size = 0;
-        self->partial_total = 0;
-        return whole;
-    }
-    conn_keep_partial(self, have);
-    return NULL;
-}
-
-static int conn_read(struct conn *self, struct iovec *iov, int count, size_t *ret_size)
-{
-    ssize_t got = 0;
-    do {
-        got = readv(self->fd, iov, count);
-    } while (got < 0 && errno == EINTR);
-    if (got < 0) {
-        return err_from_errno(errno);
-    }
-    if (got == 0) {
-        self->is_ended = true;
-        return ERR_CLOSED;
-    }
-    *ret_size = (size_t) got;
-    self->set->counts.bytes_in += (uint64_t) got;
-    self->received_ms = conn_now_ms(self);
-    return 0;
-}
-
-static void conn_readable(struct conn *self)
-{
-    struct iovec iov[2];
-    int count = 0;
-    size_t partial_room = 0;
-    uint8_t *at = NULL;
-    size_t room = 0;
-    struct payload *chunk = chunks_room(self->set->chunks, &at, &room);
-    if (chunk == NULL) {
-        conn_fail(self, ERR_OVERLOADED, "no memory to read into");
-        return;
-    }
-    if (self->partial != NULL) {
-        partial_room = payload_size(self->partial) - self->partial_size;
-        iov[count++] =
-            (struct iovec){payload_data(self->partial) + self->partial_size, partial_room};
-    }
-    if (self->partial == NULL || payload_size(self->partial) == self->partial_total) {
-        iov[count++] = (struct iovec){at, room < READ_BYTES_MAX ? room : READ_BYTES_MAX};
-    }
-    size_t got = 0;
-    int result = conn_read(self, iov, count, &got);
-    if (result == ERR_AGAIN) {
-        return;
-    }
-    if (result == ERR_CLOSED && self->is_ended) {
-        conn_finish(self); /* half-closed: what it asked before is lost, what is queued goes out */
-        return;
-    }
-    if (result != 0) {
-        conn_close(self);
-        return;
-    }
-    size_t to_partial = got < partial_room ? got : partial_room;
-    struct payload *pieced = to_partial != 0 ? conn_partial_grown(self, to_partial) : NULL;
-    if (pieced != NULL || to_partial == 0) {
-        conn_show_read(self, pieced, chunk, span_make(at, got - to_partial));
-    }
-    payload_unref(&pieced);
-    chunks_done(self->set->chunks, got - to_partial);
-}
-
-/* CLOSING: throw away what comes in, until the peer has ended too. */
-static void conn_discard(struct conn *self)
-{
-    uint8_t *at = NULL;
-    size_t room = 0;
-    size_t got = 0;
-    if (chunks_room(self->set->chunks, &at, &room) == NULL) {
-        conn_close(self);
-        return;
-    }
-    struct iovec iov = {at, room};
-    int result = conn_read(self, &iov, 1, &got);
-    if (result == ERR_CLOSED && self->is_ended) {
-        conn_touch(self);
-    } else if (result != 0 && result != ERR_AGAIN) {
-        conn_close(self);
-    }
-}
-
-static void conn_event(void *ud, unsigned events)
-{
-    struct conn *self = ud;
-    if ((events & LOOP_WRITE) != 0) {
-        conn_touch(self); /* written at the end of the turn, with all else */
-    }
-    if ((events & LOOP_READ) != 0 && self->sm.state == CONN_CLOSING) {
-        conn_discard(self);
-    } else if ((events & LOOP_READ) != 0 && conn_takes_frames(self) &&
-               self->pending[0].owner == NULL) {
-        conn_readable(self);
-    } else if ((events & LOOP_HANGUP) != 0) {
-        conn_close(self);
     }
 }
 

@@ -203,7 +203,7 @@ static void listener_readable(void *ud, unsigned events)
     struct listener *self = ud;
     (void) events;
     for (unsigned i = 0; i < ACCEPTS_PER_TURN; i++) {
-        union address address;
+        union address address = {0};
         socklen_t size = sizeof(address);
         int fd = accept4(self->fd, &address.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
@@ -240,7 +240,7 @@ int listener_open(struct frontd *frontd, struct listener **ret_listener)
 {
     const struct settings *settings = frontd->settings;
     struct listener *self = MEM_NEW(struct listener);
-    union address address;
+    union address address = {0};
     socklen_t size = 0;
     self->frontd = frontd;
     self->fd = -1;

@@ -7,7 +7,8 @@
 
 #define AT(field) offsetof(struct settings, field)
 
-enum { KIB = 1 << 10, MIB = 1 << 20 };
+#define KIB (UINT64_C(1) << 10)
+#define MIB (UINT64_C(1) << 20)
 
 static const struct conf_key keys[] = {
     DAEMON_KEYS(struct settings, "/var/lib/railgun/frontd"),
@@ -40,8 +41,8 @@ static const struct conf_key keys[] = {
      false, "Bytes of unanswered Publish frames that a connection may have."},
     {"limits.outbound", CONF_SIZE, AT(outbound_bytes_max), "8M", 256 * KIB, 1024 * MIB, false,
      "Bytes queued for one connection."},
-    {"limits.outbound_total", CONF_SIZE, AT(outbound_total_bytes_max), "256M", 1 * MIB,
-     UINT64_C(64) * 1024 * MIB, false, "Bytes queued for all connections."},
+    {"limits.outbound_total", CONF_SIZE, AT(outbound_total_bytes_max), "256M", 1 * MIB, 65536 * MIB,
+     false, "Bytes queued for all connections."},
     {"limits.parked", CONF_SIZE, AT(parked_bytes_max), "64M", 1 * MIB, 1024 * MIB, false,
      "Bytes of requests that wait for one daemon to come back."},
     {"timeouts.hello", CONF_DURATION, AT(hello_timeout_ms), "5s", 100, 60000, false,
