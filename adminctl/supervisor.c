@@ -149,10 +149,12 @@ static void child_exec(const struct supervisor *self, const struct child *child)
     (void) snprintf(notify, sizeof(notify), "@railgun-up-%d-%s", (int) getppid(), child->daemon);
     (void) setenv("NOTIFY_SOCKET", notify, 1);
     (void) unsetenv("WATCHDOG_USEC");
-    char *arguments[] = {program, "--config", config, NULL, NULL, NULL};
+    char option_config[] = "--config"; /* execv has no const */
+    char option_set[] = "--set";
+    char *arguments[] = {program, option_config, config, NULL, NULL, NULL};
     if (strcmp(child->daemon, "frontd") == 0 && self->options->port != NULL) {
         (void) snprintf(port, sizeof(port), "listen.port=%s", self->options->port);
-        arguments[3] = "--set";
+        arguments[3] = option_set;
         arguments[4] = port;
     }
     (void) execv(program, arguments);

@@ -30,7 +30,8 @@ static _Noreturn void fail(redisContext *c, const char *what)
 static redisReply *take(redisContext *c)
 {
     redisReply *reply = NULL;
-    if (redisGetReply(c, (void **) &reply) != REDIS_OK || reply == NULL || reply->type == REDIS_REPLY_ERROR) {
+    if (redisGetReply(c, (void **) &reply) != REDIS_OK || reply == NULL ||
+        reply->type == REDIS_REPLY_ERROR) {
         fail(c, reply != NULL ? reply->str : "no reply");
     }
     return reply;
@@ -61,7 +62,8 @@ static double publish(redisContext *c, long count, size_t size, long pipeline, d
 }
 
 /* Walk the entries of one stream's reply, check the counters, and optionally queue an XACK for all. */
-static long walk(redisContext *c, const redisReply *entries, uint64_t *next, long *out_of_order, int ack)
+static long walk(redisContext *c, const redisReply *entries, uint64_t *next, long *out_of_order,
+                 int ack)
 {
     const char **argv = malloc((entries->elements + 3) * sizeof(*argv));
     size_t *lengths = malloc((entries->elements + 3) * sizeof(*lengths));
@@ -118,7 +120,8 @@ static double read_all(redisContext *c, long count, long batch, long *out_of_ord
             fail(c, "fewer records than published");
         }
         seen += walk(c, reply, &next, out_of_order, 0);
-        (void) snprintf(from, sizeof(from), "(%s", reply->element[reply->elements - 1]->element[0]->str);
+        (void) snprintf(from, sizeof(from), "(%s",
+                        reply->element[reply->elements - 1]->element[0]->str);
         freeReplyObject(reply);
     }
     return now_s() - start;
@@ -130,14 +133,14 @@ int main(int argc, char **argv)
         (void) fprintf(stderr, "usage: redis publish|consume|read PORT COUNT SIZE PIPELINE\n");
         return 2;
     }
-    long count = atol(argv[3]);
-    long pipeline = atol(argv[5]);
-    size_t size = (size_t) atol(argv[4]);
+    long count = strtol(argv[3], NULL, 10);
+    long pipeline = strtol(argv[5], NULL, 10);
+    size_t size = (size_t) strtol(argv[4], NULL, 10);
     long out_of_order = 0;
     long samples = pipeline == 1 ? count : 0;
     double *latencies = samples != 0 ? calloc((size_t) samples, sizeof(*latencies)) : NULL;
     double seconds = 0;
-    redisContext *c = redisConnect("127.0.0.1", atoi(argv[2]));
+    redisContext *c = redisConnect("127.0.0.1", (int) strtol(argv[2], NULL, 10));
     if (c == NULL || c->err) {
         fail(c, "connect");
     }
@@ -151,10 +154,13 @@ int main(int argc, char **argv)
     if (samples != 0) {
         qsort(latencies, (size_t) samples, sizeof(*latencies), by_value);
     }
-    (void) printf("{\"work\":\"%s\",\"count\":%ld,\"seconds\":%.6f,\"msgs_per_s\":%.0f,\"mb_per_s\":%.2f,\"p50_us\":%.1f,"
+    (void) printf("{\"work\":\"%s\",\"count\":%ld,\"seconds\":%.6f,\"msgs_per_s\":%.0f,\"mb_per_"
+                  "s\":%.2f,\"p50_us\":%.1f,"
                   "\"p99_us\":%.1f,\"lost\":0,\"out_of_order\":%ld,\"duplicates\":0}\n",
-                  argv[1], count, seconds, (double) count / seconds, (double) count * (double) size / seconds / 1e6,
-                  samples != 0 ? latencies[samples / 2] : 0.0, samples != 0 ? latencies[samples * 99 / 100] : 0.0, out_of_order);
+                  argv[1], count, seconds, (double) count / seconds,
+                  (double) count * (double) size / seconds / 1e6,
+                  samples != 0 ? latencies[samples / 2] : 0.0,
+                  samples != 0 ? latencies[samples * 99 / 100] : 0.0, out_of_order);
     redisFree(c);
     return 0;
 }
