@@ -1,0 +1,257 @@
+/* admin: streams and groups: one request, one answer. */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/err.h"
+#include "common/base/mem.h"
+#include "common/wire/client.pb-c.h"
+#include "common/wire/scan.h"
+
+#include "client/client_private.h"
+
+void start_fill(struct Railgun__Start *out, struct rg_start start)
+{
+    out->has_at = true;
+    switch (start.at) {
+    case RG_START_FIRST:
+        out->at = RAILGUN__START__AT__AT_FIRST;
+        break;
+    case RG_START_LATEST:
+        out->at = RAILGUN__START__AT__AT_LATEST;
+        break;
+    case RG_START_LAST_N:
+        out->at = RAILGUN__START__AT__AT_LAST_N;
+        break;
+    case RG_START_OFFSET:
+        out->at = RAILGUN__START__AT__AT_OFFSET;
+        break;
+    case RG_START_TIME:
+        out->at = RAILGUN__START__AT__AT_TIMESTAMP;
+        break;
+    case RG_START_DEFAULT:
+    default:
+        out->at = RAILGUN__START__AT__AT_DEFAULT;
+        break;
+    }
+    if (start.at == RG_START_TIME) {
+        out->has_ts_us = true;
+        out->ts_us = start.value;
+    } else if (start.at == RG_START_OFFSET || start.at == RG_START_LAST_N) {
+        out->has_offset = true;
+        out->offset = start.value;
+    }
+}
+
+/* protobuf-c wants char *, and does not write. */
+static char *text_of(const char *text)
+{
+    char *result;
+    memcpy(&result, &text, sizeof(result));
+    return result;
+}
+
+static int admin_check(struct rg_client *client, const char *stream, const char *function)
+{
+    int result = client_check_blocking(client, function);
+    if (result == 0 && stream == NULL) {
+        result = error_note(ERR_USAGE, "%s: the stream is NULL", function);
+    }
+    return result;
+}
+
+static enum rg_ensure_result ensure_result(Railgun__EnsureOk__Result result)
+{
+    if (result == RAILGUN__ENSURE_OK__RESULT__CREATED) {
+        return RG_CREATED;
+    }
+    if (result == RAILGUN__ENSURE_OK__RESULT__UPDATED) {
+        return RG_UPDATED;
+    }
+    if (result == RAILGUN__ENSURE_OK__RESULT__STALE_VERSION) {
+        return RG_STALE_VERSION;
+    }
+    if (result == RAILGUN__ENSURE_OK__RESULT__DIFFERS) {
+        return RG_DIFFERS;
+    }
+    return RG_UNCHANGED;
+}
+
+static int ensure(struct rg_client *client, const Railgun__Ensure *request,
+                  enum rg_ensure_result *ret_result)
+{
+    struct call call = {.field = RAILGUN__FRAME__BODY_ENSURE, .may_repeat = true};
+    Railgun__EnsureOk *ok = NULL;
+    scan_pack(&call.body, &request->base);
+    int result = call_ask(client, &call, RAILGUN__FRAME__BODY_ENSURE_OK);
+    if (result == 0) {
+        result = SCAN_UNPACK(call.ret_body.bytes, railgun__ensure_ok, &ok);
+        if (result < 0) {
+            (void) error_note(result, "the answer cannot be read");
+        } else if (ret_result != NULL) {
+            *ret_result = ensure_result(ok->result);
+        }
+        SCAN_FREE(&ok);
+    }
+    call_release(&call);
+    return result;
+}
+
+int rg_stream_ensure(struct rg_client *client, const char *stream,
+                     const struct rg_stream_spec *spec, enum rg_ensure_result *ret_result)
+{
+    int result = admin_check(client, stream, "rg_stream_ensure");
+    if (result < 0) {
+        return result;
+    }
+    Railgun__Ensure request = RAILGUN__ENSURE__INIT;
+    Railgun__StreamSpec stream_spec = RAILGUN__STREAM_SPEC__INIT;
+    request.has_kind = true;
+    request.kind = RAILGUN__KIND__KIND_STREAM;
+    request.name = text_of(stream);
+    if (spec != NULL) {
+        request.has_version = spec->version != 0;
+        request.version = spec->version;
+        stream_spec.description = text_of(spec->description);
+        stream_spec.has_record_max_bytes = spec->record_max_bytes != 0;
+        stream_spec.record_max_bytes = spec->record_max_bytes;
+        request.stream = &stream_spec;
+    }
+    return ensure(client, &request, ret_result);
+}
+
+int rg_group_ensure(struct rg_client *client, const char *stream, const char *group,
+                    const struct rg_group_spec *spec, enum rg_ensure_result *ret_result)
+{
+    int result = admin_check(client, stream, "rg_group_ensure");
+    if (result == 0 && group == NULL) {
+        result = error_note(ERR_USAGE, "rg_group_ensure: the group is NULL");
+    }
+    if (result < 0) {
+        return result;
+    }
+    Railgun__Ensure request = RAILGUN__ENSURE__INIT;
+    Railgun__GroupSpec group_spec = RAILGUN__GROUP_SPEC__INIT;
+    Railgun__Start start = RAILGUN__START__INIT;
+    request.has_kind = true;
+    request.kind = RAILGUN__KIND__KIND_GROUP;
+    request.name = text_of(stream);
+    request.group = text_of(group);
+    if (spec != NULL) {
+        request.has_version = spec->version != 0;
+        request.version = spec->version;
+        group_spec.has_max_in_flight = spec->max_in_flight != 0;
+        group_spec.max_in_flight = spec->max_in_flight;
+        group_spec.has_max_in_flight_member = spec->max_in_flight_member != 0;
+        group_spec.max_in_flight_member = spec->max_in_flight_member;
+        group_spec.description = text_of(spec->description);
+        if (spec->start.at != RG_START_DEFAULT) {
+            start_fill(&start, spec->start);
+            group_spec.start = &start;
+        }
+        request.group_spec = &group_spec;
+    }
+    return ensure(client, &request, ret_result);
+}
+
+int rg_stream_describe(struct rg_client *client, const char *stream,
+                       struct rg_stream_info *ret_info)
+{
+    int result = admin_check(client, stream, "rg_stream_describe");
+    if (result == 0 && ret_info == NULL) {
+        result = error_note(ERR_USAGE, "rg_stream_describe: ret_info is NULL");
+    }
+    if (result < 0) {
+        return result;
+    }
+    struct call call = {.field = RAILGUN__FRAME__BODY_DESCRIBE, .may_repeat = true};
+    Railgun__Describe request = RAILGUN__DESCRIBE__INIT;
+    Railgun__DescribeOk *ok = NULL;
+    request.has_kind = true;
+    request.kind = RAILGUN__KIND__KIND_STREAM;
+    request.name = text_of(stream);
+    scan_pack(&call.body, &request.base);
+    result = call_ask(client, &call, RAILGUN__FRAME__BODY_DESCRIBE_OK);
+    if (result == 0) {
+        result = SCAN_UNPACK(call.ret_body.bytes, railgun__describe_ok, &ok);
+        if (result == 0 && ok->stream == NULL) {
+            result = ERR_PROTOCOL;
+        }
+        if (result < 0) {
+            (void) error_note(result, "the answer cannot be read");
+        } else {
+            *ret_info = (struct rg_stream_info){
+                .first_offset = ok->stream->first_offset,
+                .next_offset = ok->stream->next_offset,
+                .bytes = ok->stream->bytes,
+                .version = ok->stream->version,
+                .groups = ok->stream->groups,
+            };
+        }
+        SCAN_FREE(&ok);
+    }
+    call_release(&call);
+    return result;
+}
+
+int rg_stream_delete(struct rg_client *client, const char *stream)
+{
+    int result = admin_check(client, stream, "rg_stream_delete");
+    if (result < 0) {
+        return result;
+    }
+    struct call call = {.field = RAILGUN__FRAME__BODY_DELETE};
+    Railgun__Delete request = RAILGUN__DELETE__INIT;
+    request.has_kind = true;
+    request.kind = RAILGUN__KIND__KIND_STREAM;
+    request.name = text_of(stream);
+    scan_pack(&call.body, &request.base);
+    result = call_ask(client, &call, RAILGUN__FRAME__BODY_DELETE_OK);
+    call_release(&call);
+    return result;
+}
+
+/* What changes nothing, or the same when it is done twice. */
+static bool field_may_repeat(uint32_t field)
+{
+    return field == RAILGUN__FRAME__BODY_READ || field == RAILGUN__FRAME__BODY_ENSURE ||
+           field == RAILGUN__FRAME__BODY_DESCRIBE || field == RAILGUN__FRAME__BODY_LIST ||
+           field == RAILGUN__FRAME__BODY_PENDING || field == RAILGUN__FRAME__BODY_PING;
+}
+
+/* Frames whose answers the library itself must see. */
+static bool field_is_ours(uint32_t field)
+{
+    return field == 0 || field >= 1000 || field == RAILGUN__FRAME__BODY_HELLO ||
+           field == RAILGUN__FRAME__BODY_PUBLISH || field == RAILGUN__FRAME__BODY_CONSUME ||
+           field == RAILGUN__FRAME__BODY_CANCEL || field == RAILGUN__FRAME__BODY_ACK ||
+           field == RAILGUN__FRAME__BODY_CREDIT;
+}
+
+int rg_request(struct rg_client *client, uint32_t field, const void *body, size_t size,
+               uint32_t *ret_field, void **ret_body, size_t *ret_size)
+{
+    int result = client_check_blocking(client, "rg_request");
+    if (result < 0) {
+        return result;
+    }
+    if (field_is_ours(field) || (body == NULL && size != 0)) {
+        return error_note(ERR_USAGE, "rg_request: field %u has a function of its own", field);
+    }
+    struct call call = {.field = field, .may_repeat = field_may_repeat(field)};
+    buf_append(&call.body, span_make(body, size));
+    client_lock(client);
+    bool is_too_large = size + FRAME_HEAD_SIZE_MAX > client->limits.frame_bytes_max;
+    client_unlock(client);
+    result = is_too_large ? error_note(ERR_TOO_LARGE, "larger than a frame may be")
+                          : call_ask(client, &call, 0);
+    if (call.ret_field != 0 && ret_field != NULL) {
+        *ret_field = call.ret_field;
+    }
+    if (call.ret_field != 0 && ret_body != NULL && ret_size != NULL) {
+        struct span answer = call.ret_body.bytes;
+        *ret_body = mem_copy(answer.data, answer.size);
+        *ret_size = answer.size;
+    }
+    call_release(&call);
+    return result;
+}
