@@ -185,9 +185,9 @@ struct journal_writer {
     bool mark_due;            /* frames were written since the last mark */
     bool next_asked;
     struct journal_index index; /* of this file */
-    uint8_t *arena;
+    uint8_t arena[JOURNAL_ARENA_BYTES];
     size_t arena_used;
-    struct iovec *parts;
+    struct iovec parts[JOURNAL_PARTS_MAX];
     int part_count;
     uint64_t gathered; /* bytes in parts; they go to end - gathered */
     struct list work;  /* taken and not yet written */

@@ -547,8 +547,10 @@ static int take_over(struct recovery *self)
     if (error != 0) {
         return error;
     }
-    return go_on ? continue_file(self, last)
-                 : begin_new_file(self, last != NULL ? last->header.seq + 1 : 1);
+    if (last == NULL) {
+        return begin_new_file(self, 1);
+    }
+    return go_on ? continue_file(self, last) : begin_new_file(self, last->header.seq + 1);
 }
 
 static int recover_files(struct recovery *self)

@@ -21,15 +21,11 @@
 void journal_writer_init(struct journal_writer *self)
 {
     self->file.fd = -1;
-    self->arena = mem_new(JOURNAL_ARENA_BYTES);
-    self->parts = MEM_NEW_ARRAY(JOURNAL_PARTS_MAX, struct iovec);
     list_init(&self->work);
 }
 
 void journal_writer_release(struct journal_writer *self)
 {
-    MEM_FREE(self->arena);
-    MEM_FREE(self->parts);
     journal_index_release(&self->index);
     if (self->file.fd >= 0) {
         (void) close(self->file.fd); /* everything promised was synced */
@@ -402,7 +398,7 @@ static bool writer_take_work(struct journal *journal)
         }
         struct timespec until;
         (void) clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += JOURNAL_IDLE_MARK_MS * 1000000;
+        until.tv_nsec += (long) JOURNAL_IDLE_MARK_MS * 1000000;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
         if (pthread_cond_timedwait(&journal->writer_wake, &journal->lock, &until) != 0 &&

@@ -104,7 +104,7 @@ static void patch(uint8_t *file, const uint8_t *data, size_t size)
 /* Make the checksums of all headers right again. */
 static void repair(uint8_t *file)
 {
-    for (unsigned copy = 0; copy < 2; copy++) {
+    for (size_t copy = 0; copy < 2; copy++) {
         uint8_t *at = file + copy * JOURNAL_HEADER_COPY_AT;
         bytes_put_u32(at + 52, crc32c_extend(0, span_make(at, 52)));
     }

@@ -5,12 +5,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/err.h"
+#include "common/base/mem.h"
 #include "tests/lib/test.h"
 
 static char path[512];
@@ -78,7 +78,7 @@ TEST(files_larger_than_one_step_are_read_whole)
 {
     int dir = fs_open_dir(test_folder());
     size_t size = 300001;
-    uint8_t *data = malloc(size);
+    uint8_t *data = mem_new(size);
     for (size_t i = 0; i < size; i++) {
         data[i] = (uint8_t) (i * 7 + i / 251);
     }
@@ -87,7 +87,7 @@ TEST(files_larger_than_one_step_are_read_whole)
     ck_assert_int_eq(fs_read_file(dir, "f", size, &out), 0);
     ck_assert(span_equal(buf_span(&out), span_make(data, size)));
     buf_release(&out);
-    free(data);
+    mem_free(data);
     (void) close(dir);
 }
 
@@ -127,12 +127,12 @@ TEST(short_counts_and_interruptions_are_completed)
     int fd = fs_open_file(&ops, dir, "f", O_RDWR | O_CREAT);
     char text[3000];
     struct iovec parts[1500];
-    for (int i = 0; i < 1500; i++) {
+    for (size_t i = 0; i < 1500; i++) {
         text[i * 2] = (char) ('a' + i % 26);
         text[i * 2 + 1] = (char) ('A' + i % 26);
         parts[i] = (struct iovec){text + i * 2, i % 100 == 7 ? 0 : 2};
     }
-    size_t expected = 2 * (1500 - 15);
+    size_t expected = (size_t) 2 * (1500 - 15);
     ck_assert_int_eq(fs_pwritev_all(&ops, fd, parts, 1500, 3), 0);
     char back[3003];
     size_t got = 0;

@@ -6,12 +6,12 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/err.h"
+#include "common/base/mem.h"
 #include "common/base/rand.h"
 #include "common/store/journal.h"
 #include "tests/lib/test.h"
@@ -67,8 +67,8 @@ struct tape {
 
 static struct tape *tape_new(void)
 {
-    struct tape *self = calloc(1, sizeof(*self));
-    self->ops = calloc(OPS_MAX, sizeof(*self->ops));
+    struct tape *self = mem_new(sizeof(*self));
+    self->ops = mem_new_array(OPS_MAX, sizeof(*self->ops));
     memset(self->fds, -1, sizeof(self->fds));
     self->dir_fd = -1;
     (void) pthread_mutex_init(&self->lock, NULL);
@@ -78,13 +78,13 @@ static struct tape *tape_new(void)
 static void tape_free(struct tape *self)
 {
     for (size_t i = 0; i < self->count; i++) {
-        free(self->ops[i].data);
+        mem_free(self->ops[i].data);
     }
     for (int i = 0; i < FILES_MAX; i++) {
-        free(self->images[i]);
+        mem_free(self->images[i]);
     }
-    free(self->ops);
-    free(self);
+    mem_free(self->ops);
+    mem_free(self);
 }
 
 static struct op *tape_add(struct tape *self, enum op_type type)
@@ -146,7 +146,7 @@ static ssize_t record_pwritev(void *ud, int fd, const struct iovec *parts, int c
         op->file = self->fds[fd];
         op->position = position;
         op->size = (size_t) written;
-        op->data = malloc(op->size);
+        op->data = mem_new(op->size);
         size_t done = 0;
         for (int i = 0; i < count && done < op->size; i++) {
             size_t some = parts[i].iov_len < op->size - done ? parts[i].iov_len : op->size - done;
@@ -154,7 +154,7 @@ static ssize_t record_pwritev(void *ud, int fd, const struct iovec *parts, int c
             done += some;
         }
         if (op->data[0] == 0 && memcmp(op->data, op->data + 1, op->size - 1) == 0) {
-            free(op->data);
+            mem_free(op->data);
             op->data = NULL;
         }
     }
@@ -377,7 +377,7 @@ static void build_disk(const struct tape *tape, const struct loss *loss, const c
             continue;
         }
         if (disk.images[i] == NULL) {
-            disk.images[i] = malloc(IMAGE_BYTES);
+            disk.images[i] = mem_new(IMAGE_BYTES);
         }
         memset(disk.images[i], 0, IMAGE_BYTES);
         if (is_base) {
@@ -680,7 +680,7 @@ TEST_WITHIN(power_may_go_during_recovery, 120)
     unsigned torn_runs = 0;
     for (size_t cut = 1; cut < run->count && torn_runs < 12; cut++) {
         const struct op *last = &run->ops[cut - 1];
-        if (last->type != OP_WRITE || last->data == NULL || last->size < 3 * SECTOR_BYTES) {
+        if (last->type != OP_WRITE || last->data == NULL || last->size / SECTOR_BYTES < 3) {
             continue;
         }
         struct loss loss = NO_LOSS;
@@ -702,7 +702,7 @@ TEST_WITHIN(power_may_go_during_recovery, 120)
                 loss = NO_LOSS;
                 loss.cut = second;
                 loss.drop_all = way == 1;
-                loss.random = way >= 2 ? way * 100 + second : 0;
+                loss.random = way >= 2 ? (size_t) way * 100 + second : 0;
                 build_disk(tape, &loss, dir);
                 check_disk(dir, acked, true);
                 if (way == 2) {
@@ -726,7 +726,7 @@ static struct tape *tape_continue(const struct tape *from, size_t cut)
         struct op *op = tape_add(self, from->ops[i].type);
         *op = from->ops[i];
         if (op->data != NULL) {
-            op->data = malloc(op->size);
+            op->data = mem_new(op->size);
             memcpy(op->data, from->ops[i].data, op->size);
         }
         if (op->type == OP_CREATE) {

@@ -2,13 +2,13 @@
  * never promised is cut. */
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/base/bytes.h"
 #include "common/base/crc32c.h"
 #include "common/base/err.h"
+#include "common/base/mem.h"
 #include "common/store/journal.h"
 #include "common/store/journal_format.h"
 #include "tests/lib/test.h"
@@ -27,7 +27,7 @@ static void damage(const char *dir, const char *name, size_t at, const void *dat
     ck_assert_uint_le(at + size, total);
     memcpy(bytes + at, data, size);
     lib_save(dir, name, bytes, total);
-    free(bytes);
+    mem_free(bytes);
 }
 
 static void flip(const char *dir, const char *name, size_t at)
@@ -36,7 +36,7 @@ static void flip(const char *dir, const char *name, size_t at)
     uint8_t *bytes = lib_load(dir, name, &total);
     bytes[at] ^= 0x10;
     lib_save(dir, name, bytes, total);
-    free(bytes);
+    mem_free(bytes);
 }
 
 /* Ten entries of 100 bytes in file 1, cleanly closed. */
@@ -95,7 +95,7 @@ static bool marked(void *ud)
     size_t size = 0;
     uint8_t *bytes = lib_load(ud, "0000000001.jnl", &size);
     bool is_there = bytes[MARK + 5] == JOURNAL_MARK;
-    free(bytes);
+    mem_free(bytes);
     return is_there;
 }
 
@@ -111,7 +111,7 @@ TEST(going_idle_writes_one_mark_and_no_more)
     size_t size = 0;
     uint8_t *bytes = lib_load(dir, "0000000001.jnl", &size);
     ck_assert_int_eq(bytes[MARK + JOURNAL_FRAME_BYTES + 5], JOURNAL_ENTRY);
-    free(bytes);
+    mem_free(bytes);
     journal_close(&journal);
 }
 
@@ -151,7 +151,7 @@ TEST(intact_frames_behind_a_torn_one_go_with_it)
     flip(dir, "0000000001.jnl", FIRST + 4 * FRAME_100 + 100);
     journal = lib_open(dir, &seen);
     ck_assert_uint_eq(seen.corrupt_count, 0);
-    ck_assert_uint_ge(seen.recovery.torn_bytes, 6 * FRAME_100);
+    ck_assert_uint_ge(seen.recovery.torn_bytes, (size_t) 6 * FRAME_100);
     ck_assert_uint_eq(lib_count_group(journal, &seen, 1), 4);
     journal_close(&journal);
     /* What was cut does not come back: not without the index, and not when the end mark is damaged. */
@@ -218,8 +218,8 @@ TEST(a_file_of_garbage_is_reported_whole_and_stays)
     uint8_t *after = lib_load(dir, "0000000001.jnl", &size_after);
     ck_assert_uint_eq(size_after, size);
     ck_assert_int_eq(memcmp(bytes, after, size), 0);
-    free(bytes);
-    free(after);
+    mem_free(bytes);
+    mem_free(after);
 }
 
 /* Three files' worth of one group. */
@@ -252,7 +252,7 @@ TEST(a_lone_file_with_a_far_number_is_one_gap)
     size_t size = 0;
     uint8_t *bytes = lib_load(dir, "0000000001.jnl", &size);
     lib_save(dir, "4000000000.jnl", bytes, size);
-    free(bytes);
+    mem_free(bytes);
     struct journal *journal = lib_open(dir, &seen);
     ck_assert_uint_eq(lib_count_group(journal, &seen, 1), 10);
     ck_assert_uint_ge(seen.corrupt_count, 2);
@@ -269,7 +269,7 @@ TEST(a_released_file_of_garbage_leaves_no_gap)
     memset(bytes, 0x77, size);
     lib_save(dir, "0000000002.jnl", bytes, size);
     lib_remove(dir, "0000000002.idx");
-    free(bytes);
+    mem_free(bytes);
     struct journal *journal = lib_open(dir, &seen);
     ck_assert_uint_eq(seen.corrupt_count, 1);
     struct extent extent = {.group = 1,
@@ -327,7 +327,7 @@ TEST(a_damaged_end_of_a_full_file_is_corruption)
     uint8_t *bytes = lib_load(dir, "0000000001.jnl", &size);
     memset(bytes + size / 2, 0, size - size / 2);
     lib_save(dir, "0000000001.jnl", bytes, size);
-    free(bytes);
+    mem_free(bytes);
     lib_remove(dir, "0000000001.idx");
     struct journal *journal = lib_open(dir, &seen);
     const struct seen_corrupt *last = &seen.corrupt[seen.corrupt_count - 1];
@@ -344,7 +344,7 @@ TEST(a_file_cut_short_is_corruption)
     size_t size = 0;
     uint8_t *bytes = lib_load(dir, "0000000002.jnl", &size);
     lib_save(dir, "0000000002.jnl", bytes, size / 3);
-    free(bytes);
+    mem_free(bytes);
     struct journal *journal = lib_open(dir, &seen);
     ck_assert_uint_ge(seen.corrupt_count, 1);
     ck_assert_uint_eq(seen.corrupt[0].position >> 32, 2);
@@ -401,7 +401,7 @@ static void make_small(const char *dir, bool is_fresh)
         memset(bytes + 7000, 0x5a, SMALL_BYTES - 7000); /* of an earlier life */
     }
     lib_save(dir, "0000000001.jnl", bytes, SMALL_BYTES);
-    free(bytes);
+    mem_free(bytes);
     lib_remove(dir, "reserve");
 }
 
@@ -490,5 +490,5 @@ TEST_WITHIN(every_flipped_bit_of_an_index_is_harmless, 60)
         ck_assert_uint_ge(again.recovery.files_scanned, 2);
         journal_close(&journal);
     }
-    free(bytes);
+    mem_free(bytes);
 }

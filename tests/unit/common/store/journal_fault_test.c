@@ -6,13 +6,13 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/err.h"
+#include "common/base/mem.h"
 #include "common/store/journal.h"
 #include "tests/lib/test.h"
 #include "tests/unit/common/store/journal_lib.h"
@@ -315,7 +315,7 @@ TEST_WITHIN(each_failing_call_of_a_recovery_is_survived, 60)
     const char *name = "0000000004.jnl"; /* it may be there, not used yet */
     uint8_t *bytes = lib_exists(origin, name) ? lib_load(origin, name, &size) : NULL;
     if (bytes == NULL || bytes[4096] == 0) {
-        free(bytes);
+        mem_free(bytes);
         name = "0000000003.jnl";
         bytes = lib_load(origin, name, &size);
     }
@@ -326,7 +326,7 @@ TEST_WITHIN(each_failing_call_of_a_recovery_is_survived, 60)
     }
     memset(bytes + end - 200, 0, 200);
     lib_save(origin, name, bytes, size);
-    free(bytes);
+    mem_free(bytes);
     for (int kind = 0; kind < CALL_COUNT; kind++) {
         for (unsigned nth = 1;; nth++) {
             const char *dir = fast_folder();

@@ -6,13 +6,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/base/err.h"
+#include "common/base/mem.h"
 #include "tests/lib/test.h"
 
 struct journal_options lib_options(const char *dir)
@@ -251,7 +251,7 @@ uint8_t *lib_load(const char *dir, const char *name, size_t *ret_size)
     struct stat info;
     TEST_ASSERT_FAST(fd >= 0);
     TEST_ASSERT_FAST(fstat(fd, &info) == 0);
-    uint8_t *data = malloc((size_t) info.st_size + 1);
+    uint8_t *data = mem_new((size_t) info.st_size + 1);
     ck_assert_ptr_nonnull(data);
     TEST_ASSERT_FAST(read(fd, data, (size_t) info.st_size) == info.st_size);
     (void) close(fd);
@@ -306,7 +306,7 @@ void lib_copy_dir(const char *from, const char *to)
             size_t size = 0;
             uint8_t *data = lib_load(from, one->d_name, &size);
             lib_save(to, one->d_name, data, size);
-            free(data);
+            mem_free(data);
         }
     }
     (void) closedir(listing);
@@ -318,7 +318,7 @@ bool lib_eventually(bool (*is_true)(void *ud), void *ud)
         if (is_true(ud)) {
             return true;
         }
-        struct timespec pause = {0, 10 * 1000000};
+        struct timespec pause = {.tv_nsec = 10000000};
         (void) nanosleep(&pause, NULL);
     }
     return false;
