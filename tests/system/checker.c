@@ -373,6 +373,7 @@ struct faults {
     struct {
         uint64_t begin_ns;
         uint64_t end_ns;
+        uint64_t noticed_ns; /* the end, and the time it takes to be noticed */
     } * at;
     size_t count;
 };
@@ -385,10 +386,13 @@ static void faults_collect(const struct checker *self, struct faults *faults)
         const struct event *event = &self->events[i];
         if (event->type == EVENT_FAULT_BEGAN && open++ == 0) {
             faults->at[faults->count].begin_ns = event->time_ns;
-            faults->at[faults->count++].end_ns = UINT64_MAX;
+            faults->at[faults->count].end_ns = UINT64_MAX;
+            faults->at[faults->count++].noticed_ns = UINT64_MAX;
         }
         if (event->type == EVENT_FAULT_ENDED && open > 0 && --open == 0) {
-            faults->at[faults->count - 1].end_ns = event->time_ns + self->options->fault_grace_ns;
+            faults->at[faults->count - 1].end_ns = event->time_ns;
+            faults->at[faults->count - 1].noticed_ns =
+                event->time_ns + self->options->fault_grace_ns;
         }
     }
 }
@@ -397,18 +401,18 @@ static void faults_collect(const struct checker *self, struct faults *faults)
 static bool faults_touch(const struct faults *faults, uint64_t from_ns, uint64_t to_ns)
 {
     for (size_t i = faults->count; i > 0; i--) {
-        if (faults->at[i - 1].begin_ns <= to_ns && faults->at[i - 1].end_ns >= from_ns) {
+        if (faults->at[i - 1].begin_ns <= to_ns && faults->at[i - 1].noticed_ns >= from_ns) {
             return true;
         }
     }
     return false;
 }
 
-/* Did one begin in [from, to]? */
-static bool faults_began(const struct faults *faults, uint64_t from_ns, uint64_t to_ns)
+/* Was one under way in [from, to]? What is answered then was done before it struck. */
+static bool faults_strike(const struct faults *faults, uint64_t from_ns, uint64_t to_ns)
 {
     for (size_t i = faults->count; i > 0; i--) {
-        if (faults->at[i - 1].begin_ns >= from_ns && faults->at[i - 1].begin_ns <= to_ns) {
+        if (faults->at[i - 1].begin_ns <= to_ns && faults->at[i - 1].end_ns >= from_ns) {
             return true;
         }
     }
@@ -419,7 +423,7 @@ static bool ack_is_forgivable(const struct checker *self, const struct faults *f
                               const struct turn *turn)
 {
     return !turn->is_sync &&
-           faults_began(faults, turn->acked_ns, turn->acked_ns + self->options->ack_window_ns);
+           faults_strike(faults, turn->acked_ns, turn->acked_ns + self->options->ack_window_ns);
 }
 
 static void check_delivery(struct checker *self, const struct faults *faults, struct turn *turn,

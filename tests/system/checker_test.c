@@ -186,6 +186,21 @@ TEST(a_young_ack_may_be_forgotten_by_a_fault)
     story_end(&story, RULE_COUNT);
 }
 
+TEST(an_ack_answered_while_the_fault_is_on_may_be_forgotten)
+{
+    struct story story;
+    story_begin(&story);
+    publish(&story, 1, 1, OUTCOME_OK, 1);
+    deliver(&story, 1, MEMBER, 1);
+    history_fault_began(story.history);
+    story_wait(&story, 5);
+    history_acked(story.history, GROUP, 1, false);
+    history_fault_ended(story.history);
+    deliver(&story, 1, OTHER, 2);
+    final_of(&story, 1);
+    story_end(&story, RULE_COUNT);
+}
+
 TEST(a_posted_ack_may_be_lost_in_a_fault)
 {
     struct story story;

@@ -166,7 +166,7 @@ TEST_WITHIN(a_member_is_given_no_more_than_its_credit, 60)
     struct raw *one = member_join(node, 3);
     expect_run(one, 1, 3, 1);
     expect_silence(one, node);
-    raw_credit(one, CHANNEL, 2);
+    ck_assert(raw_credit(one, CHANNEL, 2));
     expect_run(one, 4, 2, 1);
     expect_silence(one, node);
     raw_close(&one);

@@ -24,6 +24,7 @@
 enum {
     PATH_BYTES = 4096,
     SETTINGS_MAX = 16,
+    ENVIRONMENT_MAX = 256,
     START_SECONDS = 20,
     STOP_SECONDS = 30,
     LOG_TAIL_BYTES = 6000,
@@ -282,47 +283,74 @@ static void words_add_strace(struct words *self, const char *injection, const ch
     words_add(self, inject);
 }
 
-static void exec_daemon(const struct node *self, int daemon)
-{
-    const struct daemon_process *own = &self->daemons[daemon];
+/* All that a start needs, made before the fork: between it and exec a process of several threads may neither allocate nor assert. */
+struct launch {
+    struct words words;
+    char *arguments[WORDS_MAX];
+    char *environment[ENVIRONMENT_MAX];
     char program[PATH_BYTES];
     char config[PATH_BYTES];
     char trace_file[PATH_BYTES];
-    char part[64];
-    char notify[128];
     char trace[128];
     char inject[256];
-    struct words words = {.count = 0};
-    struct sockaddr_un address;
+    char notify[160];
+    char sanitizer[64];
+};
 
-    (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
-    (void) notify_address(self, daemon, &address);
-    (void) snprintf(notify, sizeof(notify), "@%s", address.sun_path + 1);
-    (void) snprintf(part, sizeof(part), "bin/%s", daemon_names[daemon]);
-    (void) program_path(part, program);
-    (void) snprintf(part, sizeof(part), "etc/%s.conf", daemon_names[daemon]);
-    (void) node_path(self, part, config);
+static void launch_make_environment(struct launch *self, const struct daemon_process *own,
+                                    const char *notify_path)
+{
+    size_t count = 0;
+    for (char **at = environ; *at != NULL && count < ENVIRONMENT_MAX - 3; at++) {
+        if (strncmp(*at, "NOTIFY_SOCKET=", 14) != 0 && strncmp(*at, "WATCHDOG_", 9) != 0) {
+            self->environment[count++] = *at;
+        }
+    }
+    (void) snprintf(self->notify, sizeof(self->notify), "NOTIFY_SOCKET=@%s", notify_path);
+    self->environment[count++] = self->notify;
     if (own->injection != NULL) {
-        trace_path(self, daemon, trace_file);
-        words_add_strace(&words, own->injection, trace_file, trace, inject);
-        words_add(&words, "-D");                            /* the daemon stays our child */
-        (void) setenv("ASAN_OPTIONS", "detect_leaks=0", 1); /* impossible under ptrace */
+        (void) snprintf(self->sanitizer, sizeof(self->sanitizer), "ASAN_OPTIONS=detect_leaks=0");
+        self->environment[count++] = self->sanitizer; /* impossible under ptrace */
     }
-    words_add(&words, program);
-    words_add(&words, "--config");
-    words_add(&words, config);
+    self->environment[count] = NULL;
+}
+
+static struct launch *launch_new(const struct node *self, int daemon)
+{
+    const struct daemon_process *own = &self->daemons[daemon];
+    struct launch *launch = MEM_NEW(struct launch);
+    struct words *words = &launch->words;
+    struct sockaddr_un address;
+    char part[64];
+
+    (void) notify_address(self, daemon, &address);
+    launch_make_environment(launch, own, address.sun_path + 1);
+    (void) snprintf(part, sizeof(part), "bin/%s", daemon_names[daemon]);
+    (void) program_path(part, launch->program);
+    (void) snprintf(part, sizeof(part), "etc/%s.conf", daemon_names[daemon]);
+    (void) node_path(self, part, launch->config);
+    if (own->injection != NULL) {
+        trace_path(self, daemon, launch->trace_file);
+        words_add_strace(words, own->injection, launch->trace_file, launch->trace, launch->inject);
+        words_add(words, "-D"); /* the daemon stays our child */
+    }
+    words_add(words, launch->program);
+    words_add(words, "--config");
+    words_add(words, launch->config);
     for (size_t i = 0; i < own->setting_count; i++) {
-        words_add(&words, "--set");
-        words_add(&words, own->settings[i]);
+        words_add(words, "--set");
+        words_add(words, own->settings[i]);
     }
-    char *arguments[WORDS_MAX] = {NULL};
-    memcpy(arguments, words.at, words.count * sizeof(char *)); /* exec wants no const */
-    (void) setenv("NOTIFY_SOCKET", notify, 1);
-    (void) unsetenv("WATCHDOG_USEC");
-    (void) dup2(own->log_fd, STDOUT_FILENO);
-    (void) dup2(own->log_fd, STDERR_FILENO);
-    (void) execvp(arguments[0], arguments);
-    (void) fprintf(stderr, "cannot start %s: %s\n", arguments[0], strerror(errno));
+    memcpy(launch->arguments, words->at, words->count * sizeof(char *)); /* exec wants no const */
+    return launch;
+}
+
+static void launch_exec(const struct launch *self, int log_fd)
+{
+    (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void) dup2(log_fd, STDOUT_FILENO);
+    (void) dup2(log_fd, STDERR_FILENO);
+    (void) execvpe(self->arguments[0], self->arguments, self->environment);
     _exit(127);
 }
 
@@ -348,11 +376,13 @@ void node_start(struct node *self, enum node_daemon daemon)
     ck_assert_int_eq(fstat(own->log_fd, &info), 0);
     own->log_start = info.st_size;
     (void) fflush(NULL);
+    struct launch *launch = launch_new(self, (int) daemon);
     own->pid = fork();
-    ck_assert_int_ge(own->pid, 0);
     if (own->pid == 0) {
-        exec_daemon(self, (int) daemon);
+        launch_exec(launch, own->log_fd);
     }
+    ck_assert_int_ge(own->pid, 0);
+    mem_free(launch);
     MEM_FREE(own->injection);
 }
 
@@ -560,13 +590,13 @@ void node_inject(struct node *self, enum node_daemon daemon, const char *injecti
     memcpy(arguments, words.at, words.count * sizeof(char *));
     ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
     own->tracer_pid = fork();
-    ck_assert_int_ge(own->tracer_pid, 0);
     if (own->tracer_pid == 0) {
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void) dup2(ends[1], STDERR_FILENO);
         (void) execvp(arguments[0], arguments);
         _exit(127);
     }
+    ck_assert_int_ge(own->tracer_pid, 0);
     (void) close(ends[1]);
     uint64_t deadline = deadline_in(10);
     while (strstr(said, "attached") == NULL) {

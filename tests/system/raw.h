@@ -71,6 +71,8 @@ enum raw_got raw_receive(struct raw *self, double seconds, struct raw_frame *ret
 void raw_expect(struct raw *self, uint32_t field, struct raw_frame *ret_frame);
 /* Skip other frames until this one comes; the test fails when it does not within 10 s. */
 void raw_await(struct raw *self, uint32_t field, struct raw_frame *ret_frame);
+/* The code of an Error frame, positive as on the wire; 0 for any other. */
+int raw_code_of(const struct raw_frame *frame);
 /* Wait for an Error, other frames are skipped: its code; 0: the connection was closed without one; -1: neither. */
 int raw_error_code(struct raw *self, double seconds);
 /* Closed by the server within this time; frames that come before are skipped. */
@@ -92,7 +94,21 @@ uint64_t raw_publish(struct raw *self, const char *stream, const char *payload, 
 /* Open a consumer on `channel` and wait for ConsumeOk. */
 void raw_consume(struct raw *self, uint32_t channel, const char *stream, const char *group,
                  uint64_t credit_messages);
-void raw_credit(struct raw *self, uint32_t channel, uint64_t messages);
+bool raw_credit(struct raw *self, uint32_t channel, uint64_t messages);
+
+/* One page from an offset on. code: 0, or the Error's (with the damaged range, if that is why). */
+struct raw_page {
+    int code;
+    uint64_t base;
+    uint64_t count;
+    uint64_t next;
+    uint64_t first; /* of the stream */
+    uint64_t end;
+    uint64_t damaged_first;
+    uint64_t damaged_last;
+    struct buf batch; /* kept from page to page; release it */
+};
+void raw_read(struct raw *self, const char *stream, uint64_t from, struct raw_page *ret_page);
 
 /* What the server says about a group; SCAN_FREE the answer. */
 Railgun__DescribeOk *raw_describe(struct raw *self, const char *stream, const char *group);
