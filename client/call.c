@@ -1,5 +1,7 @@
 /* call: requests other than Publish: asked, repeated on the next connection where that is safe, ended once. Owns the table of correlations'
  * calls; the calls themselves lie with who asks. */
+#include <poll.h>
+
 #include "common/base/err.h"
 #include "common/base/invariant.h"
 #include "common/wire/client.pb-c.h"
@@ -7,6 +9,7 @@
 #include "client/client_private.h"
 
 enum { CALLS_CHECK_US_MAX = 200 * 1000, CALLS_CHECK_US_MIN = 5 * 1000 };
+enum { CALL_RETRY_US_MIN = 20 * 1000, CALL_RETRY_US_MAX = 500 * 1000 };
 
 static struct call *call_of(struct list *node)
 {
@@ -86,6 +89,23 @@ static void call_fail(struct rg_client *client, struct call *call, int result)
     call_finish(client, call, result, 0, (struct slice){0});
 }
 
+/* Certainly not done, may be asked again, and there is time: wait a little, without the lock. */
+static bool call_pause_for_retry(struct rg_client *client, const struct call *call,
+                                 uint64_t deadline_us, uint64_t *pause_us)
+{
+    const struct err_info *info = err_find(call->result);
+    if (call->result >= 0 || !call->may_repeat || info == NULL || info->class_ != ERR_CLASS_RETRY ||
+        call->result == ERR_CORRUPT || client->is_closing ||
+        client_now_us() + *pause_us >= deadline_us) {
+        return false;
+    }
+    client_unlock(client);
+    (void) poll(NULL, 0, (int) (*pause_us / 1000));
+    client_lock(client);
+    *pause_us = *pause_us * 2 < CALL_RETRY_US_MAX ? *pause_us * 2 : CALL_RETRY_US_MAX;
+    return !client->is_closing;
+}
+
 int call_ask_locked(struct rg_client *client, struct call *call, uint32_t ok_field)
 {
     struct waiter waiter;
@@ -95,9 +115,14 @@ int call_ask_locked(struct rg_client *client, struct call *call, uint32_t ok_fie
     if (client->is_closing) {
         result = ERR_CLOSED;
     } else {
-        call_start(client, call, client_request_deadline(client, client_now_us()));
-        lead_wait(client, &waiter, call->pending.corr);
-        result = call->result;
+        uint64_t deadline_us = client_request_deadline(client, client_now_us());
+        uint64_t pause_us = CALL_RETRY_US_MIN;
+        do {
+            waiter.is_done = false;
+            call_start(client, call, deadline_us);
+            lead_wait(client, &waiter, call->pending.corr);
+            result = call->result;
+        } while (call_pause_for_retry(client, call, deadline_us, &pause_us));
     }
     bool is_up = client->state == CLIENT_UP;
     waiter_release(&waiter);
