@@ -2,7 +2,8 @@
  *
  * One rg_client is one connection with its own I/O thread: it connects, reconnects with back-off, batches what you publish, and carries any
  * number of consumers. Every function may be called from any thread unless it says otherwise; callbacks run on the I/O thread, one at a
- * time, and may call everything but the blocking functions (those return RG_ERR_USAGE there).
+ * time, and may call everything but the blocking functions (those return RG_ERR_USAGE there). While a callback runs nothing else of this
+ * client happens: keep it short.
  *
  * A first program:
  *     struct rg_client *client = NULL;
@@ -16,9 +17,14 @@
  * rg_error_text give words. After a failure rg_last_error(client) has the detail of this thread's last failed call.
  *
  * Outcomes of publishing: RG_OK = stored, durable, at the offset given. RG_ERR_TIMEOUT = unknown: the connection or the server was lost
- * before the answer; it may or may not be stored. Everything else = certainly not stored. Records with a message id in a stream with
- * deduplication, and publishes with an expected offset, are repeated by the library on their own after a reconnect until
- * the deadline; others are not, because that could store them twice.
+ * before the answer; it may or may not be stored. Everything else = certainly not stored. What was not yet given to the system when the
+ * connection was lost is sent on the next one, in order, until its deadline. What was given is reported as unknown at once and never
+ * repeated by the library, because that could store it twice. The caller can find out: by repeating with the same message id in a stream
+ * with deduplication, or, after a publish with an expected offset, by repeating it: RG_ERR_WRONG_OFFSET then names the next offset.
+ * Reading, describing and ensuring are repeated by the library until their deadline.
+ *
+ * Deadlines: each request ends within request_timeout_ms (and at most a second), whatever the server does: RG_ERR_TIMEOUT if it was sent,
+ * RG_ERR_CLOSED if no server could be reached, RG_ERR_OVERLOADED if the server let nothing more be published.
  *
  * Memory: what you pass in is copied before the call returns. What callbacks are given is valid until they return. */
 #ifndef RAILGUN_H
@@ -38,6 +44,7 @@ extern "C" {
 enum rg_err {
     RG_OK = 0,
     RG_ERR_PROTOCOL = -100,
+    RG_ERR_HEARTBEAT_LOST = -106,
     RG_ERR_GOING_AWAY = -107,
     RG_ERR_BAD_REQUEST = -400,
     RG_ERR_DENIED = -403,
@@ -80,11 +87,13 @@ struct rg_options {
     uint32_t request_timeout_ms; /* of each request, reconnects included: 10,000 */
     uint32_t reconnect_min_ms;   /* 20 */
     uint32_t reconnect_max_ms;   /* 2,000; doubled from min, with jitter */
-    uint32_t heartbeat_ms;       /* 10,000 */
+    uint32_t heartbeat_ms;       /* 10,000; the server may ask for another. Silent for three of them: lost */
     /* Publishing in the background: */
     uint32_t batch_records;      /* a batch is sent when it has so many records: 512 */
     uint32_t batch_bytes;        /* or so many bytes: 128 KiB */
-    uint32_t linger_us;          /* or this long after its first record: 0 = at once, when the I/O thread gets to it */
+    /* Before that it is sent as soon as few others are on their way, or none of its stream: batches grow with the load by themselves. With
+     * linger_us, not before that time has passed since its first record. */
+    uint32_t linger_us;          /* 0 */
     uint64_t window_bytes;       /* published and not yet answered: 8 MiB */
     uint32_t window_records;     /* the same in records: 65,536 */
     /* Called on the I/O thread when the connection is lost (up = false, with the reason) or made again. May be NULL. */
@@ -93,16 +102,18 @@ struct rg_options {
 };
 
 /* Connect to the first of "host:port[,host:port...]" that answers (names, IPv4, [IPv6]; default port 7470). Blocks at most
- * connect_timeout_ms. RG_ERR_CLOSED: none answered. */
+ * connect_timeout_ms; each is tried once. RG_ERR_CLOSED: none answered; other errors: what the last one refused it for. *ret_client is
+ * written on RG_OK only; rg_last_error(NULL) has the detail. */
 int rg_connect(const char *addresses, const struct rg_options *options, struct rg_client **ret_client);
 
 /* Send what is waiting (at most request_timeout_ms), then close; every completion that is still open is called before this returns.
- * Nulls the pointer; accepts NULL. Not inside a callback. */
+ * Nulls the pointer; accepts NULL. Not inside a callback (it does nothing there), and not while another thread is in a function of
+ * this client. Consumers and readers that are still there return RG_ERR_CLOSED from now on; they are closed on their own. */
 void rg_close(struct rg_client **client);
 
-/* Why this thread's last call on this client failed, for people; never NULL. */
+/* Why this thread's last call that failed did so, for people; never NULL, valid until this thread's next failure. The client may be NULL. */
 const char *rg_last_error(struct rg_client *client);
-/* "127.0.0.1:7470" while connected, "" otherwise. */
+/* "127.0.0.1:7470" while connected, "" otherwise. Valid until this thread's next call of it. */
 const char *rg_server_address(struct rg_client *client);
 /* One round trip; how long it took. */
 int rg_ping(struct rg_client *client, uint64_t *ret_us);
@@ -143,7 +154,8 @@ struct rg_published {
     uint64_t next_offset; /* with RG_ERR_WRONG_OFFSET: what it is now */
 };
 
-/* Publish messages as one atomic batch and wait: all are stored, contiguous, or none. At most 65,536 and 4 MiB. */
+/* Publish messages as one atomic batch and wait: all are stored, contiguous, or none. At most 65,536 and 4 MiB. `expect` may be NULL.
+ * *ret_published (may be NULL) is written on RG_OK, and with RG_ERR_WRONG_OFFSET (next_offset). */
 int rg_publish_batch(struct rg_client *client, const char *stream, const struct rg_message *messages, size_t count,
                      const struct rg_expect *expect, struct rg_published *ret_published);
 
@@ -151,7 +163,8 @@ int rg_publish_batch(struct rg_client *client, const char *stream, const struct 
 typedef void rg_published_fn(void *ud, int result, uint64_t offset);
 
 /* Publish in the background; the library makes batches of what several calls give it. Blocks while the window is full (inside a callback: returns
- * RG_ERR_AGAIN). `done` may be NULL: then rg_flush reports failures. */
+ * RG_ERR_AGAIN). `done` may be NULL: then rg_flush reports failures. It is called if and only if this returns RG_OK. Each record stands for
+ * itself: the server may refuse one of a batch and store the others. */
 int rg_publish_async(struct rg_client *client, const char *stream, const struct rg_message *message,
                      rg_published_fn *done, void *ud);
 
@@ -162,8 +175,8 @@ typedef void rg_batch_published_fn(void *ud, int result, const struct rg_publish
 int rg_publish_batch_async(struct rg_client *client, const char *stream, const struct rg_message *messages, size_t count,
                            rg_batch_published_fn *done, void *ud);
 
-/* Wait until everything published so far has its result. RG_OK: all were stored; else the first failure since the last rg_flush
- * (also of those with a completion of their own). */
+/* Wait until everything published so far has its result and its completion has returned. RG_OK: all were stored; else the first failure since
+ * the last rg_flush (also of those with a completion of their own). RG_ERR_TIMEOUT: not all have one yet, or the outcome of some is unknown. */
 int rg_flush(struct rg_client *client, uint32_t timeout_ms);
 
 /* --- reading -------------------------------------------------------------------------------------------- */
@@ -191,10 +204,12 @@ struct rg_start {
 
 struct rg_reader;
 
-/* Read a stream in order, without a group. */
+/* Read a stream in order, without a group. Returns when the place to start is found (RG_START_LATEST: what is published from now on).
+ * RG_START_DEFAULT: the first. RG_ERR_NOT_FOUND, RG_ERR_OUT_OF_RANGE. Close it with rg_reader_close. */
 int rg_reader_open(struct rg_client *client, const char *stream, struct rg_start start, struct rg_reader **ret_reader);
 /* The next record, waiting at most timeout_ms for one. RG_OK: *ret_record is valid until the next call on this reader. RG_ERR_AGAIN: nothing came.
- * RG_ERR_CORRUPT: stored data is damaged: rg_last_error names the exact range; the next call goes on behind it. One thread at a time. */
+ * RG_ERR_CORRUPT: stored data is damaged: rg_last_error names the exact range; the next call goes on behind it. After any other error the next
+ * call tries the same place again. One thread at a time. */
 int rg_reader_next(struct rg_reader *reader, uint32_t timeout_ms, struct rg_record *ret_record);
 /* The offset the next record will have, and the end of the stream as last heard. */
 uint64_t rg_reader_offset(const struct rg_reader *reader);
@@ -226,14 +241,16 @@ struct rg_consume_options {
     struct rg_start start;        /* where a new group begins */
     uint32_t prefetch_messages;   /* granted ahead: 4,096 */
     uint64_t prefetch_bytes;      /* 4 MiB */
-    bool auto_ack;                /* a message is acknowledged when on_message has returned 0, nacked when not */
+    bool auto_ack;                /* a message is acknowledged when on_message has returned 0, nacked when not; only with on_message */
     /* Given: messages are pushed on the I/O thread. Returns 0, or non-zero for a nack under auto_ack. NULL: pull with rg_consumer_next. */
     int (*on_message)(void *ud, struct rg_consumer *consumer, const struct rg_record *record);
     void (*on_event)(void *ud, struct rg_consumer *consumer, const struct rg_event *event); /* may be NULL */
     void *ud;
 };
 
-/* Join a group of a stream (made if it does not exist). Returns when attached. */
+/* Join a group of a stream (the group is made if it does not exist). Returns when attached. Callbacks may come before it returns; they are given
+ * the consumer. After a lost connection it attaches again by itself: what was delivered before is void (it comes again, here or elsewhere),
+ * and acknowledgements for it are dropped. */
 int rg_consume(struct rg_client *client, const char *stream, const char *group, const struct rg_consume_options *options,
                struct rg_consumer **ret_consumer);
 
@@ -241,15 +258,16 @@ int rg_consume(struct rg_client *client, const char *stream, const char *group, 
  * this consumer. One thread at a time. */
 int rg_consumer_next(struct rg_consumer *consumer, uint32_t timeout_ms, struct rg_record *ret_record);
 
-/* Acknowledge offsets first..last. Batched in the background: neighbouring acknowledgements become one range. rg_ack_sync sends all and
- * returns when they are durable. */
+/* Acknowledge offsets first..last. Batched in the background, at most a millisecond: neighbouring acknowledgements become one range. rg_ack_sync
+ * sends all and returns when they are durable. RG_ERR_NOT_DELIVERED: they did not come on this connection (that one was lost, and they come again), or
+ * were given back. RG_ERR_TIMEOUT: unknown; repeating it does no harm. */
 int rg_ack(struct rg_consumer *consumer, uint64_t first, uint64_t last);
 int rg_ack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last);
 
-/* Not processed: deliver again. delay_ms 0: at once. count = false: do not count it as a failure. */
+/* Not processed: deliver again. delay_ms 0: at once. count = false: do not count it as a failure. In the background, as rg_ack. */
 int rg_nack(struct rg_consumer *consumer, uint64_t first, uint64_t last, uint64_t delay_ms, bool count);
 
-/* Leave: acknowledgements are sent, the rest goes to other members at once. Nulls; accepts NULL. Not inside a callback. */
+/* Leave: acknowledgements are sent, the rest goes to other members at once. Nulls; accepts NULL. Not inside a callback (it does nothing there). */
 void rg_consumer_close(struct rg_consumer **consumer);
 
 /* --- administration ------------------------------------------------------------------------------------- */
@@ -287,7 +305,8 @@ int rg_stream_describe(struct rg_client *client, const char *stream, struct rg_s
 int rg_stream_delete(struct rg_client *client, const char *stream);
 
 /* Any request frame of the protocol, for tools: `field` is its number in Frame, `body` the encoded message; the answer's number and encoded
- * message come back (free *ret_body with rg_free). An Error answer is returned as its code, with *ret_field = 23 and its body. */
+ * message come back (free *ret_body with rg_free). An Error answer is returned as its code, with *ret_field = 23 and its body. Not for Publish, Consume,
+ * Cancel, Ack and Credit, which have functions of their own. */
 int rg_request(struct rg_client *client, uint32_t field, const void *body, size_t size, uint32_t *ret_field,
                void **ret_body, size_t *ret_size);
 void rg_free(void *memory);

@@ -149,10 +149,11 @@ int rg_reader_open(struct rg_client *client, const char *stream, struct rg_start
         while (!self->has_answer) {
             (void) pthread_cond_wait(&self->waiter.cond, &client->lock); /* the predicate decides */
         }
-        result = reader_take_answer(self);
+        /* Damaged data is told by rg_reader_next, which can go on behind it. */
+        result = self->call.result == ERR_CORRUPT ? 0 : reader_take_answer(self);
     }
     client_unlock(client);
-    if (result < 0 && result != ERR_CORRUPT) {
+    if (result < 0) {
         rg_reader_close(&self);
         return result;
     }
