@@ -35,12 +35,14 @@ int fs_open_dir(const char *path);
 int fs_sync_dir(const struct fs_ops *ops, int dir_fd);
 
 /* All bytes or an error. fs_pwritev_all advances through `parts` (it changes them). */
-int fs_pwritev_all(const struct fs_ops *ops, int fd, struct iovec *parts, int count, uint64_t position);
+int fs_pwritev_all(const struct fs_ops *ops, int fd, struct iovec *parts, int count,
+                   uint64_t position);
 /* Exactly `size` bytes, or ERR_INCOMPLETE at the end of the file, or ERR_IO. */
 int fs_pread_all(const struct fs_ops *ops, int fd, void *data, size_t size, uint64_t position);
 int fs_datasync(const struct fs_ops *ops, int fd);
 /* Up to `size` bytes; fewer only at the end of the file. */
-int fs_pread_some(const struct fs_ops *ops, int fd, void *data, size_t size, uint64_t position, size_t *ret_read);
+int fs_pread_some(const struct fs_ops *ops, int fd, void *data, size_t size, uint64_t position,
+                  size_t *ret_read);
 
 /* openat with O_CLOEXEC and O_NOFOLLOW, created 0600. Returns fd >= 0 or ERR. */
 int fs_open_file(const struct fs_ops *ops, int dir_fd, const char *name, int flags);

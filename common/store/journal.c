@@ -139,6 +139,7 @@ int journal_open(const struct journal_options *options, const struct journal_vis
         atomic_store(&self->is_full, !self->reserve_ready || !self->preparer.is_room_ok);
         atomic_store(&self->durable_upto,
                      journal_position(self->writer.file.header.seq, self->writer.end));
+        journal_writer_show_room(self);
         error = start_threads(self);
     }
     if (error != 0) {
@@ -233,6 +234,44 @@ static struct journal_block *pending_block(struct journal *self)
     return block;
 }
 
+/* What fits into a file of this size, behind its header, for sure. */
+static uint64_t file_room(uint64_t file_bytes)
+{
+    return file_bytes - JOURNAL_FILE_HEADER_BYTES - JOURNAL_ROOM_SLACK;
+}
+
+/* Room for the frame and for all that is queued before it must be certain before it is accepted: an entry that is refused later would
+ * leave a hole in its group. The queue fits for sure when it fits as a whole into what is left of this file, or into the next
+ * file, or, should there be no room for a next one, into the reserve (data only into half of it: the rest is for
+ * control entries while the disk is full). 0; ERR_STORAGE_FULL; ERR_AGAIN: the next file is still being made. */
+static int journal_promise(struct journal *self, bool is_data, uint64_t frame_bytes)
+{
+    uint64_t wanted = self->queued_bytes + frame_bytes;
+    bool is_full = atomic_load_explicit(&self->is_full, memory_order_relaxed);
+    if (is_data && is_full) {
+        return ERR_STORAGE_FULL;
+    }
+    if (wanted <= atomic_load(&self->room)) {
+        return 0;
+    }
+    uint64_t reserve = file_room(self->reserve_bytes);
+    int error = 0;
+    pthread_mutex_lock(&self->lock);
+    bool has_next =
+        self->next_state == JOURNAL_NEXT_READY && wanted <= file_room(self->next.header.file_bytes);
+    bool has_reserve = self->reserve_ready && wanted <= (is_data ? reserve / 2 : reserve);
+    if (!has_next && !has_reserve) {
+        error = is_full || self->next_failed ? ERR_STORAGE_FULL : ERR_AGAIN;
+        if (error == ERR_AGAIN && self->next_state == JOURNAL_NEXT_NONE) {
+            self->next_wanted = true;
+            self->next_urgent = true;
+            pthread_cond_signal(&self->preparer_wake);
+        }
+    }
+    pthread_mutex_unlock(&self->lock);
+    return error;
+}
+
 int journal_append(struct journal *self, const struct journal_entry *entry, uint64_t *ret_wseq)
 {
     INVARIANT(entry->group != 0);
@@ -248,13 +287,14 @@ int journal_append(struct journal *self, const struct journal_entry *entry, uint
         journal_frame_size(entry->payload.bytes.size) > self->frame_bytes_max) {
         return ERR_TOO_LARGE;
     }
-    if (entry->count > 0 && atomic_load_explicit(&self->is_full, memory_order_relaxed)) {
-        return ERR_STORAGE_FULL;
-    }
     uint32_t frame_bytes = (uint32_t) journal_frame_size(entry->payload.bytes.size);
     /* An empty queue takes anything, else a frame above the limit could never be written. */
     if (self->queued_bytes != 0 && self->queued_bytes + frame_bytes > self->queue_bytes_max) {
         return ERR_AGAIN;
+    }
+    int error = journal_promise(self, entry->count > 0, frame_bytes);
+    if (error != 0) {
+        return error;
     }
     struct journal_block *block = pending_block(self);
     struct journal_slot *slot = &block->slots[block->count++];

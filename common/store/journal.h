@@ -58,14 +58,16 @@ struct journal_done {
 };
 
 struct journal_options {
-    const char *dir;             /* created if missing */
-    uint64_t file_bytes;         /* 0: 64 MiB; 1 MiB..1 GiB; a frame never exceeds half a file */
-    uint64_t queue_bytes_max;    /* 0: 64 MiB: appended and not yet durable */
-    uint64_t round_bytes_max;    /* 0: 4 MiB: one write */
-    uint64_t reserve_bytes;      /* 0: 64 MiB: held back (a preallocated file) so that control entries go on when the disk is full */
-    uint64_t disk_free_min;      /* 0: 0: below this much free space data entries (count > 0) get ERR_STORAGE_FULL */
-    const struct fs_ops *ops;    /* NULL: the system */
-    bool read_only;              /* inspect: no writer, nothing on disk changes */
+    const char *dir;          /* created if missing */
+    uint64_t file_bytes;      /* 0: 64 MiB; 1 MiB..1 GiB; a frame never exceeds half a file */
+    uint64_t queue_bytes_max; /* 0: 64 MiB: appended and not yet durable */
+    uint64_t round_bytes_max; /* 0: 4 MiB: one write */
+    uint64_t
+        reserve_bytes; /* 0: 64 MiB: held back (a preallocated file) so that control entries go on when the disk is full */
+    uint64_t
+        disk_free_min; /* 0: 0: below this much free space data entries (count > 0) get ERR_STORAGE_FULL */
+    const struct fs_ops *ops; /* NULL: the system */
+    bool read_only;           /* inspect: no writer, nothing on disk changes */
 };
 
 /* What recovery found, for logs and `adminctl inspect`. */
@@ -85,7 +87,8 @@ struct journal_visitor {
     void (*on_control)(void *ud, const struct journal_entry *entry);
     /* Bytes [position, position + bytes) cannot be trusted. If the frame's header is intact, `known` tells whose it is (payload
      * bad), else it is NULL and each group finds the hole by the gap in its own sequence. */
-    void (*on_corrupt)(void *ud, uint64_t position, uint64_t bytes, const struct journal_entry *known);
+    void (*on_corrupt)(void *ud, uint64_t position, uint64_t bytes,
+                       const struct journal_entry *known);
     void *ud;
 };
 

@@ -3,7 +3,8 @@
  * and watches the free space. It owns the spare files; it must never touch a file that the writer appends to.
  *
  * Room: a reserve file is held back. When there is no room for the next file (or less free than disk_free_min),
- * the journal is full: data entries are refused, and control entries go on, in the end into the reserve. While it
+ * the journal is full: data entries are refused, and control entries go on, in the end into the reserve. What was accepted before has its
+ * room promised (journal_promise) and goes there, too. While it
  * is full the room is looked at every FULL_RECHECK_MS; the reserve comes back first, then the next file. */
 #include "common/store/journal_private.h"
 
@@ -337,8 +338,8 @@ static void next_made_locked(struct journal *self, int error, const struct journ
     if (error == 0) {
         self->next = *file;
         self->next_state = JOURNAL_NEXT_READY;
-        self->next_from_reserve = from_reserve;
         self->next_wanted = false;
+        self->next_urgent = false;
         self->next_failed = from_reserve;
         self->reserve_wanted = false;
         if (from_reserve) {
@@ -355,6 +356,7 @@ static void next_made_locked(struct journal *self, int error, const struct journ
     }
     full_changed_locked(self);
     pthread_cond_broadcast(&self->next_change);
+    journal_notify(self); /* the owner may have been told to wait for room */
 }
 
 static void make_next_locked(struct journal *self, bool from_reserve)

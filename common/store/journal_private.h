@@ -35,6 +35,7 @@ enum {
     JOURNAL_COPY_MAX = 512,          /* payloads up to this are cheaper copied than listed */
     JOURNAL_IDLE_MARK_MS = 5,
     JOURNAL_SPARES_MAX = 4,
+    JOURNAL_ROOM_SLACK = 4096, /* of a file: for marks that the owner does not know of */
     JOURNAL_READERS_MAX = 64,
     JOURNAL_NAME_BYTES = 32,
     JOURNAL_QUICK_BYTES =
@@ -180,8 +181,6 @@ struct journal_writer {
     struct journal_file file; /* being appended to */
     uint32_t end;             /* where the next frame goes */
     bool is_ended;            /* its end mark is written */
-    bool from_reserve;        /* no data while the disk is full */
-    bool is_refusing;         /* a data entry of this batch was refused: so are the later ones */
     bool mark_due;            /* frames were written since the last mark */
     bool next_asked;
     struct journal_index index; /* of this file */
@@ -233,7 +232,6 @@ struct journal {
     size_t file_count, file_capacity;
     enum journal_next next_state;
     struct journal_file next;
-    bool next_from_reserve;
     bool next_wanted;    /* prepare one */
     bool next_urgent;    /* the writer waits: no filling */
     bool next_failed;    /* no room for it at the last attempt */
@@ -245,6 +243,8 @@ struct journal {
     atomic_bool is_full;
     atomic_bool is_poisoned;
     atomic_uint_fast64_t durable_upto;
+    atomic_uint_fast64_t
+        room; /* bytes for frames in the file being appended to; see journal_promise in journal.c */
 
     struct journal_writer writer;     /* writer thread's */
     struct journal_preparer preparer; /* preparer thread's */
@@ -255,6 +255,8 @@ void journal_poison(struct journal *self);
 void journal_poison_locked(struct journal *self);
 /* @thread writer, preparer */
 void journal_notify(struct journal *self);
+/* Tell the owner how much room is left in this file. @thread writer, or before the threads start */
+void journal_writer_show_room(struct journal *self);
 /* Add to the files that can be read. @thread any, under the lock or before the threads start */
 void journal_files_add(struct journal *self, const struct journal_file_header *header);
 

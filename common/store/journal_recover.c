@@ -500,7 +500,6 @@ static int begin_new_file(struct recovery *self, uint64_t seq)
         }
         error = journal_prepare_from_reserve(journal, &journal->writer.file);
         journal->reserve_ready = false;
-        journal->writer.from_reserve = true;
     }
     if (error != 0) {
         return error;

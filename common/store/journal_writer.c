@@ -147,6 +147,14 @@ static void writer_sync(struct journal *journal)
 
 /* --- files --- */
 
+void journal_writer_show_room(struct journal *journal)
+{
+    const struct journal_writer *self = &journal->writer;
+    uint64_t used = (uint64_t) self->end + JOURNAL_ROOM_SLACK;
+    uint64_t size = self->file.header.file_bytes;
+    atomic_store(&journal->room, self->is_ended || used > size ? 0 : size - used);
+}
+
 /* Room for this and for the end mark behind it? */
 static bool writer_fits(const struct journal_writer *self, uint64_t size)
 {
@@ -209,7 +217,7 @@ static void writer_ask_next(struct journal *journal)
     pthread_mutex_unlock(&journal->lock);
 }
 
-/* Wait until a next file is ready. A control entry may ask for the reserve when it is large enough.
+/* Wait until a next file is ready; the reserve becomes it when the disk is full and the frame fits there.
  * ERR_STORAGE_FULL, ERR_POISONED. */
 static int writer_await_next(struct journal *journal, bool may_use_reserve)
 {
@@ -240,12 +248,12 @@ static int writer_await_next(struct journal *journal, bool may_use_reserve)
 }
 
 /* Go on in the next file. */
-static int writer_rotate(struct journal *journal, uint64_t size, bool is_control)
+static int writer_rotate(struct journal *journal, uint64_t size)
 {
     struct journal_writer *self = &journal->writer;
     bool fits_reserve =
         JOURNAL_FILE_HEADER_BYTES + size + JOURNAL_FRAME_BYTES <= journal->reserve_bytes;
-    int error = writer_await_next(journal, is_control && fits_reserve);
+    int error = writer_await_next(journal, fits_reserve);
     if (error != 0) {
         return error;
     }
@@ -255,7 +263,6 @@ static int writer_rotate(struct journal *journal, uint64_t size, bool is_control
     }
     pthread_mutex_lock(&journal->lock);
     self->file = journal->next;
-    self->from_reserve = journal->next_from_reserve;
     journal->next_state = JOURNAL_NEXT_NONE;
     journal->next.fd = -1;
     journal_files_add(journal, &self->file.header);
@@ -263,31 +270,21 @@ static int writer_rotate(struct journal *journal, uint64_t size, bool is_control
     self->end = JOURNAL_FILE_HEADER_BYTES;
     self->is_ended = false;
     self->next_asked = false;
+    journal_writer_show_room(journal);
     return 0;
 }
 
 /* --- rounds --- */
 
-/* Give the entry its place. 0, ERR_STORAGE_FULL, ERR_POISONED. */
+/* Give the entry its place: it was promised when it was accepted, so having none is as bad as a failed write. 0 or
+ * ERR_POISONED. */
 static int writer_place(struct journal *journal, struct journal_slot *slot)
 {
     struct journal_writer *self = &journal->writer;
-    bool is_control = slot->entry.count == 0;
-    if (!is_control) {
-        /* One refused, all refused until the owner has heard of it: what is kept has no needless holes. */
-        bool is_full = atomic_load(&journal->is_full);
-        if (self->is_refusing || (is_full && self->from_reserve)) {
-            self->is_refusing = true;
-            return ERR_STORAGE_FULL;
-        }
-    }
     while (!writer_fits(self, slot->frame_bytes)) {
-        int error = writer_rotate(journal, slot->frame_bytes, is_control);
-        if (error == ERR_STORAGE_FULL && !is_control) {
-            self->is_refusing = true;
-        }
-        if (error != 0) {
-            return error;
+        if (writer_rotate(journal, slot->frame_bytes) != 0) {
+            journal_poison(journal);
+            return ERR_POISONED;
         }
     }
     writer_make_room(journal);
@@ -352,6 +349,8 @@ static void writer_round(struct journal *journal)
             }
         }
     }
+    journal_writer_show_room(
+        journal); /* before the completions: the owner counts a frame in one of the two, never in none */
     pthread_mutex_lock(&journal->lock);
     journal->stats.frames += placed;
     while (!list_is_empty(&round)) {
@@ -379,6 +378,7 @@ static void writer_mark(struct journal *journal, bool synced)
     } else {
         writer_flush(journal);
     }
+    journal_writer_show_room(journal);
 }
 
 /* Move what was submitted to the work list; waits if there is none. False: stop. */
@@ -419,7 +419,6 @@ void *journal_writer_main(void *arg)
 {
     struct journal *journal = arg;
     while (writer_take_work(journal)) {
-        journal->writer.is_refusing = false;
         while (!list_is_empty(&journal->writer.work)) {
             writer_round(journal);
         }
