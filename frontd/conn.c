@@ -135,6 +135,11 @@ uint64_t conn_set_outbound_bytes(const struct conn_set *self)
     return outq_pool_bytes(self->pool);
 }
 
+uint64_t conn_set_inbound_bytes(const struct conn_set *self)
+{
+    return self->inbound_bytes;
+}
+
 size_t conn_set_blocked_count(const struct conn_set *self)
 {
     return self->blocked_count;
@@ -227,6 +232,7 @@ static void conn_drop_input(struct conn *self)
     payload_unref(&self->partial);
     self->partial_size = 0;
     self->partial_total = 0;
+    conn_account(self);
 }
 
 void conn_close(struct conn *self)

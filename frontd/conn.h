@@ -54,6 +54,7 @@ struct conn_options {
     uint64_t frame_grace_ms;           /* then a frame that has begun must have come at 1 KiB/s */
     uint32_t frame_bytes_max;          /* after Hello */
     uint64_t outbound_bytes_max;       /* of one connection */
+    uint64_t inbound_total_bytes_max;  /* of all: frames that would go beyond it are refused */
     uint64_t outbound_total_bytes_max; /* of all: the largest is closed beyond it */
 };
 
@@ -71,6 +72,8 @@ void conn_set_destroy(struct conn_set **self); /* closes all connections that ar
 const struct conn_counts *conn_set_counts(const struct conn_set *self);
 size_t conn_set_count(const struct conn_set *self);
 uint64_t conn_set_outbound_bytes(const struct conn_set *self);
+/* Received and not taken: beginnings of frames, and frames answered with ERR_AGAIN. */
+uint64_t conn_set_inbound_bytes(const struct conn_set *self);
 size_t conn_set_blocked_count(const struct conn_set *self);
 /* Show the frames again that were answered with ERR_AGAIN, on all connections. */
 void conn_set_retry(struct conn_set *self);

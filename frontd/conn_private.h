@@ -13,6 +13,7 @@ struct conn_set {
     struct conn_counts counts;
     struct chunks *chunks;
     struct outq_pool *pool;
+    uint64_t inbound_bytes; /* of all connections, see conn_account */
     struct list all;
     size_t count;
     struct list dirty;   /* have output to write at the end of this turn */
@@ -48,6 +49,7 @@ struct conn {
     size_t partial_size;
     size_t partial_total;
     uint64_t partial_since_ms;
+    uint64_t inbound_bytes; /* what of this counts in the set */
 
     uint64_t opened_ms;
     uint64_t received_ms; /* when something last came in */
@@ -81,6 +83,8 @@ void conn_resume_soon(struct conn *self);
 
 /* The loop's call. */
 void conn_event(void *ud, unsigned events);
+/* What the connection holds of its input has changed: count it. */
+void conn_account(struct conn *self);
 /* Show the frames that were kept. */
 void conn_show_pending(struct conn *self);
 

@@ -11,10 +11,28 @@
 
 enum {
     FRAMES_PER_TURN = 256,
-    READ_BYTES_MAX = 256 << 10, /* of one read */
+    READ_BYTES_MAX = 256 << 10,   /* of one read */
+    READ_BYTES_SCARCE = 16 << 10, /* of one read, when much is held already */
     PARTIAL_BYTES_MIN = 512,
     PARTIAL_GROWTH = 4, /* room for a frame is at most so many times what has come of it */
 };
+
+void conn_account(struct conn *self)
+{
+    uint64_t bytes = self->pending[0].bytes.size + self->pending[1].bytes.size;
+    if (self->partial != NULL) {
+        bytes += payload_size(self->partial);
+    }
+    self->set->inbound_bytes += bytes - self->inbound_bytes;
+    self->inbound_bytes = bytes;
+}
+
+/* How much to read at once: whoever cannot be served now shall not hold much. */
+static size_t conn_read_bytes(const struct conn *self)
+{
+    bool is_scarce = self->set->inbound_bytes > self->set->options.inbound_total_bytes_max / 4;
+    return is_scarce ? READ_BYTES_SCARCE : READ_BYTES_MAX;
+}
 
 static uint32_t conn_frame_max(const struct conn *self)
 {
@@ -88,7 +106,12 @@ static size_t partial_total(struct span start)
 static void conn_keep_partial(struct conn *self, struct span start)
 {
     size_t total = partial_total(start);
-    struct payload *room = payload_new(partial_capacity(start.size, total));
+    size_t capacity = partial_capacity(start.size, total);
+    if (self->set->inbound_bytes + capacity > self->set->options.inbound_total_bytes_max) {
+        conn_fail(self, ERR_OVERLOADED, "too much is being received at once");
+        return;
+    }
+    struct payload *room = payload_new(capacity);
     if (room == NULL) {
         conn_fail(self, ERR_OVERLOADED, "no memory for the frame");
         return;
@@ -163,6 +186,7 @@ void conn_show_pending(struct conn *self)
     }
     slice_release(&first);
     slice_release(&second);
+    conn_account(self);
     if (conn_takes_frames(self)) {
         conn_update_watch(self, (self->interest & LOOP_WRITE) != 0);
     }
@@ -220,6 +244,7 @@ static void conn_readable(struct conn *self)
     struct iovec iov[2];
     int count = 0;
     size_t partial_room = 0;
+    size_t read_max = conn_read_bytes(self);
     uint8_t *at = NULL;
     size_t room = 0;
     struct payload *chunk = chunks_room(self->set->chunks, &at, &room);
@@ -233,7 +258,7 @@ static void conn_readable(struct conn *self)
             (struct iovec){payload_data(self->partial) + self->partial_size, partial_room};
     }
     if (self->partial == NULL || payload_size(self->partial) == self->partial_total) {
-        iov[count++] = (struct iovec){at, room < READ_BYTES_MAX ? room : READ_BYTES_MAX};
+        iov[count++] = (struct iovec){at, room < read_max ? room : read_max};
     }
     size_t got = 0;
     int result = conn_read(self, iov, count, &got);
@@ -254,6 +279,7 @@ static void conn_readable(struct conn *self)
         conn_show_read(self, pieced, chunk, span_make(at, got - to_partial));
     }
     payload_unref(&pieced);
+    conn_account(self);
     chunks_done(self->set->chunks, got - to_partial);
 }
 

@@ -72,6 +72,12 @@ static uint64_t read_outbound_bytes(void *ud)
     return conn_set_outbound_bytes(self->conns);
 }
 
+static uint64_t read_inbound_bytes(void *ud)
+{
+    const struct frontd *self = ud;
+    return conn_set_inbound_bytes(self->conns);
+}
+
 static uint64_t read_blocked(void *ud)
 {
     const struct frontd *self = ud;
@@ -129,6 +135,7 @@ static void frontd_add_metrics(struct frontd *self)
     metrics_gauge(metrics, "railgun_bytes_out_total", read_bytes_out, self);
     metrics_gauge(metrics, "railgun_protocol_errors_total", read_protocol_errors, self);
     metrics_gauge(metrics, "railgun_overloaded_total", read_overloaded, self);
+    metrics_gauge(metrics, "railgun_inbound_bytes", read_inbound_bytes, self);
     metrics_gauge(metrics, "railgun_outbound_bytes", read_outbound_bytes, self);
     metrics_gauge(metrics, "railgun_requests_parked", read_parked, self);
     metrics_gauge(metrics, "railgun_connections_blocked", read_blocked, self);
@@ -181,6 +188,7 @@ static void drain_look(struct wheel_timer *timer, void *ud)
     struct frontd *self = ud;
     uint64_t waited_ms = loop_now_ms(self->loop) - self->drain_since_ms;
     if (waited_ms >= self->settings->drain_grace_ms) {
+        self->is_grace_over = true;
         conn_set_each(self->conns, drain_end_visit, self);
     }
     if (conn_set_count(self->conns) == 0 && channels_detaching_count(self->channels) == 0) {
@@ -243,6 +251,7 @@ static void frontd_build(struct frontd *self)
                                      .frame_grace_ms = settings->frame_grace_ms,
                                      .frame_bytes_max = (uint32_t) settings->frame_bytes_max,
                                      .outbound_bytes_max = settings->outbound_bytes_max,
+                                     .inbound_total_bytes_max = settings->inbound_total_bytes_max,
                                      .outbound_total_bytes_max = settings->outbound_total_bytes_max,
                                  });
     self->limits = limits_new(settings->connections_max, settings->address_connections_max,

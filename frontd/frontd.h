@@ -57,7 +57,7 @@ struct frontd {
     struct wheel_timer hourly_timer;  /* repeats the warning about insecure_listen */
     bool is_ready;
     bool is_draining;
-    bool is_drained;
+    bool is_grace_over; /* draining, and clients have had their time: nothing new is taken */
     struct wheel_timer drain_timer;
     uint64_t drain_since_ms;
 };

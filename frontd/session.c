@@ -243,6 +243,10 @@ int session_request(struct session *self, const struct frame_view *view, request
     if (self->request_count >= self->frontd->settings->requests_max) {
         return ERR_AGAIN;
     }
+    if (self->frontd->is_grace_over) {
+        (void) session_refuse(self, view, ERR_GOING_AWAY, NULL);
+        return 1;
+    }
     if (session_corr_is_open(self, view->corr)) {
         (void) session_refuse(self, view, ERR_BAD_REQUEST, "corr is in use by an open request");
         return 1;

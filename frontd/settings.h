@@ -27,6 +27,7 @@ struct settings {
     uint64_t publish_window_bytes;
     uint64_t outbound_bytes_max;       /* queued for one connection */
     uint64_t outbound_total_bytes_max; /* queued for all */
+    uint64_t inbound_total_bytes_max;  /* received and not yet passed on, for all */
     uint64_t parked_bytes_max;         /* waiting for one daemon */
 
     uint64_t hello_timeout_ms;

@@ -72,6 +72,7 @@ static const struct conn_options options_default = {
     .heartbeat_ms = 60000,
     .frame_grace_ms = 60000,
     .frame_bytes_max = 8 * MIB,
+    .inbound_total_bytes_max = 64 * MIB,
     .outbound_bytes_max = 1 * MIB,
     .outbound_total_bytes_max = 64 * MIB,
 };
@@ -287,6 +288,31 @@ TEST(conn_stops_reading_while_a_frame_is_refused)
     f.answer = 0;
     conn_retry(f.conn);
     TURN_UNTIL(&f, f.frame_count >= 100);
+    fixture_close(&f);
+}
+
+TEST(conn_refuses_a_frame_when_all_hold_too_much)
+{
+    struct conn_options options = options_default;
+    struct fixture f;
+    options.inbound_total_bytes_max = 1 * MIB;
+    fixture_open(&f, &options);
+    conn_greeted(f.conn, 60000);
+    f.answer = ERR_AGAIN;
+    send_frame(&f, 100, 0, NULL);
+    TURN_UNTIL(&f, f.shown == 1);
+    ck_assert_uint_eq(conn_set_inbound_bytes(f.set), 104);
+    f.answer = 0;
+    conn_retry(f.conn);
+    TURN_UNTIL(&f, f.frame_count == 1);
+    ck_assert_uint_eq(conn_set_inbound_bytes(f.set), 0);
+    send_frame(&f, 500000, 0, NULL);
+    TURN_UNTIL(&f, f.frame_count == 2);
+    ck_assert_uint_eq(conn_set_inbound_bytes(f.set), 0);
+    send_frame(&f, 2000000, 0, NULL);
+    TURN_UNTIL(&f, f.peer_ended);
+    ck_assert_uint_eq(received_error(&f), 512);
+    ck_assert_uint_eq(conn_set_inbound_bytes(f.set), 0);
     fixture_close(&f);
 }
 

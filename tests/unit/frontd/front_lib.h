@@ -73,7 +73,8 @@ struct front {
     uint32_t read_records; /* in the answer to Read */
 };
 
-/* Start frontd with these settings ("key=value", NULL at the end; may be NULL), and wait until it listens. */
+/* Start frontd with these settings ("key=value", NULL at the end; may be NULL), and wait until it listens. "descriptors=N" is none of its settings but how many
+ * the process may have. */
 void front_open(struct front *front, const char *const *sets);
 /* The same with both fakes, and with a stream "orders" (log group 1024) and its group "billing" (1). */
 void front_open_node(struct front *front, const char *const *sets);

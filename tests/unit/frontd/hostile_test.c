@@ -216,6 +216,28 @@ TEST(clients_that_reset_in_the_middle_of_a_frame_are_forgotten)
     front_close(&front);
 }
 
+TEST(connections_beyond_the_descriptors_wait)
+{
+    enum { CONNECTIONS = 60 };
+    struct front front;
+    struct client good;
+    struct client others[CONNECTIONS];
+    const char *sets[] = {"descriptors=64", NULL};
+    front_open_node(&front, sets);
+    client_open(&good, &front);
+    for (unsigned i = 0; i < CONNECTIONS; i++) {
+        client_connect(&others[i], &front);
+    }
+    expect_served(&good, 2);
+    for (unsigned i = 0; i < CONNECTIONS; i++) {
+        client_close(&others[i]);
+    }
+    client_open(&others[0], &front);
+    client_close(&others[0]);
+    client_close(&good);
+    front_close(&front);
+}
+
 TEST(connections_beyond_the_limits_are_told)
 {
     struct front front;

@@ -645,6 +645,34 @@ TEST(drain_lets_open_requests_finish_and_ends_well)
     front_close(&front);
 }
 
+TEST(drain_ends_although_a_client_goes_on_publishing)
+{
+    struct front front;
+    struct client client;
+    const char *sets[] = {"timeouts.drain_grace=200ms", NULL};
+    bool is_refused = false;
+    front_open_node(&front, sets);
+    client_open(&client, &front);
+    client_publish(&client, "orders", 2, 1, 10);
+    expect_publish_ok(&client, 2, 1);
+    ck_assert_int_eq(kill(front.pid, SIGTERM), 0);
+    Railgun__Frame *frame = client_expect(&client, BODY(GO_AWAY), 0);
+    SCAN_FREE(&frame);
+    for (uint64_t corr = 3; !client.ended; corr++) {
+        client_publish(&client, "orders", corr, 1, 10);
+        frame = client_recv(&client);
+        if (frame != NULL && frame->body_case == BODY(ERROR)) {
+            ck_assert_uint_eq(frame->error->code, 107);
+            is_refused = true;
+        }
+        SCAN_FREE(&frame);
+    }
+    (void) is_refused; /* or the end came first */
+    ck_assert_int_eq(front_wait_exit(&front), 0);
+    client_close(&client);
+    front_close(&front);
+}
+
 TEST(frontd_refuses_to_listen_for_others_by_accident)
 {
     struct front front;
