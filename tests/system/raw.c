@@ -453,7 +453,7 @@ bool raw_credit(struct raw *self, uint32_t channel, uint64_t messages)
     credit.has_messages = true;
     credit.messages = messages;
     credit.has_bytes = true;
-    credit.bytes = messages * 1024;
+    credit.bytes = messages * 65536; /* more than any record here has */
     return raw_send(self, channel, 0, RAW_CREDIT, &credit.base);
 }
 
@@ -507,6 +507,21 @@ int raw_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, b
     int code = ok->n_results > 0 ? (int) ok->results[0]->code : 0;
     SCAN_FREE(&ok);
     return code;
+}
+
+void raw_post_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last)
+{
+    struct buf range = {0};
+    struct buf ack = {0};
+    struct buf frame = {0};
+    pb_append_varint(&range, 1, first);
+    pb_append_varint(&range, 2, last);
+    pb_append_bytes(&ack, 1, buf_span(&range));
+    frame_append(&frame, channel, 0, RAW_ACK, buf_span(&ack));
+    ck_assert(raw_send_bytes(self, buf_span(&frame)));
+    buf_release(&range);
+    buf_release(&ack);
+    buf_release(&frame);
 }
 
 void raw_nack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last)

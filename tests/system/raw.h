@@ -30,6 +30,7 @@ enum raw_field {
     RAW_CONSUME = 25,
     RAW_CONSUME_OK = 26,
     RAW_ACK_OK = 27,
+    RAW_GROUP_EVENT = 30,
     RAW_CANCEL = 31,
     RAW_CANCEL_OK = 32,
     RAW_ENSURE = 40,
@@ -125,6 +126,8 @@ bool raw_deliver(struct raw *self, uint32_t channel, double seconds, struct raw_
 
 /* Acknowledge [first, last] with an answer. Its code: 0, or that of the first range in AckOk's results, or of the Error. */
 int raw_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, bool sync);
+/* The same without an answer. */
+void raw_post_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last);
 /* Nack at once, no answer. */
 void raw_nack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last);
 
