@@ -197,6 +197,25 @@ static void logd_turn_stream(struct logd *self, struct stream *stream)
     }
 }
 
+static void logd_take_completions(struct logd *self)
+{
+    if (self->failed) {
+        return;
+    }
+    (void) replica_set_poll(self->replicas);
+    if (self->failed) {
+        return;
+    }
+    streams_propose_configs(self);
+    append_retry(self->append);
+}
+
+static void logd_on_completions(void *ud, unsigned events)
+{
+    (void) events;
+    logd_take_completions(ud);
+}
+
 static void logd_turn_end(void *ud)
 {
     struct logd *self = ud;
@@ -210,27 +229,18 @@ static void logd_turn_end(void *ud)
     while ((node = list_pop_front(&dirty)) != NULL) {
         logd_turn_stream(self, LIST_ENTRY(node, struct stream, dirty_link));
     }
-    journal_submit(self->journal);
+    if (journal_submit_now(self->journal)) {
+        logd_take_completions(self);
+        if (self->failed) {
+            return;
+        }
+        journal_submit(self->journal); /* what that made room for */
+    }
     self->turn_real_us = 0;
     if (!list_is_empty(&self->dirty)) {
         loop_wake(self->loop);
     }
     logd_check_drained(self);
-}
-
-static void logd_on_completions(void *ud, unsigned events)
-{
-    (void) events;
-    struct logd *self = ud;
-    if (self->failed) {
-        return;
-    }
-    (void) replica_set_poll(self->replicas);
-    if (self->failed) {
-        return;
-    }
-    streams_propose_configs(self);
-    append_retry(self->append);
 }
 
 /* --- housekeeping: only while there is something to do, so that an idle daemon sleeps --- */

@@ -323,6 +323,40 @@ void journal_submit(struct journal *self)
     pthread_mutex_unlock(&self->lock);
 }
 
+/* One small entry, nothing else under way, room in the file (making another could wait long), quick syncs? */
+static bool may_borrow_writer(const struct journal *self)
+{
+    const struct journal_block *block = LIST_ENTRY(self->pending.next, struct journal_block, node);
+    return !list_is_empty(&self->pending) && block->count == 1 &&
+           self->queued_bytes == block->bytes && block->bytes <= JOURNAL_LENT_BYTES_MAX &&
+           block->bytes <= atomic_load(&self->room) &&
+           atomic_load_explicit(&self->slow_rounds, memory_order_relaxed) == 0;
+}
+
+bool journal_submit_now(struct journal *self)
+{
+    bool borrowed = false;
+    if (may_borrow_writer(self)) {
+        pthread_mutex_lock(&self->lock);
+        borrowed = self->writer_rests && list_is_empty(&self->submitted);
+        self->writer_lent = borrowed;
+        pthread_mutex_unlock(&self->lock);
+    }
+    if (!borrowed) {
+        journal_submit(self);
+        return false;
+    }
+    list_push_back(&self->writer.work, list_pop_front(&self->pending));
+    journal_writer_round(self);
+    pthread_mutex_lock(&self->lock);
+    self->writer_lent = false;
+    if (self->writer_rests_long) {
+        pthread_cond_signal(&self->writer_wake); /* a mark is due */
+    }
+    pthread_mutex_unlock(&self->lock);
+    return true;
+}
+
 /* --- completions --- */
 
 int journal_fd(const struct journal *self)

@@ -35,6 +35,9 @@ enum {
     JOURNAL_COPY_MAX = 512,          /* payloads up to this are cheaper copied than listed */
     JOURNAL_IDLE_MARK_MS = 5,
     JOURNAL_SPARES_MAX = 4,
+    JOURNAL_LENT_BYTES_MAX = 64 << 10, /* a round that the owner may run itself */
+    JOURNAL_SLOW_SYNC_US = 2000,       /* a sync that takes longer is not for the owner's thread ... */
+    JOURNAL_SLOW_ROUNDS = 1000,        /* ... nor are so many rounds after it */
     JOURNAL_ROOM_SLACK = 4096, /* of a file: for marks that the owner does not know of */
     JOURNAL_READERS_MAX = 64,
     JOURNAL_NAME_BYTES = 32,
@@ -227,6 +230,9 @@ struct journal {
     struct list done;
     struct list finished;
     struct list released;
+    bool writer_rests;     /* waits, and holds nothing half done */
+    bool writer_rests_long; /* without a time limit: no mark is due */
+    bool writer_lent;      /* the owner runs a round; the writer keeps still */
     bool is_stopping_writer, is_stopping_preparer;
     struct journal_file_header *files; /* all that can be read, oldest first */
     size_t file_count, file_capacity;
@@ -243,10 +249,11 @@ struct journal {
     atomic_bool is_full;
     atomic_bool is_poisoned;
     atomic_uint_fast64_t durable_upto;
+    atomic_uint slow_rounds; /* > 0: syncs have been slow lately */
     atomic_uint_fast64_t
         room; /* bytes for frames in the file being appended to; see journal_promise in journal.c */
 
-    struct journal_writer writer;     /* writer thread's */
+    struct journal_writer writer;     /* writer thread's, or the owner's while it is lent */
     struct journal_preparer preparer; /* preparer thread's */
 };
 
@@ -255,6 +262,8 @@ void journal_poison(struct journal *self);
 void journal_poison_locked(struct journal *self);
 /* @thread writer, preparer */
 void journal_notify(struct journal *self);
+/* One round of the work list: after it everything in it lies in `done`. @thread writer; owner while the writer is lent */
+void journal_writer_round(struct journal *journal);
 /* Tell the owner how much room is left in this file. @thread writer, or before the threads start */
 void journal_writer_show_room(struct journal *self);
 /* Add to the files that can be read. @thread any, under the lock or before the threads start */

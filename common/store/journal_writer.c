@@ -1,5 +1,6 @@
 /* journal_writer: the writer thread: takes what was submitted, writes it with as few calls as possible, syncs once, and
- * only then hands the completions over. It owns the file that is appended to. The order in a round is the promise:
+ * only then hands the completions over. It owns the file that is appended to; while it rests, the owner may borrow
+ * all of it for one round (journal_submit_now). The order in a round is the promise:
  *   1 place   each entry gets its position; headers go to an arena, payloads are listed, not copied
  *   2 write   one pwritev (more only when the list is too long)
  *   3 sync    fdatasync: from here on the round is durable
@@ -136,6 +137,9 @@ static void writer_sync(struct journal *journal)
     }
     uint64_t took = now_us() - begin;
     atomic_store(&journal->durable_upto, writer_position(self));
+    unsigned slow = atomic_load_explicit(&journal->slow_rounds, memory_order_relaxed);
+    slow = took > JOURNAL_SLOW_SYNC_US ? JOURNAL_SLOW_ROUNDS : slow > 0 ? slow - 1 : 0;
+    atomic_store_explicit(&journal->slow_rounds, slow, memory_order_relaxed);
     pthread_mutex_lock(&journal->lock);
     journal->stats.rounds++;
     journal->stats.sync_us_total += took;
@@ -317,7 +321,7 @@ static void writer_take_round(struct journal *journal, struct list *ret_round)
     }
 }
 
-static void writer_round(struct journal *journal)
+void journal_writer_round(struct journal *journal)
 {
     struct journal_writer *self = &journal->writer;
     struct list round;
@@ -357,7 +361,6 @@ static void writer_round(struct journal *journal)
         list_push_back(&journal->done, list_pop_front(&round));
     }
     pthread_mutex_unlock(&journal->lock);
-    journal_notify(journal);
     if (!self->next_asked && self->end >= self->file.header.file_bytes / 8) {
         writer_ask_next(journal);
     }
@@ -381,28 +384,39 @@ static void writer_mark(struct journal *journal, bool synced)
     journal_writer_show_room(journal);
 }
 
-/* Move what was submitted to the work list; waits if there is none. False: stop. */
-static bool writer_take_work(struct journal *journal)
+/* Rest until there is work or, with a mark due, for the time of its delay. True: that time is over. */
+static bool writer_rest_locked(struct journal *journal)
 {
-    struct journal_writer *self = &journal->writer;
-    bool go_on = true;
-    pthread_mutex_lock(&journal->lock);
-    while (list_is_empty(&journal->submitted) && list_is_empty(&self->work)) {
-        if (journal->is_stopping_writer) {
-            go_on = false;
-            break;
-        }
-        if (!self->mark_due) {
-            (void) pthread_cond_wait(&journal->writer_wake, &journal->lock);
-            continue;
-        }
+    bool is_over = false;
+    journal->writer_rests = true;
+    journal->writer_rests_long = !journal->writer.mark_due || journal->writer_lent;
+    if (journal->writer_rests_long) {
+        (void) pthread_cond_wait(&journal->writer_wake, &journal->lock);
+    } else {
         struct timespec until;
         (void) clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_nsec += (long) JOURNAL_IDLE_MARK_MS * 1000000;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
-        if (pthread_cond_timedwait(&journal->writer_wake, &journal->lock, &until) != 0 &&
-            list_is_empty(&journal->submitted)) {
+        is_over = pthread_cond_timedwait(&journal->writer_wake, &journal->lock, &until) != 0;
+    }
+    journal->writer_rests = false;
+    return is_over;
+}
+
+/* Move what was submitted to the work list; waits if there is none, and while the writer is lent. False: stop. */
+static bool writer_take_work(struct journal *journal)
+{
+    struct journal_writer *self = &journal->writer;
+    bool go_on = true;
+    pthread_mutex_lock(&journal->lock);
+    while (journal->writer_lent || list_is_empty(&journal->submitted)) {
+        if (journal->is_stopping_writer && !journal->writer_lent) {
+            go_on = false;
+            break;
+        }
+        bool is_over = writer_rest_locked(journal);
+        if (is_over && !journal->writer_lent && list_is_empty(&journal->submitted)) {
             pthread_mutex_unlock(&journal->lock);
             writer_mark(journal, false);
             pthread_mutex_lock(&journal->lock);
@@ -420,7 +434,8 @@ void *journal_writer_main(void *arg)
     struct journal *journal = arg;
     while (writer_take_work(journal)) {
         while (!list_is_empty(&journal->writer.work)) {
-            writer_round(journal);
+            journal_writer_round(journal);
+            journal_notify(journal);
         }
     }
     writer_mark(journal, true);

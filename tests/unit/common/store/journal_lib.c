@@ -146,7 +146,7 @@ int lib_append_control(struct journal *journal, enum journal_type type, uint64_t
 
 /* --- completions --- */
 
-static void note_done(void *ud, const struct journal_done *one)
+void lib_note_done(void *ud, const struct journal_done *one)
 {
     struct lib_done *self = ud;
     if (self->last_wseq != 0) {
@@ -169,7 +169,7 @@ void lib_wait(struct journal *journal, struct lib_done *done, unsigned count)
     while (done->count < count) {
         struct pollfd waiting = {journal_fd(journal), POLLIN, 0};
         TEST_ASSERT_FAST(poll(&waiting, 1, 9000) >= 1);
-        (void) journal_poll(journal, note_done, done);
+        (void) journal_poll(journal, lib_note_done, done);
     }
 }
 

@@ -58,6 +58,8 @@ struct lib_done {
     uint64_t last_position;
     int last_error;
 };
+/* For journal_poll, with a struct lib_done. */
+void lib_note_done(void *ud, const struct journal_done *one);
 void lib_wait(struct journal *journal, struct lib_done *done, unsigned count);
 /* Append `count` entries of a group from index `first` and wait until they are durable. */
 void lib_fill(struct journal *journal, uint64_t group, uint64_t first, unsigned count, size_t size);

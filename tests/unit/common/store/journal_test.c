@@ -382,3 +382,52 @@ TEST(sizes_outside_their_range_are_refused)
     options.file_bytes = (UINT64_C(1) << 30) + 1;
     ck_assert_int_eq(lib_try_open(&options, NULL, &journal), ERR_USAGE);
 }
+
+/* One entry, handed over by journal_submit_now until its completion is there; true if that ran the round itself. */
+static bool submit_one_now(struct journal *journal, uint64_t index)
+{
+    struct lib_done done = {0};
+    ck_assert_int_eq(lib_append(journal, 1, index, 100), 0);
+    bool is_done = journal_submit_now(journal);
+    if (is_done) {
+        ck_assert_uint_eq(journal_poll(journal, lib_note_done, &done), 1);
+    }
+    lib_wait(journal, &done, 1);
+    ck_assert_uint_eq(done.good, 1);
+    return is_done;
+}
+
+TEST(a_single_entry_may_be_made_durable_by_the_owner_itself)
+{
+    const char *dir = test_folder();
+    struct journal *journal = lib_open(dir, NULL);
+    uint64_t index = 0;
+    unsigned own = 0;
+    /* In turn with the writer's rounds and its marks, over more than one file. */
+    for (unsigned i = 0; i < 3000; i++) {
+        own += submit_one_now(journal, ++index);
+        if (i % 10 == 0) {
+            lib_fill(journal, 1, index + 1, 20, 700);
+            index += 20;
+        }
+    }
+    ck_assert_uint_gt(own, 0);
+    ck_assert_uint_gt(journal_durable_upto(journal), 0);
+    journal_close(&journal);
+    journal = lib_open(dir, &seen);
+    ck_assert_uint_eq(lib_count_group(journal, &seen, 1), index);
+    ck_assert_uint_eq(seen.corrupt_count, 0);
+    journal_close(&journal);
+}
+
+TEST(two_entries_go_to_the_writer)
+{
+    struct journal *journal = lib_open(test_folder(), NULL);
+    struct lib_done done = {0};
+    ck_assert_int_eq(lib_append(journal, 1, 1, 100), 0);
+    ck_assert_int_eq(lib_append(journal, 1, 2, 100), 0);
+    ck_assert(!journal_submit_now(journal));
+    lib_wait(journal, &done, 2);
+    ck_assert_uint_eq(done.good, 2);
+    journal_close(&journal);
+}
