@@ -1,5 +1,5 @@
-/* read: a stream in order, page after page. While the caller walks one page the next is on its way. A reader is its caller's alone, but for
- * the answer that the I/O thread puts down. */
+/* read: a stream in order, page after page. As soon as a page has come the next is asked for, while the caller walks those that are there. A reader
+ * is its caller's alone, but for the pages that the I/O thread puts down. Must never keep more of them than its limit. */
 #include <string.h>
 
 #include "common/base/err.h"
@@ -14,26 +14,89 @@
 enum {
     READ_RECORDS_MAX = 65536,
     READ_BYTES_MAX = 1 << 20,
-    READ_WAIT_MS_MAX = 1000, /* at the end of the stream: the server answers then at the latest */
+    READ_WAIT_MS_MAX = 1000,   /* at the end of the stream: the server answers then at the latest */
+    AHEAD_BYTES_MAX = 2 << 20, /* of pages that wait for the caller */
+    AHEAD_PAGES_MAX = 64,
+};
+
+struct page {
+    struct list of_pages;
+    struct slice body;
+    struct hot_delivery head; /* points into body */
 };
 
 struct rg_reader {
     struct rg_client *client;
     char *stream;
-    struct rg_start from; /* of the next page, as far as we know */
-    uint64_t offset;      /* of the next record given to the caller; 0: not known yet */
+    uint64_t offset; /* of the next record given to the caller; 0: not known yet */
     _Atomic uint64_t end;
     struct walk walk;
     /* guarded by the client's lock */
+    struct rg_start from; /* of the next page to ask for */
     struct call call;
-    struct waiter waiter;
-    bool has_answer;
+    struct waiter waiter; /* something of the following has changed */
+    struct list pages;
+    size_t page_count;
+    uint64_t page_bytes;
+    bool has_failed; /* the answer to the last Read, in `call`, behind all pages */
+    bool is_at_end;  /* the last Read found nothing */
 };
 
+static void reader_ask(struct rg_reader *self, uint32_t wait_ms);
+
+static uint32_t reader_wait_ms(const struct rg_reader *self)
+{
+    uint32_t half = self->client->options.request_timeout_ms / 2;
+    return half < READ_WAIT_MS_MAX ? half : READ_WAIT_MS_MAX;
+}
+
+/* Ask for more, unless that is done already or there is enough. */
+static void reader_go_on(struct rg_reader *self)
+{
+    bool has_room = self->page_bytes < AHEAD_BYTES_MAX && self->page_count < AHEAD_PAGES_MAX;
+    if (has_room && !self->call.is_open && !self->has_failed && !self->client->is_closing) {
+        reader_ask(self, reader_wait_ms(self));
+    }
+}
+
+/* Put down the page that has come. false: it is none. */
+static bool reader_put_page(struct rg_reader *self)
+{
+    struct call *call = &self->call;
+    struct hot_delivery head;
+    if (call->ret_field != RAILGUN__FRAME__BODY_READ_OK ||
+        hot_read_ok_read(call->ret_body.bytes, &head) < 0 || head.next_offset == 0 ||
+        (head.count != 0 && head.next_offset <= head.base_offset)) {
+        return false;
+    }
+    self->from = (struct rg_start){RG_START_OFFSET, head.next_offset};
+    atomic_store_explicit(&self->end, head.end_offset, memory_order_relaxed);
+    if (head.count == 0) {
+        self->is_at_end = true;
+        slice_release(&call->ret_body);
+        return true;
+    }
+    struct page *page = MEM_NEW(struct page);
+    page->body = call->ret_body;
+    page->head = head;
+    call->ret_body = (struct slice){0};
+    list_push_back(&self->pages, &page->of_pages);
+    self->page_count++;
+    self->page_bytes += page->body.bytes.size;
+    reader_go_on(self); /* the server works while the caller walks */
+    return true;
+}
+
+/* On the I/O thread, lock held. */
 static void reader_answered(struct call *call)
 {
     struct rg_reader *self = call->ud;
-    self->has_answer = true;
+    if (call->result == 0 && !reader_put_page(self)) {
+        call->result = ERR_PROTOCOL;
+    }
+    if (!call->is_open && call->result < 0) {
+        self->has_failed = true;
+    }
     (void) pthread_cond_signal(&self->waiter.cond);
 }
 
@@ -57,17 +120,10 @@ static void reader_ask(struct rg_reader *self, uint32_t wait_ms)
     self->call.may_repeat = true;
     self->call.on_done = reader_answered;
     self->call.ud = self;
-    self->has_answer = false;
     buf_reset(&self->call.body);
     scan_pack(&self->call.body, &read.base);
     uint64_t deadline_us = client_request_deadline(client, client_now_us());
     call_start(client, &self->call, deadline_us + (uint64_t) wait_ms * 1000);
-}
-
-static uint32_t reader_wait_ms(const struct rg_reader *self)
-{
-    uint32_t half = self->client->options.request_timeout_ms / 2;
-    return half < READ_WAIT_MS_MAX ? half : READ_WAIT_MS_MAX;
 }
 
 /* An Error: of damaged data the next call goes on behind it. */
@@ -91,35 +147,44 @@ static int reader_refused(struct rg_reader *self, int code)
     return error_note_body(code, body);
 }
 
-/* Take the answer that has come. Lock held. 0, or an error. */
-static int reader_take_answer(struct rg_reader *self)
+/* The next page is to be walked. Lock held. false: there is none. */
+static bool reader_take_page(struct rg_reader *self)
 {
-    struct hot_delivery page;
-    int result = self->call.result;
-    self->has_answer = false;
-    if (result < 0) {
-        return reader_refused(self, result);
+    struct list *node = list_pop_front(&self->pages);
+    if (node == NULL) {
+        return false;
     }
-    struct slice body = self->call.ret_body;
-    self->call.ret_body = (struct slice){0};
-    if (self->call.ret_field != RAILGUN__FRAME__BODY_READ_OK ||
-        hot_read_ok_read(body.bytes, &page) < 0 ||
-        (page.count != 0 && page.next_offset <= page.base_offset)) {
-        slice_release(&body);
-        return error_note(ERR_PROTOCOL, "the server's answer to Read cannot be read");
-    }
+    struct page *page = LIST_ENTRY(node, struct page, of_pages);
+    self->page_count--;
+    self->page_bytes -= page->body.bytes.size;
+    self->offset = page->head.base_offset;
     walk_close(&self->walk);
-    if (page.next_offset != 0) {
-        self->from = (struct rg_start){RG_START_OFFSET, page.next_offset};
+    walk_open_read_ok(&self->walk, &page->body, &page->head);
+    mem_free(page);
+    reader_go_on(self);
+    return true;
+}
+
+/* Forget what waits. Lock held. */
+static void reader_drop_pages(struct rg_reader *self)
+{
+    struct list *node = NULL;
+    while ((node = list_pop_front(&self->pages)) != NULL) {
+        struct page *page = LIST_ENTRY(node, struct page, of_pages);
+        slice_release(&page->body);
+        mem_free(page);
     }
-    self->offset = page.count != 0 ? page.base_offset : page.next_offset;
-    atomic_store_explicit(&self->end, page.end_offset, memory_order_relaxed);
-    bool is_empty = page.count == 0;
-    walk_open_read_ok(&self->walk, &body, &page);
-    if (!is_empty) {
-        reader_ask(self, reader_wait_ms(self)); /* the server works while the caller walks */
+    self->page_count = 0;
+    self->page_bytes = 0;
+}
+
+/* Where the first page begins, or the next will; 0: not known. */
+static uint64_t reader_first_offset(const struct rg_reader *self)
+{
+    if (!list_is_empty(&self->pages)) {
+        return LIST_ENTRY(self->pages.next, struct page, of_pages)->head.base_offset;
     }
-    return 0;
+    return self->from.at == RG_START_OFFSET ? self->from.value : 0;
 }
 
 int rg_reader_open(struct rg_client *client, const char *stream, struct rg_start start,
@@ -140,17 +205,21 @@ int rg_reader_open(struct rg_client *client, const char *stream, struct rg_start
         self->from.at = RG_START_FIRST;
     }
     waiter_init(&self->waiter);
+    list_init(&self->pages);
     client_lock(client);
     client_ref(client);
     if (client->is_closing) {
         result = error_note(ERR_CLOSED, "the client is closed");
     } else {
         reader_ask(self, 0);
-        while (!self->has_answer) {
+        while (list_is_empty(&self->pages) && !self->has_failed && !self->is_at_end) {
             (void) pthread_cond_wait(&self->waiter.cond, &client->lock); /* the predicate decides */
         }
         /* Damaged data is told by rg_reader_next, which can go on behind it. */
-        result = self->call.result == ERR_CORRUPT ? 0 : reader_take_answer(self);
+        if (self->has_failed && self->call.result != ERR_CORRUPT) {
+            result = reader_refused(self, self->call.result);
+        }
+        self->offset = reader_first_offset(self);
     }
     client_unlock(client);
     if (result < 0) {
@@ -165,28 +234,38 @@ int rg_reader_open(struct rg_client *client, const char *stream, struct rg_start
 static int reader_fill(struct rg_reader *self, uint64_t until_us)
 {
     struct rg_client *client = self->client;
-    while (self->walk.left == 0) {
-        if (client->is_closing && !self->has_answer) {
+    while (!reader_take_page(self)) {
+        if (self->has_failed) {
+            self->has_failed = false;
+            return reader_refused(self, self->call.result);
+        }
+        if (client->is_closing) {
             return error_note(ERR_CLOSED, "the client is closed");
         }
-        if (!self->has_answer && !self->call.is_open) {
-            reader_ask(self, reader_wait_ms(self));
+        if (self->is_at_end) {
+            self->is_at_end = false;
+            self->offset = self->from.value;
         }
-        while (!self->has_answer) {
-            if (!cond_wait_until(&self->waiter.cond, &client->lock, until_us) &&
-                !self->has_answer) {
-                return error_note(ERR_AGAIN, "nothing came");
-            }
-        }
-        int result = reader_take_answer(self);
-        if (result < 0) {
-            return result;
-        }
-        if (self->walk.left == 0 && client_now_us() >= until_us) {
+        reader_go_on(self);
+        if (!cond_wait_until(&self->waiter.cond, &client->lock, until_us) &&
+            list_is_empty(&self->pages) && !self->has_failed) {
             return error_note(ERR_AGAIN, "nothing came");
         }
     }
     return 0;
+}
+
+/* Nothing of what is there can be used: begin again where the caller is. */
+static void reader_read_again(struct rg_reader *self)
+{
+    client_lock(self->client);
+    walk_close(&self->walk);
+    call_cancel(self->client, &self->call);
+    reader_drop_pages(self);
+    self->has_failed = false;
+    self->is_at_end = false;
+    self->from = (struct rg_start){RG_START_OFFSET, self->offset};
+    client_unlock(self->client);
 }
 
 int rg_reader_next(struct rg_reader *reader, uint32_t timeout_ms, struct rg_record *ret_record)
@@ -208,7 +287,7 @@ int rg_reader_next(struct rg_reader *reader, uint32_t timeout_ms, struct rg_reco
         }
     }
     if (walk_next(&reader->walk, ret_record) != 1) {
-        reader->walk.left = 0; /* the rest of this page cannot be told apart */
+        reader_read_again(reader); /* the rest of this page cannot be told apart */
         return error_note(ERR_PROTOCOL, "a page of the stream cannot be read");
     }
     reader->offset = ret_record->offset + 1;
@@ -235,6 +314,7 @@ void rg_reader_close(struct rg_reader **reader)
     *reader = NULL;
     client_lock(client);
     call_cancel(client, &self->call);
+    reader_drop_pages(self);
     client_unlock(client);
     call_release(&self->call);
     walk_close(&self->walk);

@@ -166,7 +166,9 @@ static int session_answer(struct rg_client *client, const struct frame_view *vie
         return publish_answered(client, LIST_ENTRY(pending, struct pack, pending), view->field,
                                 view->body);
     }
-    if (view->field == BODY(PUBLISH_OK)) {
+    struct hot_delivery page;
+    if (view->field == BODY(PUBLISH_OK) ||
+        (view->field == BODY(READ_OK) && hot_read_ok_read(view->body, &page) < 0)) {
         return ERR_PROTOCOL;
     }
     struct error_answer answer;
