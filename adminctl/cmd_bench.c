@@ -75,6 +75,9 @@ int cmd_bench(struct ctl *ctl, int argc, char **argv)
     }
     const char *work = args.arguments[0];
     bench.stream = args.arguments[1];
+    if (strcmp(work, "publish") != 0 && strcmp(work, "consume") != 0 && strcmp(work, "read") != 0) {
+        return ctl_usage("bench: the work is publish, consume or read, not '%s'", work);
+    }
     if (bench.size < BENCH_PAYLOAD_MIN || bench.size > 1 << 20) {
         return ctl_usage("bench: --size is between 16 and 1M");
     }
@@ -92,10 +95,8 @@ int cmd_bench(struct ctl *ctl, int argc, char **argv)
         error = bench_publish(ctl, &bench, &result);
     } else if (strcmp(work, "consume") == 0) {
         error = bench_consume(ctl, &bench, &result);
-    } else if (strcmp(work, "read") == 0) {
-        error = bench_read(ctl, &bench, &result);
     } else {
-        return ctl_usage("bench: the work is publish, consume or read, not '%s'", work);
+        error = bench_read(ctl, &bench, &result);
     }
     if (error < 0) {
         return ctl_fail(ctl, error, rg_last_error(ctl->client), "bench %s ended after %llu records",

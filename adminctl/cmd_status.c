@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/buf.h"
 #include "common/base/uuid.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/scan.h"
@@ -45,6 +46,36 @@ static void put_counters(struct output *out, const Railgun__NodeInfo *node)
         }
     }
     output_end(out);
+}
+
+bool ctl_node_is_up(struct ctl *ctl)
+{
+    Railgun__Describe request = RAILGUN__DESCRIBE__INIT;
+    Railgun__DescribeOk *answer = NULL;
+    struct buf packed = {0};
+    uint32_t field = 0;
+    void *body = NULL;
+    size_t size = 0;
+    bool is_up = false;
+
+    request.has_kind = true;
+    request.kind = RAILGUN__KIND__KIND_NODE;
+    scan_pack(&packed, &request.base);
+    if (ctl_connect(ctl) == 0 &&
+        rg_request(ctl->client, ASK_DESCRIBE, packed.data, packed.size, &field, &body, &size) ==
+            0 &&
+        SCAN_UNPACK(span_make(body, size), railgun__describe_ok, &answer) == 0 &&
+        answer->node != NULL) {
+        is_up = true;
+        for (size_t i = 0; i < answer->node->n_daemons; i++) {
+            const char *state = answer->node->daemons[i]->state;
+            is_up = is_up && state != NULL && strcmp(state, "ready") == 0;
+        }
+    }
+    SCAN_FREE(&answer);
+    rg_free(body);
+    buf_release(&packed);
+    return is_up;
 }
 
 int cmd_status(struct ctl *ctl, int argc, char **argv)

@@ -23,7 +23,7 @@
 
 static const char *const dir_default = "./run";
 
-enum { READY_TIMEOUT_MS = 60000, DOWN_TIMEOUT_MS = 150000 };
+enum { READY_TIMEOUT_MS = 60000, DOWN_TIMEOUT_MS = 150000, MEET_TIMEOUT_MS = 10000 };
 
 /* A configuration file with what differs from the defaults; an existing one belongs to the user and stays. */
 static int write_config(const char *dir, const char *daemon)
@@ -81,7 +81,7 @@ static int lay_out(const char *dir)
 /* The parent of a detached supervisor: wait for its one line. */
 static int wait_ready(struct ctl *ctl, const char *dir, int fd)
 {
-    char line[256] = "";
+    char line[2048] = "";
     char address[64] = "";
     struct pollfd wait = {.fd = fd, .events = POLLIN};
     int ready = poll(&wait, 1, READY_TIMEOUT_MS);
@@ -98,6 +98,12 @@ static int wait_ready(struct ctl *ctl, const char *dir, int fd)
         return CTL_FAILED;
     }
     (void) node_address(dir, address, sizeof(address));
+    /* Each daemon is ready for itself; what was started first may still have to find what was started last. */
+    ctl->dir = dir;
+    uint64_t until = timesource_monotonic_ms(timesource_system()) + MEET_TIMEOUT_MS;
+    while (!ctl_node_is_up(ctl) && timesource_monotonic_ms(timesource_system()) < until) {
+        (void) poll(NULL, 0, 20);
+    }
     struct output *out = output_new(ctl->format);
     output_object(out, NULL);
     output_text(out, "node", span_of("ready"));

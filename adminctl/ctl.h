@@ -40,6 +40,9 @@ int ctl_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* "first", "latest", "-10" (the last ten), an offset. 0, or ERR_BAD_FORMAT. */
 int ctl_start_parse(const char *text, struct rg_start *ret_start);
 
+/* Do all daemons of the node answer frontd? Says nothing; false also when frontd itself cannot be asked. */
+bool ctl_node_is_up(struct ctl *ctl);
+
 /* Each command: argv[0] is its own name; options and arguments follow. Returns a ctl_exit. */
 int cmd_up(struct ctl *ctl, int argc, char **argv);
 int cmd_down(struct ctl *ctl, int argc, char **argv);

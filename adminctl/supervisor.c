@@ -27,9 +27,12 @@
 enum {
     RESTART_DELAY_MIN_MS = 50,
     RESTART_DELAY_MAX_MS = 5000,
-    STEADY_MS = 10000,    /* who ran this long begins again with the shortest delay */
-    STOP_MS = 35000,      /* a little more than a daemon's own drain_timeout */
-    DAEMON_EXIT_USAGE = 2 /* its configuration is wrong: starting it again helps nobody */
+    STEADY_MS = 10000,     /* who ran this long begins again with the shortest delay */
+    STOP_MS = 35000,       /* a little more than a daemon's own drain_timeout */
+    DAEMON_EXIT_USAGE = 2, /* its configuration is wrong: starting it again helps nobody */
+    FAILED_STARTS_MAX = 3, /* never ready, and ended by itself so often: the same */
+    LOG_TAIL_BYTES = 4096,
+    REPORT_BYTES = 1024
 };
 
 struct child {
@@ -42,6 +45,7 @@ struct child {
     uint64_t restart_at_ms;
     uint64_t delay_ms;
     unsigned restarts;
+    unsigned failed_starts;
 };
 
 struct supervisor {
@@ -52,6 +56,7 @@ struct supervisor {
     bool stopping;
     bool reported;
     int exit;
+    char why[REPORT_BYTES * 2]; /* what to report when all are stopped */
 };
 
 static uint64_t now_ms(void)
@@ -181,6 +186,50 @@ static void child_start(struct supervisor *self, struct child *child)
     child->pid = pid;
 }
 
+/* The last error that the daemon has logged; "" if it cannot be found. */
+static void last_error(const struct supervisor *self, const struct child *child,
+                       char out[REPORT_BYTES])
+{
+    char text[LOG_TAIL_BYTES + 1];
+    char path[NODE_PATH_MAX];
+    char part[64];
+    out[0] = 0;
+    (void) snprintf(part, sizeof(part), "log/%s.log", child->daemon);
+    int fd = !self->options->to_files || node_path(self->options->dir, part, path) < 0
+                 ? -1
+                 : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return;
+    }
+    off_t size = lseek(fd, 0, SEEK_END);
+    ssize_t got =
+        pread(fd, text, LOG_TAIL_BYTES, size > LOG_TAIL_BYTES ? size - LOG_TAIL_BYTES : 0);
+    (void) close(fd);
+    text[got > 0 ? got : 0] = 0;
+    char *rest = NULL;
+    for (const char *line = strtok_r(text, "\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\n", &rest)) {
+        if (strstr(line, "level=error") != NULL) {
+            (void) snprintf(out, REPORT_BYTES, "%.900s", line);
+        }
+    }
+}
+
+/* It never comes up: say why, stop the others. */
+static void give_up(struct supervisor *self, const struct child *child, int code)
+{
+    char why[REPORT_BYTES];
+    last_error(self, child, why);
+    (void) snprintf(self->why, sizeof(self->why), "%s does not start: %s%s(see %s/log/%s.log)\n",
+                    child->daemon, why, why[0] != 0 ? " " : "",
+                    self->options->to_files ? self->options->dir : "standard error, or",
+                    child->daemon);
+    log_error("daemon does not start", "daemon=%s exit=%d action=\"the node is stopped\"",
+              child->daemon, code);
+    self->stopping = true;
+    self->exit = CTL_FAILED;
+}
+
 static void child_ended(struct supervisor *self, struct child *child, int status)
 {
     uint64_t ran_ms = now_ms() - child->started_ms;
@@ -192,16 +241,10 @@ static void child_ended(struct supervisor *self, struct child *child, int status
     if (self->stopping) {
         return;
     }
-    if (!by_signal && code == DAEMON_EXIT_USAGE && !child->was_ready) {
-        char line[256];
-        (void) snprintf(
-            line, sizeof(line), "%s refused to start: see %s/log/%s.log\n", child->daemon,
-            self->options->to_files ? self->options->dir : "standard error, or", child->daemon);
-        report(self, line);
-        log_error("daemon refused to start", "daemon=%s exit=%d action=\"the node is stopped\"",
-                  child->daemon, code);
-        self->stopping = true;
-        self->exit = CTL_FAILED;
+    child->failed_starts += !by_signal && code != 0;
+    if (!by_signal && !child->was_ready &&
+        (code == DAEMON_EXIT_USAGE || child->failed_starts >= FAILED_STARTS_MAX)) {
+        give_up(self, child, code);
         return;
     }
     child->delay_ms =
@@ -325,7 +368,7 @@ int supervisor_run(const struct supervisor_options *options)
     while (!self.stopping && !turn(&self, start_due(&self))) {
     }
     stop_all(&self);
-    report(&self, "stopped before it was ready\n");
+    report(&self, self.why[0] != 0 ? self.why : "stopped before it was ready\n");
     for (int i = 0; i < NODE_DAEMONS; i++) {
         (void) close(self.children[i].notify_fd);
     }
