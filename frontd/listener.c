@@ -28,6 +28,7 @@ enum {
     BACKLOG = 4096,
     PAUSE_MS = 100, /* after an accept that failed for lack of something */
     LOG_LINES_PER_SECOND = 2,
+    INSTANCES_MAX = 64, /* as the key `instance` allows */
 };
 
 struct listener {
@@ -101,6 +102,39 @@ static int socket_listen(const union address *address, socklen_t size, int *ret_
     }
     *ret_fd = fd;
     return 0;
+}
+
+/* Is somebody listening there? A socket without SO_REUSEPORT finds out. */
+static bool port_is_taken(const union address *address, socklen_t size)
+{
+    int on = 1;
+    int fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool is_taken = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+                    bind(fd, &address->any, size) < 0 && errno == EADDRINUSE;
+    if (fd >= 0) {
+        (void) close(fd); /* nothing was written to it */
+    }
+    return is_taken;
+}
+
+/* Does the port file of another frontd of this node name our port? */
+static bool port_is_ours(const struct listener *self)
+{
+    const struct settings *settings = self->frontd->settings;
+    bool is_ours = false;
+    struct buf path = {0};
+    for (uint64_t i = 0; i < INSTANCES_MAX && !is_ours; i++) {
+        unsigned port = 0;
+        buf_reset(&path);
+        buf_printf(&path, "%s/frontd-%" PRIu64 ".port", settings->daemon.run_dir, i);
+        FILE *file = i != settings->daemon.instance ? fopen(buf_text(&path), "re") : NULL;
+        if (file != NULL) {
+            is_ours = fscanf(file, "%u", &port) == 1 && port == settings->listen_port;
+            (void) fclose(file);
+        }
+    }
+    buf_release(&path);
+    return is_ours;
 }
 
 /* The port file: for whoever started us with port 0. Written whole or not at all. */
@@ -256,6 +290,16 @@ int listener_open(struct frontd *frontd, struct listener **ret_listener)
     }
     result = listener_check_address(self, &address);
     if (result != 0) {
+        goto failed;
+    }
+    /* SO_REUSEPORT is for the frontds of one node. Another node's would share the port as quietly, and each client
+     * would meet the one or the other. */
+    if (port_is_taken(&address, size) && !port_is_ours(self)) {
+        log_error("the port is in use",
+                  "address=%s port=%" PRIu64
+                  " remedy=\"stop the other program, or choose another listen.port\"",
+                  settings->listen_address, settings->listen_port);
+        result = ERR_BAD_CONFIG;
         goto failed;
     }
     result = socket_listen(&address, size, &self->fd);
