@@ -82,25 +82,22 @@ int client_check_blocking(struct rg_client *self, const char *function)
     return 0;
 }
 
-static void client_wake_now(struct rg_client *self)
+void client_wake(struct rg_client *self)
 {
     uint64_t one = 1;
+    self->is_woken = true;
+    if (!self->is_sleeping) {
+        return; /* it looks at is_woken before it sleeps */
+    }
     self->is_sleeping = false; /* once is enough */
     ssize_t written = write(self->wake_fd, &one, sizeof(one));
     (void) written; /* can only fail when the counter is full: it is awake then */
 }
 
-void client_wake(struct rg_client *self)
-{
-    if (self->is_sleeping) {
-        client_wake_now(self);
-    }
-}
-
 void client_wake_by(struct rg_client *self, uint64_t at_us)
 {
-    if (self->is_sleeping && self->sleep_until_us > at_us) {
-        client_wake_now(self);
+    if (!self->is_sleeping || self->sleep_until_us > at_us) {
+        client_wake(self);
     }
 }
 

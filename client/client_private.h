@@ -157,7 +157,8 @@ struct rg_client {
     int wake_fd;
     bool is_sleeping; /* the I/O thread is in epoll_wait, or about to be */
     uint64_t sleep_until_us;
-    bool is_led; /* a caller reads the socket: lead.c */
+    bool is_woken; /* something came up since the turn looked: it must not sleep */
+    bool is_led;   /* a caller reads the socket: lead.c */
     bool is_closing;
     uint64_t close_deadline_us;
     bool is_stopped; /* the I/O thread has ended everything */
@@ -213,7 +214,7 @@ void client_unlock(struct rg_client *self);
 void client_ref(struct rg_client *self); /* lock held */
 void client_unref(struct rg_client *self);
 bool client_is_io_thread(const struct rg_client *self);
-/* Make the I/O thread turn, if it sleeps. Lock held. */
+/* Make the I/O thread turn once more, before it sleeps or out of its sleep. Lock held. */
 void client_wake(struct rg_client *self);
 /* The same, but only if it would sleep beyond that time. */
 void client_wake_by(struct rg_client *self, uint64_t at_us);

@@ -206,6 +206,8 @@ void *io_main(void *ud)
         io_socket(self, ready);
         io_call_back(self);
         uint64_t now_us = client_now_us();
+        self->is_woken =
+            false; /* what came before is seen below; what comes while writing is not */
         io_due(self, now_us);
         consumers_send_acks(self, self->is_closing ? UINT64_MAX : now_us);
         uint64_t publish_us = publish_turn(self, now_us);
@@ -214,7 +216,7 @@ void *io_main(void *ud)
             break;
         }
         conn_update_interest(self);
-        bool is_more = self->conn.has_input || consumers_are_busy(self) ||
+        bool is_more = self->is_woken || self->conn.has_input || consumers_are_busy(self) ||
                        !list_is_empty(&self->pub.done) || self->report_count != 0;
         until_us = is_more ? 0 : io_next_us(self, now_us, publish_us);
     }

@@ -213,7 +213,7 @@ TEST(a_lost_connection_is_reported_and_made_again)
     }
     ck_assert_uint_eq(states.downs, 3);
     ck_assert_int_eq(states.reason, RG_ERR_CLOSED);
-    ck_assert_uint_eq(fake->connections, 4);
+    ck_assert_uint_eq(fake_connections(fake), 4);
     rg_close(&client);
     fake_destroy(&fake);
 }
@@ -262,7 +262,7 @@ TEST(going_away_waits_for_answers_that_are_on_their_way)
     fake_unlock(one);
     fake_await_frames(other, BODY(PUBLISH), 1);
     ck_assert_int_eq(rg_flush(client, 5000), 0);
-    ck_assert_uint_eq(one->frames[BODY(PUBLISH)], 1);
+    ck_assert_uint_eq(fake_frames(one, BODY(PUBLISH)), 1);
     buf_release(&body);
     rg_close(&client);
     fake_destroy(&one);
@@ -309,7 +309,7 @@ TEST(heartbeats_keep_an_idle_connection)
     fake->heartbeat_ms = 50;
     struct rg_client *client = fake_client(fake, NULL);
     fake_await_frames(fake, BODY(PING), 8);
-    ck_assert_uint_eq(fake->connections, 1);
+    ck_assert_uint_eq(fake_connections(fake), 1);
     rg_close(&client);
     fake_destroy(&fake);
 }
@@ -322,7 +322,7 @@ TEST(the_servers_ping_is_answered)
     fake_send(fake, 0, 7, BODY(PING), (struct span){0});
     fake_unlock(fake);
     fake_await_frames(fake, BODY(PONG), 1);
-    ck_assert_uint_eq(fake->last_corr, 7);
+    ck_assert_uint_eq(fake_last_corr(fake), 7);
     rg_close(&client);
     fake_destroy(&fake);
 }
@@ -417,7 +417,7 @@ TEST(an_answer_to_a_publish_that_was_not_sent_ends_the_connection)
     fake->publish_window = 1 << 20;
     fake_unlock(fake);
     ck_assert_int_eq(rg_flush(client, 5000), 0);
-    ck_assert_uint_eq(fake->connections, 2);
+    ck_assert_uint_eq(fake_connections(fake), 2);
     rg_close(&client);
     fake_destroy(&fake);
 }

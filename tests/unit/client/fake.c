@@ -40,6 +40,48 @@ void fake_handle(struct fake *fake, uint32_t field, fake_handler_fn *handler)
     fake_unlock(fake);
 }
 
+/* --- looking --- */
+
+unsigned fake_frames(struct fake *fake, uint32_t field)
+{
+    fake_lock(fake);
+    unsigned value = fake->frames[field];
+    fake_unlock(fake);
+    return value;
+}
+
+unsigned fake_connections(struct fake *fake)
+{
+    fake_lock(fake);
+    unsigned value = fake->connections;
+    fake_unlock(fake);
+    return value;
+}
+
+uint64_t fake_records(struct fake *fake)
+{
+    fake_lock(fake);
+    uint64_t value = fake->records;
+    fake_unlock(fake);
+    return value;
+}
+
+uint64_t fake_credit(struct fake *fake)
+{
+    fake_lock(fake);
+    uint64_t value = fake->credit;
+    fake_unlock(fake);
+    return value;
+}
+
+uint64_t fake_last_corr(struct fake *fake)
+{
+    fake_lock(fake);
+    uint64_t value = fake->last_corr;
+    fake_unlock(fake);
+    return value;
+}
+
 /* --- sending --- */
 
 void fake_send_raw(struct fake *fake, struct span bytes)
@@ -457,6 +499,8 @@ struct rg_client *fake_client(struct fake *fake, struct rg_options *options)
     if (options == NULL) {
         options = &defaults;
     }
+    fake_lock(fake); /* what the test has set is seen by the server from now on */
+    fake_unlock(fake);
     int result = rg_connect(fake->address, options, &client);
     ck_assert_msg(result == 0, "rg_connect: %s", rg_last_error(NULL));
     return client;

@@ -60,6 +60,13 @@ void fake_lock(struct fake *fake);
 void fake_unlock(struct fake *fake);
 void fake_handle(struct fake *fake, uint32_t field, fake_handler_fn *handler);
 
+/* What was seen so far. Lock not held. */
+unsigned fake_frames(struct fake *fake, uint32_t field);
+unsigned fake_connections(struct fake *fake);
+uint64_t fake_records(struct fake *fake);
+uint64_t fake_credit(struct fake *fake);
+uint64_t fake_last_corr(struct fake *fake);
+
 /* The following with the lock held. */
 void fake_send(struct fake *fake, uint32_t channel, uint64_t corr, uint32_t field,
                struct span body);

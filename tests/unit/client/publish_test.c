@@ -80,7 +80,7 @@ TEST(records_arrive_and_complete_in_order)
         (void) snprintf(text, sizeof(text), "r%u", i);
         TEST_ASSERT_FAST(span_is(record.payload, text));
     }
-    ck_assert_uint_lt(fake->frames[BODY(PUBLISH)], 4000);
+    ck_assert_uint_lt(fake_frames(fake, BODY(PUBLISH)), 4000);
     rg_close(&client);
     fake_destroy(&fake);
 }
@@ -99,7 +99,7 @@ TEST(batches_grow_while_others_are_on_their_way)
         publish_text(client, "s", "x", NULL);
     }
     ck_assert_int_eq(rg_ping(client, NULL), 0);
-    ck_assert_uint_eq(fake->frames[BODY(PUBLISH)], 4);
+    ck_assert_uint_eq(fake_frames(fake, BODY(PUBLISH)), 4);
     fake_lock(fake);
     uint64_t corr = fake->last_corr;
     fake->handlers[BODY(PUBLISH)] = NULL;
@@ -191,7 +191,7 @@ TEST(thousands_of_streams_at_once)
     }
     ck_assert_int_eq(rg_flush(client, 5000), 0);
     ck_assert_uint_eq(results.count, 4000);
-    ck_assert_uint_eq(fake->records, 4000);
+    ck_assert_uint_eq(fake_records(fake), 4000);
     rg_close(&client);
     fake_destroy(&fake);
 }
@@ -273,7 +273,7 @@ TEST(what_is_too_large_is_refused_before_it_is_sent)
     ck_assert_int_eq(rg_publish_async(client, "s", &message, NULL, NULL), RG_ERR_BAD_REQUEST);
     ck_assert_int_eq(rg_publish(client, "s", big, 990, NULL), 0);
     rg_close(&client);
-    ck_assert_uint_eq(fake->frames[BODY(PUBLISH)], 1);
+    ck_assert_uint_eq(fake_frames(fake, BODY(PUBLISH)), 1);
     fake_destroy(&fake);
 }
 
@@ -373,7 +373,7 @@ TEST(a_closed_window_opens_by_credit)
     struct rg_client *client = fake_client(fake, NULL);
     publish_text(client, "s", "x", NULL);
     ck_assert_int_eq(rg_ping(client, NULL), 0);
-    ck_assert_uint_eq(fake->frames[BODY(PUBLISH)], 0);
+    ck_assert_uint_eq(fake_frames(fake, BODY(PUBLISH)), 0);
     struct buf body = {0};
     pb_append_varint(&body, 2, 1000);
     fake_lock(fake);
@@ -530,7 +530,7 @@ TEST(an_answer_for_another_number_of_records_is_a_protocol_error)
     struct rg_client *client = fake_client(fake, &options);
     ck_assert_int_eq(rg_publish(client, "s", "x", 1, NULL), RG_ERR_TIMEOUT);
     ck_assert_int_eq(rg_publish(client, "s", "x", 1, NULL), 0);
-    ck_assert_uint_eq(fake->connections, 2);
+    ck_assert_uint_eq(fake_connections(fake), 2);
     rg_close(&client);
     fake_destroy(&fake);
 }
@@ -576,7 +576,7 @@ TEST(what_was_sent_before_the_loss_is_unknown_and_what_was_not_is_sent_again)
     }
     publish_text(client, "s", "kept", &kept); /* waits for the others */
     ck_assert_int_eq(rg_ping(client, NULL), 0);
-    ck_assert_uint_eq(fake->frames[BODY(PUBLISH)], 4);
+    ck_assert_uint_eq(fake_frames(fake, BODY(PUBLISH)), 4);
     fake_lock(fake);
     fake->handlers[BODY(PUBLISH)] = NULL;
     fake->keep = true;
@@ -614,7 +614,7 @@ TEST(a_waiting_publish_ends_with_the_connection)
     struct rg_expect expect = {RG_EXPECT_NEXT_OFFSET, 1};
     ck_assert_int_eq(rg_publish_batch(client, "s", &message, 1, &expect, NULL), RG_ERR_TIMEOUT);
     ck_assert_int_eq(rg_publish(client, "s", "x", 1, NULL), 0);
-    ck_assert_uint_eq(fake->records, 1); /* the first was not repeated */
+    ck_assert_uint_eq(fake_records(fake), 1); /* the first was not repeated */
     rg_close(&client);
     fake_destroy(&fake);
 }
@@ -632,7 +632,7 @@ TEST(a_server_that_hangs_does_not_hold_publishers_for_ever)
     ck_assert_int_eq(rg_publish(client, "t", "x", 1, NULL), RG_ERR_TIMEOUT);
     ck_assert_int_eq(rg_flush(client, 5000), RG_ERR_TIMEOUT);
     ck_assert_uint_eq(results.count, 40);
-    ck_assert_uint_eq(fake->connections, 1); /* other streams may be fine */
+    ck_assert_uint_eq(fake_connections(fake), 1); /* other streams may be fine */
     fake_handle(fake, BODY(PUBLISH), NULL);
     ck_assert_int_eq(rg_publish(client, "t", "x", 1, NULL), 0);
     rg_close(&client);
@@ -673,7 +673,7 @@ TEST(closing_sends_what_waits_and_calls_every_completion)
     }
     rg_close(&client);
     ck_assert_uint_eq(results.count, 100);
-    ck_assert_uint_eq(fake->records, 100);
+    ck_assert_uint_eq(fake_records(fake), 100);
     fake_destroy(&fake);
 }
 
@@ -704,7 +704,8 @@ TEST(batches_in_the_background_have_one_completion_each)
 {
     struct fake *fake = fake_new();
     struct rg_client *client = fake_client(fake, NULL);
-    struct rg_message messages[3] = {{.payload = {"a", 1}}, {.payload = {"b", 1}}, {.payload = {NULL, 0}}};
+    struct rg_message messages[3] = {
+        {.payload = {"a", 1}}, {.payload = {"b", 1}}, {.payload = {NULL, 0}}};
     struct results results = {0};
     for (unsigned i = 0; i < 100; i++) {
         ck_assert_int_eq(rg_publish_batch_async(client, "s", messages, 3, note_batch, &results), 0);
@@ -752,7 +753,7 @@ TEST(many_threads_publish_at_once)
         pthread_join(threads[i], NULL);
     }
     ck_assert_int_eq(rg_flush(client, 5000), 0);
-    ck_assert_uint_eq(fake->records, 4000);
+    ck_assert_uint_eq(fake_records(fake), 4000);
     rg_close(&client);
     fake_destroy(&fake);
 }
@@ -786,7 +787,7 @@ TEST_WITHIN(outcomes_are_complete_when_connections_come_and_go, 60)
             stored++;
         }
     }
-    ck_assert_uint_le(stored, fake->records);
+    ck_assert_uint_le(stored, fake_records(fake));
     ck_assert_uint_ge(stored, 2000);
     rg_close(&client);
     fake_destroy(&fake);
