@@ -102,16 +102,19 @@ TEST(a_small_publish_does_not_overtake_a_large_one)
     node_start(&node);
     static const size_t sizes[] = {60000, 60000, 100, 60000, 100, 100};
     struct answer answers[6];
-    for (unsigned i = 0; i < 6; i++) {
-        struct slice batch = batch_make("r", 1 + i, 1, sizes[i]);
-        node_send(&node, PUBLISH, NODE_STREAM, (struct span){0}, &batch, &answers[i]);
-        slice_release(&batch);
-    }
-    for (unsigned i = 0; i < 6; i++) {
-        node_wait(&node, &answers[i]);
-        ck_assert_int_eq(answers[i].status, 0);
-        ck_assert_uint_eq(meta_number(buf_span(&answers[i].meta), 1), 1 + i);
-        answer_clear(&answers[i]);
+    /* A quick disk may be done before the next one comes: again until some had to wait. */
+    for (unsigned round = 0; round < 200 && *node.logd->count.waited == 0; round++) {
+        for (unsigned i = 0; i < 6; i++) {
+            struct slice batch = batch_make("r", 1 + round * 6 + i, 1, sizes[i]);
+            node_send(&node, PUBLISH, NODE_STREAM, (struct span){0}, &batch, &answers[i]);
+            slice_release(&batch);
+        }
+        for (unsigned i = 0; i < 6; i++) {
+            node_wait(&node, &answers[i]);
+            ck_assert_int_eq(answers[i].status, 0);
+            ck_assert_uint_eq(meta_number(buf_span(&answers[i].meta), 1), 1 + round * 6 + i);
+            answer_clear(&answers[i]);
+        }
     }
     ck_assert_uint_gt(*node.logd->count.waited, 0);
     node_end(&node);
