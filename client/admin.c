@@ -157,11 +157,11 @@ int rg_stream_describe(struct rg_client *client, const char *stream,
                        struct rg_stream_info *ret_info)
 {
     int result = admin_check(client, stream, "rg_stream_describe");
-    if (result == 0 && ret_info == NULL) {
-        result = error_note(ERR_USAGE, "rg_stream_describe: ret_info is NULL");
-    }
     if (result < 0) {
         return result;
+    }
+    if (ret_info == NULL) {
+        return error_note(ERR_USAGE, "rg_stream_describe: ret_info is NULL");
     }
     struct call call = {.field = RAILGUN__FRAME__BODY_DESCRIBE, .may_repeat = true};
     Railgun__Describe request = RAILGUN__DESCRIBE__INIT;

@@ -49,13 +49,21 @@ struct pack {
     struct slice answer; /* PublishOk with exceptions, or Error; else empty */
 };
 
+enum lane_state {
+    LANE_IDLE,    /* nothing is open, nothing is on its way */
+    LANE_BUSY,    /* nothing is open */
+    LANE_READY,   /* its open batch goes out in the next turn */
+    LANE_HELD,    /* its open batch grows until an earlier one is answered */
+    LANE_LINGERS, /* its open batch waits for its time */
+};
+
 struct lane {
     struct span name;
     char *name_text;
     struct pack *open;    /* NULL: none */
     struct list flight;   /* sealed packs, in order; completions keep it */
     struct list of_state; /* publishing.idle, ready, held or linger */
-    enum { LANE_IDLE, LANE_BUSY, LANE_READY, LANE_HELD, LANE_LINGERS } state;
+    enum lane_state state;
     uint64_t due_us; /* LANE_LINGERS */
 };
 
@@ -91,7 +99,18 @@ bool publish_is_idle(const struct rg_client *client);
 /* Seal everything that is open. */
 void publish_seal_all(struct rg_client *client);
 
-/* --- for publish_sync.c --- */
+/* --- between the files of publishing --- */
+
+enum { HEAD_BYTES_MAX = 512 }; /* of a Publish frame besides its records and names */
+
+/* A larger Publish frame could never be sent. */
+uint64_t publish_frame_limit(const struct rg_client *client);
+/* It has its outcome. Completions keep the lane's order, so it may have to wait for earlier ones. */
+void pack_finish(struct rg_client *client, struct pack *pack, int result);
+/* Put it into the list of that state (enum lane_state). */
+void lane_move(struct publishing *self, struct lane *lane, enum lane_state state);
+/* The lane's open batch, or a new one. */
+struct pack *lane_open(struct rg_client *client, struct lane *lane);
 
 struct pack *pack_take(struct rg_client *client, enum pack_kind kind);
 /* Build the frame's head and queue it. `head_extra`: encoded fields of Publish besides stream and batch. 0, or RG_ERR_TOO_LARGE (the pack is given back). */

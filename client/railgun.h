@@ -65,10 +65,12 @@ enum rg_err {
     RG_ERR_STORAGE_FULL = -513,
     RG_ERR_CORRUPT = -514,
     RG_ERR_IO = -600,
-    RG_ERR_AGAIN = -601,   /* rg_publish_async: window full; rg_consumer_next: nothing within the time */
-    RG_ERR_CLOSED = -602,  /* the client or consumer is closed, or no server could be reached in time */
+    RG_ERR_AGAIN =
+        -601, /* rg_publish_async: window full; rg_consumer_next: nothing within the time */
+    RG_ERR_CLOSED =
+        -602, /* the client or consumer is closed, or no server could be reached in time */
     RG_ERR_NO_MEMORY = -603,
-    RG_ERR_USAGE = -607,   /* a NULL or senseless argument, or blocking inside a callback */
+    RG_ERR_USAGE = -607, /* a NULL or senseless argument, or blocking inside a callback */
 };
 
 const char *rg_error_name(int code); /* "WRONG_OFFSET"; never NULL */
@@ -87,15 +89,16 @@ struct rg_options {
     uint32_t request_timeout_ms; /* of each request, reconnects included: 10,000 */
     uint32_t reconnect_min_ms;   /* 20 */
     uint32_t reconnect_max_ms;   /* 2,000; doubled from min, with jitter */
-    uint32_t heartbeat_ms;       /* 10,000; the server may ask for another. Silent for three of them: lost */
+    uint32_t
+        heartbeat_ms; /* 10,000; the server may ask for another. Silent for three of them: lost */
     /* Publishing in the background: */
-    uint32_t batch_records;      /* a batch is sent when it has so many records: 512 */
-    uint32_t batch_bytes;        /* or so many bytes: 128 KiB */
+    uint32_t batch_records; /* a batch is sent when it has so many records: 512 */
+    uint32_t batch_bytes;   /* or so many bytes: 128 KiB */
     /* Before that it is sent as soon as few others are on their way, or none of its stream: batches grow with the load by themselves. With
      * linger_us, not before that time has passed since its first record. */
-    uint32_t linger_us;          /* 0 */
-    uint64_t window_bytes;       /* published and not yet answered: 8 MiB */
-    uint32_t window_records;     /* the same in records: 65,536 */
+    uint32_t linger_us;      /* 0 */
+    uint64_t window_bytes;   /* published and not yet answered: 8 MiB */
+    uint32_t window_records; /* the same in records: 65,536 */
     /* Called on the I/O thread when the connection is lost (up = false, with the reason) or made again. May be NULL. */
     void (*on_state)(void *ud, bool up, int reason);
     void *ud;
@@ -104,7 +107,8 @@ struct rg_options {
 /* Connect to the first of "host:port[,host:port...]" that answers (names, IPv4, [IPv6]; default port 7470). Blocks at most
  * connect_timeout_ms; each is tried once. RG_ERR_CLOSED: none answered; other errors: what the last one refused it for. *ret_client is
  * written on RG_OK only; rg_last_error(NULL) has the detail. */
-int rg_connect(const char *addresses, const struct rg_options *options, struct rg_client **ret_client);
+int rg_connect(const char *addresses, const struct rg_options *options,
+               struct rg_client **ret_client);
 
 /* Send what is waiting (at most request_timeout_ms), then close; every completion that is still open is called before this returns.
  * Nulls the pointer; accepts NULL. Not inside a callback (it does nothing there), and not while another thread is in a function of
@@ -139,11 +143,17 @@ struct rg_message {
 };
 
 /* Publish one payload and wait until it is durable. `ret_offset` may be NULL. */
-int rg_publish(struct rg_client *client, const char *stream, const void *payload, size_t size, uint64_t *ret_offset);
+int rg_publish(struct rg_client *client, const char *stream, const void *payload, size_t size,
+               uint64_t *ret_offset);
 
 /* What the server must find, or nothing is stored (RG_ERR_WRONG_OFFSET). Zeroed: no expectation. */
 struct rg_expect {
-    enum { RG_EXPECT_NOTHING, RG_EXPECT_NEXT_OFFSET, RG_EXPECT_NO_RECORDS, RG_EXPECT_STREAM_EXISTS } what;
+    enum {
+        RG_EXPECT_NOTHING,
+        RG_EXPECT_NEXT_OFFSET,
+        RG_EXPECT_NO_RECORDS,
+        RG_EXPECT_STREAM_EXISTS
+    } what;
     uint64_t next_offset;
 };
 
@@ -156,7 +166,8 @@ struct rg_published {
 
 /* Publish messages as one atomic batch and wait: all are stored, contiguous, or none. At most 65,536 and 4 MiB. `expect` may be NULL.
  * *ret_published (may be NULL) is written on RG_OK, and with RG_ERR_WRONG_OFFSET (next_offset). */
-int rg_publish_batch(struct rg_client *client, const char *stream, const struct rg_message *messages, size_t count,
+int rg_publish_batch(struct rg_client *client, const char *stream,
+                     const struct rg_message *messages, size_t count,
                      const struct rg_expect *expect, struct rg_published *ret_published);
 
 /* Called once for each rg_publish_async, in order of publishing for each stream: its result (RG_OK or an error) and offset. */
@@ -172,7 +183,8 @@ int rg_publish_async(struct rg_client *client, const char *stream, const struct 
 typedef void rg_batch_published_fn(void *ud, int result, const struct rg_published *published);
 
 /* The same for a whole atomic batch of plain payloads or messages. Blocks while the window is full. */
-int rg_publish_batch_async(struct rg_client *client, const char *stream, const struct rg_message *messages, size_t count,
+int rg_publish_batch_async(struct rg_client *client, const char *stream,
+                           const struct rg_message *messages, size_t count,
                            rg_batch_published_fn *done, void *ud);
 
 /* Wait until everything published so far has its result and its completion has returned. RG_OK: all were stored; else the first failure since
@@ -196,7 +208,14 @@ struct rg_record {
 /* Walk the headers: start with *cursor = 0. True while there is one. */
 bool rg_record_header(const struct rg_record *record, size_t *cursor, struct rg_header *ret_header);
 
-enum rg_start_at { RG_START_DEFAULT, RG_START_FIRST, RG_START_LATEST, RG_START_LAST_N, RG_START_OFFSET, RG_START_TIME };
+enum rg_start_at {
+    RG_START_DEFAULT,
+    RG_START_FIRST,
+    RG_START_LATEST,
+    RG_START_LAST_N,
+    RG_START_OFFSET,
+    RG_START_TIME
+};
 struct rg_start {
     enum rg_start_at at;
     uint64_t value; /* n, offset, or microseconds since 1970 */
@@ -206,7 +225,8 @@ struct rg_reader;
 
 /* Read a stream in order, without a group. Returns when the place to start is found (RG_START_LATEST: what is published from now on).
  * RG_START_DEFAULT: the first. RG_ERR_NOT_FOUND, RG_ERR_OUT_OF_RANGE. Close it with rg_reader_close. */
-int rg_reader_open(struct rg_client *client, const char *stream, struct rg_start start, struct rg_reader **ret_reader);
+int rg_reader_open(struct rg_client *client, const char *stream, struct rg_start start,
+                   struct rg_reader **ret_reader);
 /* The next record, waiting at most timeout_ms for one. RG_OK: *ret_record is valid until the next call on this reader. RG_ERR_AGAIN: nothing came.
  * RG_ERR_CORRUPT: stored data is damaged: rg_last_error names the exact range; the next call goes on behind it. After any other error the next
  * call tries the same place again. One thread at a time. */
@@ -237,26 +257,29 @@ struct rg_event {
 };
 
 struct rg_consume_options {
-    const char *consumer;         /* name, for people */
-    struct rg_start start;        /* where a new group begins */
-    uint32_t prefetch_messages;   /* granted ahead: 4,096 */
-    uint64_t prefetch_bytes;      /* 4 MiB */
-    bool auto_ack;                /* a message is acknowledged when on_message has returned 0, nacked when not; only with on_message */
+    const char *consumer;       /* name, for people */
+    struct rg_start start;      /* where a new group begins */
+    uint32_t prefetch_messages; /* granted ahead: 4,096 */
+    uint64_t prefetch_bytes;    /* 4 MiB */
+    bool
+        auto_ack; /* a message is acknowledged when on_message has returned 0, nacked when not; only with on_message */
     /* Given: messages are pushed on the I/O thread. Returns 0, or non-zero for a nack under auto_ack. NULL: pull with rg_consumer_next. */
     int (*on_message)(void *ud, struct rg_consumer *consumer, const struct rg_record *record);
-    void (*on_event)(void *ud, struct rg_consumer *consumer, const struct rg_event *event); /* may be NULL */
+    void (*on_event)(void *ud, struct rg_consumer *consumer,
+                     const struct rg_event *event); /* may be NULL */
     void *ud;
 };
 
 /* Join a group of a stream (the group is made if it does not exist). Returns when attached. Callbacks may come before it returns; they are given
  * the consumer. After a lost connection it attaches again by itself: what was delivered before is void (it comes again, here or elsewhere),
  * and acknowledgements for it are dropped. */
-int rg_consume(struct rg_client *client, const char *stream, const char *group, const struct rg_consume_options *options,
-               struct rg_consumer **ret_consumer);
+int rg_consume(struct rg_client *client, const char *stream, const char *group,
+               const struct rg_consume_options *options, struct rg_consumer **ret_consumer);
 
 /* Pull the next message, waiting at most timeout_ms. RG_ERR_AGAIN: none; RG_ERR_CLOSED: the server ended it. Valid until the next call on
  * this consumer. One thread at a time. */
-int rg_consumer_next(struct rg_consumer *consumer, uint32_t timeout_ms, struct rg_record *ret_record);
+int rg_consumer_next(struct rg_consumer *consumer, uint32_t timeout_ms,
+                     struct rg_record *ret_record);
 
 /* Acknowledge offsets first..last. Batched in the background, at most a millisecond: neighbouring acknowledgements become one range. rg_ack_sync
  * sends all and returns when they are durable. RG_ERR_NOT_DELIVERED: they did not come on this connection (that one was lost, and they come again), or
@@ -265,7 +288,8 @@ int rg_ack(struct rg_consumer *consumer, uint64_t first, uint64_t last);
 int rg_ack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last);
 
 /* Not processed: deliver again. delay_ms 0: at once. count = false: do not count it as a failure. In the background, as rg_ack. */
-int rg_nack(struct rg_consumer *consumer, uint64_t first, uint64_t last, uint64_t delay_ms, bool count);
+int rg_nack(struct rg_consumer *consumer, uint64_t first, uint64_t last, uint64_t delay_ms,
+            bool count);
 
 /* Leave: acknowledgements are sent, the rest goes to other members at once. Nulls; accepts NULL. Not inside a callback (it does nothing there). */
 void rg_consumer_close(struct rg_consumer **consumer);
@@ -281,8 +305,8 @@ struct rg_stream_spec { /* zeroed fields are not asked for */
 enum rg_ensure_result { RG_CREATED = 1, RG_UNCHANGED, RG_UPDATED, RG_STALE_VERSION, RG_DIFFERS };
 
 /* Make sure a stream exists as specified (NULL: any). RG_OK with *ret_result (may be NULL); RG_ERR_DIFFERS with the differences in rg_last_error. */
-int rg_stream_ensure(struct rg_client *client, const char *stream, const struct rg_stream_spec *spec,
-                     enum rg_ensure_result *ret_result);
+int rg_stream_ensure(struct rg_client *client, const char *stream,
+                     const struct rg_stream_spec *spec, enum rg_ensure_result *ret_result);
 
 struct rg_group_spec {
     uint64_t version;
@@ -291,8 +315,8 @@ struct rg_group_spec {
     struct rg_start start;
     const char *description;
 };
-int rg_group_ensure(struct rg_client *client, const char *stream, const char *group, const struct rg_group_spec *spec,
-                    enum rg_ensure_result *ret_result);
+int rg_group_ensure(struct rg_client *client, const char *stream, const char *group,
+                    const struct rg_group_spec *spec, enum rg_ensure_result *ret_result);
 
 struct rg_stream_info {
     uint64_t first_offset;
@@ -301,14 +325,15 @@ struct rg_stream_info {
     uint64_t version;
     uint32_t groups;
 };
-int rg_stream_describe(struct rg_client *client, const char *stream, struct rg_stream_info *ret_info);
+int rg_stream_describe(struct rg_client *client, const char *stream,
+                       struct rg_stream_info *ret_info);
 int rg_stream_delete(struct rg_client *client, const char *stream);
 
 /* Any request frame of the protocol, for tools: `field` is its number in Frame, `body` the encoded message; the answer's number and encoded
  * message come back (free *ret_body with rg_free). An Error answer is returned as its code, with *ret_field = 23 and its body. Not for Publish, Consume,
  * Cancel, Ack and Credit, which have functions of their own. */
-int rg_request(struct rg_client *client, uint32_t field, const void *body, size_t size, uint32_t *ret_field,
-               void **ret_body, size_t *ret_size);
+int rg_request(struct rg_client *client, uint32_t field, const void *body, size_t size,
+               uint32_t *ret_field, void **ret_body, size_t *ret_size);
 void rg_free(void *memory);
 
 #ifdef __cplusplus
