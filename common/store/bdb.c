@@ -20,12 +20,13 @@
 #include "common/base/invariant.h"
 #include "common/base/list.h"
 #include "common/base/mem.h"
+#include "common/store/bdb_room.h"
 #include "common/store/fs.h"
 #include "common/store/lock.h"
 
 enum {
     BDB_CACHE_DEFAULT = 4 << 20,
-    BDB_LOG_FILE_BYTES = 4 << 20,
+    BDB_LOG_FILE_BYTES = 1 << 20, /* small: recovery writes the current one full, see bdb_room.h */
     BDB_LOG_BUFFER_BYTES = 256 << 10,
     BDB_RECOVER_SECONDS_MAX = 30,
     BDB_FILE_MODE = 0600,
@@ -126,7 +127,8 @@ static int bdb_check(struct bdb *self, int error)
     }
     if (error != DB_NOTFOUND && error != DB_LOCK_DEADLOCK && !self->poisoned) {
         self->poisoned = true;
-        if (!bdb_is_worldly(error)) {
+        /* A full disk ends in all kinds of errors, which are no damage. */
+        if (!bdb_is_worldly(error) && !bdb_room_is_short(self->dir)) {
             bdb_mark_damaged(self);
         }
     }
@@ -328,14 +330,15 @@ static int bdb_make_bad_dir(const struct bdb *self, char *path, size_t path_size
     return ERR_IO;
 }
 
-/* Everything but the lock, durably. */
+/* Everything but the lock and the room, durably. */
 static int bdb_move_files(DIR *from, int to_fd)
 {
     int from_fd = dirfd(from);
     struct dirent *entry;
     while ((entry = readdir(from)) != NULL) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-            strcmp(entry->d_name, BDB_LOCK_FILE) == 0) {
+            strcmp(entry->d_name, BDB_LOCK_FILE) == 0 ||
+            strcmp(entry->d_name, BDB_ROOM_FILE) == 0) {
             continue;
         }
         if (renameat(from_fd, entry->d_name, to_fd, entry->d_name) < 0) {
@@ -382,6 +385,43 @@ static void bdb_free(struct bdb *self)
     mem_free(self);
 }
 
+/* The library's error. A full disk looks like damage; with the room given up it is seen what it is. */
+static int bdb_try_with_room(struct bdb *self)
+{
+    int result = bdb_try_open(self);
+    if (result == 0 || result == ETIMEDOUT || !bdb_room_is_short(self->dir)) {
+        return result;
+    }
+    if (bdb_room_give(self->dir)) {
+        result = bdb_try_open(self);
+    }
+    return result != 0 && result != ETIMEDOUT && bdb_room_is_short(self->dir) ? ENOSPC : result;
+}
+
+static int bdb_open_or_rebuild(struct bdb *self, bool *ret_rebuilt)
+{
+    bool rebuilt = bdb_has_file(self->dir, BDB_DAMAGED_FILE) || bdb_lost_its_log(self->dir);
+    int error = rebuilt ? bdb_move_aside(self) : 0;
+    if (error != 0) {
+        return error;
+    }
+    int result = bdb_try_with_room(self);
+    if (result == ETIMEDOUT) {
+        (void) bdb_move_aside(self); /* the next life finds an empty directory */
+        return ERR_TIMEOUT;
+    }
+    if (result != 0 && !bdb_is_worldly(result) && !rebuilt) {
+        rebuilt = true;
+        error = bdb_move_aside(self);
+        if (error != 0) {
+            return error;
+        }
+        result = bdb_try_with_room(self);
+    }
+    *ret_rebuilt = rebuilt;
+    return result != 0 ? bdb_error(result) : 0;
+}
+
 int bdb_open(const char *dir, uint64_t cache_bytes, bool *ret_rebuilt, struct bdb **ret_bdb)
 {
     if (strlen(dir) > BDB_DIR_MAX) {
@@ -406,31 +446,15 @@ int bdb_open(const char *dir, uint64_t cache_bytes, bool *ret_rebuilt, struct bd
     list_init(&self->tables);
 
     bool rebuilt = false;
-    int result = 0;
-    if (bdb_has_file(dir, BDB_DAMAGED_FILE) || bdb_lost_its_log(dir)) {
-        rebuilt = true;
-        error = bdb_move_aside(self);
+    error = bdb_open_or_rebuild(self, &rebuilt);
+    if (error == ERR_TIMEOUT) {
+        return error; /* the thread holds `self` and the lock until the process ends */
     }
-    if (error == 0) {
-        result = bdb_try_open(self);
-        if (result == ETIMEDOUT) {
-            /* The thread holds `self` and the lock until the process ends. The next life finds an empty directory. */
-            (void) bdb_move_aside(self);
-            return ERR_TIMEOUT;
-        }
-        if (result != 0 && !bdb_is_worldly(result) && !rebuilt) {
-            rebuilt = true;
-            error = bdb_move_aside(self);
-            result = error == 0 ? bdb_try_open(self) : result;
-        }
-    }
-    if (error != 0 || result != 0) {
-        error = error != 0 ? error : bdb_error(result);
-        if (result != ETIMEDOUT) {
-            bdb_free(self);
-        }
+    if (error != 0) {
+        bdb_free(self);
         return error;
     }
+    bdb_room_take(dir);
     *ret_rebuilt = rebuilt;
     *ret_bdb = self;
     return 0;
@@ -623,5 +647,7 @@ int bdb_checkpoint(struct bdb *self)
     if (error != 0) {
         return error;
     }
-    return bdb_check(self, self->env->log_archive(self->env, NULL, DB_ARCH_REMOVE));
+    error = bdb_check(self, self->env->log_archive(self->env, NULL, DB_ARCH_REMOVE));
+    bdb_room_take(self->dir); /* if it was given up: the disk may have room again */
+    return error;
 }

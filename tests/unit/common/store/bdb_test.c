@@ -537,7 +537,7 @@ TEST_WITHIN(a_checkpoint_removes_log_files_that_are_not_needed, 30)
     memset(value, 'v', 4000);
     value[4000] = '\0';
     unsigned most = 0;
-    for (unsigned i = 0; i < 6000; i++) { /* some 24 MB through a log of 4 MiB files */
+    for (unsigned i = 0; i < 6000; i++) { /* some 24 MB through a log of 1 MiB files */
         char key[16];
         (void) snprintf(key, sizeof(key), "%u", i % 100);
         put_ok(bdb, table, key, value);
@@ -549,4 +549,20 @@ TEST_WITHIN(a_checkpoint_removes_log_files_that_are_not_needed, 30)
     ck_assert_int_eq(bdb_checkpoint(bdb), 0);
     ck_assert_uint_le(log_count(dir), 2);
     bdb_close(&bdb);
+}
+
+TEST(room_on_the_disk_is_held_back_and_stays_when_damage_is_moved_aside)
+{
+    const char *dir = made_with_one_value();
+    char path[256];
+    struct stat info;
+    (void) snprintf(path, sizeof(path), "%s/room", dir);
+    ck_assert_int_eq(stat(path, &info), 0);
+    ck_assert_int_ge(info.st_size, 4 << 20);
+    ck_assert_int_ge(info.st_blocks * 512, 4 << 20);
+    ino_t before = info.st_ino;
+    overwrite(dir, "log.0000000001", 0, 200);
+    check_damage_is_moved_aside(dir);
+    ck_assert_int_eq(stat(path, &info), 0);
+    ck_assert_uint_eq(info.st_ino, before);
 }
