@@ -190,8 +190,9 @@ bench: ## measure against the peers that Debian packages, in the same run
 	@python3 bench/bench.py --bin build/release/bin $(BENCH_ARGS)
 
 prefix ?= /usr/local
-install: ## into $(DESTDIR)$(prefix): programs, library, header, pkg-config, configuration
-	$(MAKE) --no-print-directory BUILD=release programs lib
+install: ## into $(DESTDIR)$(prefix): programs, library, header, pkg-config, configuration (an existing one stays), units, docs
+	@sh tests/lib/deps.sh build
+	@$(MAKE) --no-print-directory BUILD=release programs lib
 	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/lib/pkgconfig $(DESTDIR)$(prefix)/include $(DESTDIR)/etc/railgun
 	install -m 755 $(PROGRAMS:%=build/release/bin/%) $(DESTDIR)$(prefix)/bin
 	install -m 644 client/railgun.h $(DESTDIR)$(prefix)/include
@@ -199,7 +200,13 @@ install: ## into $(DESTDIR)$(prefix): programs, library, header, pkg-config, con
 	install -m 755 build/release/lib/librailgun.so $(DESTDIR)$(prefix)/lib/librailgun.so.0
 	ln -sf librailgun.so.0 $(DESTDIR)$(prefix)/lib/librailgun.so
 	sed 's|@prefix@|$(prefix)|; s|@version@|$(VERSION)|' client/railgun.pc.in > $(DESTDIR)$(prefix)/lib/pkgconfig/railgun.pc
-	install -m 644 etc/*.conf $(DESTDIR)/etc/railgun
+	for f in etc/*.conf; do [ -e $(DESTDIR)/etc/railgun/$${f#etc/} ] || install -m 644 $$f $(DESTDIR)/etc/railgun; done
+	install -d $(DESTDIR)$(prefix)/lib/systemd/system $(DESTDIR)$(prefix)/lib/sysusers.d $(DESTDIR)$(prefix)/share/doc/railgun
+	sed 's|/usr/local|$(prefix)|' systemd/railgun.target > $(DESTDIR)$(prefix)/lib/systemd/system/railgun.target
+	for d in $(DAEMONS); do sed 's|/usr/local|$(prefix)|' systemd/railgun-$$d@.service > $(DESTDIR)$(prefix)/lib/systemd/system/railgun-$$d@.service; done
+	install -m 644 systemd/railgun.sysusers $(DESTDIR)$(prefix)/lib/sysusers.d/railgun.conf
+	install -m 644 README.md docs/*.md $(DESTDIR)$(prefix)/share/doc/railgun
+	[ -n "$(DESTDIR)" ] || ldconfig
 
 clean: ## remove everything built
 	rm -rf build
