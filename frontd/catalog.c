@@ -183,8 +183,8 @@ static int catalog_put_stream(struct catalog *self, struct span message)
         stream = MEM_NEW(struct stream);
         (void) hash64_put(self->by_log_group, view.log_group, stream); /* was absent */
     } else {
-        (void) hash_remove(self->by_name,
-                           stream->view.name); /* put again below, with the new bytes */
+        /* put again below, with the new bytes */
+        (void) hash_remove(self->by_name, stream->view.name);
     }
     uint8_t *old = stream->bytes;
     view.group_count = stream->view.group_count;

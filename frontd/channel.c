@@ -256,8 +256,8 @@ static void detach_done(struct request *request, enum bus_outcome outcome,
     struct bus_link *link =
         frontd->logd != NULL ? upstream_link(to_logd_upstream(frontd->logd)) : NULL;
     if (outcome != BUS_OK && link != NULL && bus_link_id(link) == request->number) {
-        channel_detach(frontd, request->consumer,
-                       true); /* it must not keep its messages for ever */
+        /* it must not keep its messages for ever */
+        channel_detach(frontd, request->consumer, true);
     }
 }
 

@@ -45,8 +45,8 @@ struct channel {
     uint32_t number;   /* the client's */
     uint64_t consumer; /* ours */
     uint64_t corr;     /* of Consume, until it is answered */
-    struct buf
-        consume; /* the Consume message as it came: it is needed again after a restart of logd */
+    /* the Consume message as it came: it is needed again after a restart of logd */
+    struct buf consume;
     struct credit credit;
     uint64_t since_ms;      /* of Consume */
     uint64_t log_group;     /* the stream it was attached to; 0: not yet */

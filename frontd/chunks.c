@@ -10,8 +10,8 @@
 struct chunks {
     struct payload *current; /* NULL: none yet */
     size_t used;             /* of the current one */
-    struct payload
-        *kept[CHUNKS_KEPT_MAX]; /* a ring in order of age: the oldest is the likeliest to be free */
+    /* a ring in order of age: the oldest is the likeliest to be free */
+    struct payload *kept[CHUNKS_KEPT_MAX];
     size_t kept_first;
     size_t kept_count;
 };

@@ -347,8 +347,8 @@ static void conn_queued(struct conn *self, int result)
     struct conn_set *set = self->set;
     conn_touch(self);
     if (result != 0) {
-        conn_close(
-            self); /* no memory, so a part of a frame may be missing: nothing more can be sent */
+        /* no memory, so a part of a frame may be missing: nothing more can be sent */
+        conn_close(self);
     } else if (self->out.bytes > set->options.outbound_bytes_max + set->options.frame_bytes_max) {
         conn_fail(self, ERR_OVERLOADED, "replies are not read");
     } else if (outq_pool_bytes(set->pool) > set->options.outbound_total_bytes_max) {
@@ -409,8 +409,8 @@ static void conn_write(struct conn *self)
         if (!self->is_shut) {
             /* Closing now, with bytes of the peer unread, would reset the connection and could take the Error with it. */
             self->is_shut = true;
-            (void) shutdown(self->fd,
-                            SHUT_WR); /* an error means that the peer is gone: the timer closes */
+            /* an error means that the peer is gone: the timer closes */
+            (void) shutdown(self->fd, SHUT_WR);
         }
     }
     conn_update_watch(self, !outq_is_empty(&self->out));

@@ -15,8 +15,8 @@ static void publish_done(struct request *request, enum bus_outcome outcome,
     struct session *session = request->session;
     session_pass_reply(request, outcome, reply, RAILGUN__FRAME__BODY_PUBLISH_OK, true);
     if (session != NULL && outcome == BUS_OK && reply->status == ERR_PROTOCOL) {
-        conn_finish(
-            session->conn); /* the batch inside was malformed: closes, as any malformed frame */
+        /* the batch inside was malformed: closes, as any malformed frame */
+        conn_finish(session->conn);
     }
 }
 

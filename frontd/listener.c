@@ -124,12 +124,16 @@ static bool port_is_ours(const struct listener *self)
     bool is_ours = false;
     struct buf path = {0};
     for (uint64_t i = 0; i < INSTANCES_MAX && !is_ours; i++) {
-        unsigned port = 0;
+        char text[16];
+        uint64_t port = 0;
         buf_reset(&path);
         buf_printf(&path, "%s/frontd-%" PRIu64 ".port", settings->daemon.run_dir, i);
         FILE *file = i != settings->daemon.instance ? fopen(buf_text(&path), "re") : NULL;
+        if (file != NULL && fgets(text, sizeof(text), file) != NULL) {
+            struct span digits = span_make(text, strcspn(text, "\n"));
+            is_ours = str_to_u64(digits, &port) == 0 && port == settings->listen_port;
+        }
         if (file != NULL) {
-            is_ours = fscanf(file, "%u", &port) == 1 && port == settings->listen_port;
             (void) fclose(file);
         }
     }
@@ -197,8 +201,8 @@ static void listener_refuse(struct listener *self, int fd, int error, const char
     uint64_t suppressed = 0;
     struct buf frame = {0};
     answer_error_frame(&frame, 0, 0, error, "too many connections");
-    (void) send(fd, frame.data, frame.size,
-                MSG_NOSIGNAL | MSG_DONTWAIT); /* told or not, it is closed */
+    /* told or not, it is closed */
+    (void) send(fd, frame.data, frame.size, MSG_NOSIGNAL | MSG_DONTWAIT);
     buf_release(&frame);
     (void) close(fd);
     ++*self->frontd->counters.refused;
@@ -222,8 +226,8 @@ static void listener_take(struct listener *self, int fd, const union address *ad
         listener_refuse(self, fd, result, text);
         return;
     }
-    (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on,
-                      sizeof(on)); /* slower without, not wrong */
+    /* slower without, not wrong */
+    (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (!session_open(frontd, fd, &from, text)) {
         limits_leave(frontd->limits, &from);
         ++*frontd->counters.refused;
@@ -345,11 +349,6 @@ void listener_close(struct listener **self)
     }
     mem_free(listener->port_path);
     mem_free(listener);
-}
-
-uint16_t listener_port(const struct listener *self)
-{
-    return self->port;
 }
 
 bool listener_is_insecure(const struct listener *self)

@@ -15,7 +15,6 @@ int listener_open(struct frontd *frontd, struct listener **ret_listener);
 /* Accept no more; the port file goes. */
 void listener_close(struct listener **self);
 
-uint16_t listener_port(const struct listener *self);
 /* Clients elsewhere may connect although nothing is encrypted or authenticated. */
 bool listener_is_insecure(const struct listener *self);
 

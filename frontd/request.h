@@ -36,8 +36,8 @@ struct request {
     struct gathering *gathering; /* of describe_node; NULL for all others */
     struct buf keep;             /* likewise: bytes for the answer */
     request_done_fn *done;       /* NULL: a one-way event */
-    void (*resume)(
-        struct request *self); /* of a held request: the catalogue has come as far as `number` */
+    /* of a held request: the catalogue has come as far as `number` */
+    void (*resume)(struct request *self);
     bool is_held;
     bool is_session_bound; /* means nothing to the next session of its daemon */
 

@@ -88,8 +88,8 @@ bool session_open(struct frontd *frontd, int fd, const struct limits_address *ad
     struct session *self = MEM_NEW(struct session);
     self->frontd = frontd;
     self->address = *address;
-    (void) str_copy(self->address_text, sizeof(self->address_text),
-                    span_of(address_text)); /* too long is left empty: for people only */
+    /* too long is left empty: for people only */
+    (void) str_copy(self->address_text, sizeof(self->address_text), span_of(address_text));
     list_init(&self->requests);
     list_init(&self->channels);
     self->conn = conn_new(frontd->conns, fd, &session_events, self);
@@ -268,8 +268,8 @@ int session_query(struct session *self, const struct frame_view *view, request_d
                   struct request **ret_request)
 {
     if (view->corr == 0) {
-        (void) session_refuse(self, view, ERR_BAD_REQUEST,
-                              NULL); /* only counted: there is nobody to tell */
+        /* only counted: there is nobody to tell */
+        (void) session_refuse(self, view, ERR_BAD_REQUEST, NULL);
         return 1;
     }
     return session_request(self, view, done, ret_request);

@@ -7,8 +7,8 @@
 
 enum {
     PARKED_COUNT_MAX = 65536,
-    PARKED_COPY_BELOW =
-        64 << 10, /* a slice smaller than this would pin a read buffer several times its size */
+    /* a slice smaller than this would pin a read buffer several times its size */
+    PARKED_COPY_BELOW = 64 << 10,
     PARKED_OVERHEAD = 256, /* what a queued request costs besides its body */
 };
 

@@ -284,8 +284,8 @@ TEST_WITHIN(announced_lengths_cost_nothing_and_idle_connections_little, 60)
     }
     uint64_t idle = front_rss_bytes(&front) - before;
     for (unsigned i = 0; i < CONNECTIONS; i++) {
-        client_send_bytes(&clients[i],
-                          span_make("\x00\x00\x7f\x00\x1a", 5)); /* 8 MB are announced */
+        /* 8 MB are announced */
+        client_send_bytes(&clients[i], span_make("\x00\x00\x7f\x00\x1a", 5));
     }
     expect_served(&good, 3);
     uint64_t announced = front_rss_bytes(&front) - before;
