@@ -262,9 +262,6 @@ static void conn_advance(struct rg_client *client, size_t bytes)
     }
     while (!list_is_empty(&self->sending)) {
         struct pack *pack = LIST_ENTRY(self->sending.next, struct pack, of_queue);
-        if (written != 0) {
-            pack->is_started = true;
-        }
         if (written < pack->head.size + pack->records.size) {
             break;
         }

@@ -44,8 +44,8 @@ struct ack_book {
     bool has_tail;
     struct range tail;    /* the last range given, still growing */
     struct ranges *acked; /* given by the caller, not sent */
-    struct ranges *
-        delivered; /* taken by the caller on this connection, neither acknowledged nor given back */
+    /* taken by the caller on this connection, neither acknowledged nor given back */
+    struct ranges *delivered;
     struct ranges *settled; /* sent on this connection; old ones are forgotten */
     struct nack_item *nacks;
     size_t nack_count;
@@ -76,8 +76,8 @@ struct rg_consumer {
     uint64_t granted_messages; /* the server may send so many more */
     struct list deliveries;
     struct list events;
-    pthread_cond_t
-        changed; /* a delivery has come, the state has changed, a callback has returned */
+    /* a delivery has come, the state has changed, a callback has returned */
+    pthread_cond_t changed;
     bool in_callback;
 
     /* Of the thread that pulls, or of the I/O thread when pushing. */

@@ -206,8 +206,8 @@ void *io_main(void *ud)
         io_socket(self, ready);
         io_call_back(self);
         uint64_t now_us = client_now_us();
-        self->is_woken =
-            false; /* what came before is seen below; what comes while writing is not */
+        /* what came before is seen below; what comes while writing is not */
+        self->is_woken = false;
         io_due(self, now_us);
         consumers_send_acks(self, self->is_closing ? UINT64_MAX : now_us);
         uint64_t publish_us = publish_turn(self, now_us);

@@ -35,7 +35,6 @@ struct pack {
     struct buf head;    /* everything of the frame before the records */
     struct buf records; /* RecordBatch */
     uint32_t count;
-    bool is_started; /* a byte of it may have reached the server */
     uint64_t frame_bytes;
     uint64_t deadline_us;
     struct completion *completions;

@@ -109,7 +109,6 @@ struct pack *pack_take(struct rg_client *client, enum pack_kind kind)
     pack->lane = NULL;
     pack->serial = self->next_serial++;
     pack->count = 0;
-    pack->is_started = false;
     pack->deadline_us = client_request_deadline(client, client_now_us());
     pack->batch_done = NULL;
     pack->waiter = NULL;

@@ -213,9 +213,7 @@ void publish_lost(struct rg_client *client)
     while (!list_is_empty(&self->sent)) {
         pack_finish(client, pack_of(self->sent.next), ERR_TIMEOUT);
     }
-    while (!list_is_empty(sending) && pack_of(sending->next)->is_started) {
-        pack_finish(client, pack_of(sending->next), ERR_TIMEOUT);
-    }
+    /* Of these the server has a part at most, and it acts on whole frames only. */
     while (!list_is_empty(sending)) {
         struct pack *pack = pack_of(sending->previous);
         list_remove(&pack->of_queue);

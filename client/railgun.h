@@ -17,7 +17,7 @@
  * rg_error_text give words. After a failure rg_last_error(client) has the detail of this thread's last failed call.
  *
  * Outcomes of publishing: RG_OK = stored, durable, at the offset given. RG_ERR_TIMEOUT = unknown: the connection or the server was lost
- * before the answer; it may or may not be stored. Everything else = certainly not stored. What was not yet given to the system when the
+ * before the answer; it may or may not be stored. Everything else = certainly not stored. What was not yet wholly given to the system when the
  * connection was lost is sent on the next one, in order, until its deadline. What was given is reported as unknown at once and never
  * repeated by the library, because that could store it twice. The caller can find out: by repeating with the same message id in a stream
  * with deduplication, or, after a publish with an expected offset, by repeating it: RG_ERR_WRONG_OFFSET then names the next offset.
@@ -65,10 +65,10 @@ enum rg_err {
     RG_ERR_STORAGE_FULL = -513,
     RG_ERR_CORRUPT = -514,
     RG_ERR_IO = -600,
-    RG_ERR_AGAIN =
-        -601, /* rg_publish_async: window full; rg_consumer_next: nothing within the time */
-    RG_ERR_CLOSED =
-        -602, /* the client or consumer is closed, or no server could be reached in time */
+    /* rg_publish_async: window full; rg_consumer_next: nothing within the time */
+    RG_ERR_AGAIN = -601,
+    /* the client or consumer is closed, or no server could be reached in time */
+    RG_ERR_CLOSED = -602,
     RG_ERR_NO_MEMORY = -603,
     RG_ERR_USAGE = -607, /* a NULL or senseless argument, or blocking inside a callback */
 };
@@ -89,8 +89,8 @@ struct rg_options {
     uint32_t request_timeout_ms; /* of each request, reconnects included: 10,000 */
     uint32_t reconnect_min_ms;   /* 20 */
     uint32_t reconnect_max_ms;   /* 2,000; doubled from min, with jitter */
-    uint32_t
-        heartbeat_ms; /* 10,000; the server may ask for another. Silent for three of them: lost */
+    /* 10,000; the server may ask for another. Silent for three of them: lost */
+    uint32_t heartbeat_ms;
     /* Publishing in the background: */
     uint32_t batch_records; /* a batch is sent when it has so many records: 512 */
     uint32_t batch_bytes;   /* or so many bytes: 128 KiB */
@@ -105,7 +105,8 @@ struct rg_options {
 };
 
 /* Connect to the first of "host:port[,host:port...]" that answers (names, IPv4, [IPv6]; default port 7470). Blocks at most
- * connect_timeout_ms; each is tried once. RG_ERR_CLOSED: none answered; other errors: what the last one refused it for. *ret_client is
+ * connect_timeout_ms; each is tried once. Names are looked up anew for each attempt; a name server that does not answer holds up everything of
+ * this client meanwhile: give numbers where that matters. RG_ERR_CLOSED: none answered; other errors: what the last one refused it for. *ret_client is
  * written on RG_OK only; rg_last_error(NULL) has the detail. */
 int rg_connect(const char *addresses, const struct rg_options *options,
                struct rg_client **ret_client);
@@ -261,12 +262,12 @@ struct rg_consume_options {
     struct rg_start start;      /* where a new group begins */
     uint32_t prefetch_messages; /* granted ahead: 4,096 */
     uint64_t prefetch_bytes;    /* 4 MiB */
-    bool
-        auto_ack; /* a message is acknowledged when on_message has returned 0, nacked when not; only with on_message */
+    /* a message is acknowledged when on_message has returned 0, nacked when not; only with on_message */
+    bool auto_ack;
     /* Given: messages are pushed on the I/O thread. Returns 0, or non-zero for a nack under auto_ack. NULL: pull with rg_consumer_next. */
     int (*on_message)(void *ud, struct rg_consumer *consumer, const struct rg_record *record);
-    void (*on_event)(void *ud, struct rg_consumer *consumer,
-                     const struct rg_event *event); /* may be NULL */
+    /* may be NULL */
+    void (*on_event)(void *ud, struct rg_consumer *consumer, const struct rg_event *event);
     void *ud;
 };
 

@@ -248,7 +248,7 @@ TEST(a_malformed_delivery_ends_the_connection)
     } mad[] = {
         {1, 1, "\x0a\x05\x0a\x03\x61"},          {1, 2, "\x0a\x02\x0a"},         {1, 1, ""},
         {0, 1, "\x0a\x03\x0a\x01\x61"},          {1, 0, "\x0a\x03\x0a\x01\x61"}, {1, 1, "\xff\xff"},
-        {UINT64_MAX, 1, "\x0a\x03\x0a\x01\x61"},
+        {UINT64_MAX, 1, "\x0a\x03\x0a\x01\x61"}, {1, 2, "\x0a\x03\x0a\x01\x61"},
     };
     for (unsigned i = 0; i < sizeof(mad) / sizeof(mad[0]); i++) {
         deliver_mad(fake, mad[i].base, mad[i].count, mad[i].batch);

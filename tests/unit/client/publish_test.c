@@ -6,6 +6,7 @@
 
 #include "client/railgun.h"
 #include "common/base/err.h"
+#include "common/base/mem.h"
 #include "common/wire/batch.h"
 #include "common/wire/hot.h"
 #include "common/wire/pb.h"
@@ -590,6 +591,44 @@ TEST(what_was_sent_before_the_loss_is_unknown_and_what_was_not_is_sent_again)
     ck_assert_uint_eq(kept.count, 1);
     ck_assert_int_eq(kept.codes[0], 0);
     ck_assert_str_eq(buf_text(&fake->stream_log), "s:1 ");
+    rg_close(&client);
+    fake_destroy(&fake);
+}
+
+static bool is_connected_again(const struct fake *fake)
+{
+    return fake->connections == 2;
+}
+
+/* More than the system's buffers hold is published to a server that reads nothing, so one frame is cut when it hangs up. */
+TEST(a_frame_that_was_cut_is_sent_again_whole)
+{
+    struct fake *fake = fake_new();
+    fake->publish_window = 256 << 20;
+    struct rg_options options = {.reconnect_min_ms = 1, .window_bytes = 256 << 20};
+    struct rg_client *client = fake_client(fake, &options);
+    enum { BATCHES = 40, PAYLOAD = 1 << 20 };
+    char *big = mem_new(PAYLOAD);
+    struct rg_message message = {.payload = {big, PAYLOAD - 100}};
+    struct results results = {0};
+    fake_lock(fake); /* it reads once more, then waits for us */
+    for (unsigned i = 0; i < BATCHES; i++) {
+        ck_assert_int_eq(rg_publish_async(client, "s", &message, note, &results), 0);
+    }
+    fake_hang_up(fake);
+    fake_unlock(fake);
+    fake_await(fake, is_connected_again);
+    int result = rg_flush(client, 5000);
+    ck_assert(result == 0 || result == RG_ERR_TIMEOUT);
+    ck_assert_uint_eq(results.count, BATCHES);
+    unsigned stored = 0;
+    for (size_t i = 0; i < BATCHES; i++) {
+        ck_assert(results.codes[i] == 0 || results.codes[i] == RG_ERR_TIMEOUT);
+        ck_assert(i == 0 || results.codes[i - 1] != 0 || results.codes[i] == 0);
+        stored += results.codes[i] == 0;
+    }
+    ck_assert_uint_gt(stored, BATCHES / 2);
+    mem_free(big);
     rg_close(&client);
     fake_destroy(&fake);
 }
