@@ -160,6 +160,22 @@ TEST_WITHIN(a_group_is_given_no_more_than_its_in_flight_limit, 60)
     node_destroy(&node);
 }
 
+TEST_WITHIN(the_in_flight_limit_counts_all_members_together, 60)
+{
+    struct node *node = node_with_stream(20, 5);
+    struct raw *one = member_join(node, 3);
+    expect_run(one, 1, 3, 1);
+    struct raw *two = member_join(node, 100);
+    expect_run(two, 4, 2, 1);
+    expect_silence(two, node);
+    ck_assert_int_eq(raw_ack(one, CHANNEL, 2, 2, false), 0);
+    expect_run(two, 6, 1, 1);
+    expect_silence(two, node);
+    raw_close(&one);
+    raw_close(&two);
+    node_destroy(&node);
+}
+
 TEST_WITHIN(a_member_is_given_no_more_than_its_credit, 60)
 {
     struct node *node = node_with_stream(20, 0);

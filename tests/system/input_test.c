@@ -119,8 +119,8 @@ TEST_WITHIN(garbage_is_refused_with_a_typed_error, 60)
         for (size_t i = 0; i < sizeof(garbage); i += 8) {
             bytes_put_u64(garbage + i, prng_next(&prng));
         }
-        (void) raw_send_bytes(raw,
-                              span_make(garbage, sizeof(garbage))); /* it may close in between */
+        /* it may close in between */
+        (void) raw_send_bytes(raw, span_make(garbage, sizeof(garbage)));
         int code = raw_error_code(raw, LONG);
         ck_assert_msg(code == -ERR_PROTOCOL || code == -ERR_TOO_LARGE ||
                           code == -ERR_HELLO_REQUIRED,

@@ -196,8 +196,8 @@ static void check(struct history *history)
     const struct checker_options options = {
         .ack_window_ns = (uint64_t) (100e6 * test_slowness()),
         .ack_settle_ns = (uint64_t) (1000e6 * test_slowness()),
-        .fault_grace_ns =
-            (uint64_t) (2000e6 * test_slowness()), /* reconnecting, and a full queue */
+        /* reconnecting, and a full queue */
+        .fault_grace_ns = (uint64_t) (2000e6 * test_slowness()),
     };
     struct verdict verdict;
     checker_run(history, &options, &verdict);

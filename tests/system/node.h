@@ -20,7 +20,6 @@ struct node *node_new(void);
 /* Kill what runs, free. Nulls. */
 void node_destroy(struct node **self);
 
-const char *node_dir(const struct node *self);
 const char *node_address(const struct node *self); /* "127.0.0.1:23456" */
 uint16_t node_port(const struct node *self);
 const char *node_daemon_name(enum node_daemon daemon); /* "logd" */

@@ -103,6 +103,7 @@ static int memory_file(const char *content)
 void process_start(struct process *self, const char *const *words, const char *input)
 {
     int in_fd = memory_file(input);
+    process_release(self);
     *self = (struct process){.out_fd = memory_file(NULL), .err_fd = memory_file(NULL)};
     /* Between fork and exec a process of several threads may neither allocate nor assert. */
     self->pid = fork();

@@ -47,7 +47,8 @@ struct process {
     struct buf err;
 };
 
-/* Start `words` (NULL-terminated; the first is the path) with `input` (may be NULL: nothing) on its standard input. */
+/* Start `words` (NULL-terminated; the first is the path) with `input` (may be NULL: nothing) on its standard input. `self` is released first: zeroed
+ * memory or a used one. */
 void process_start(struct process *self, const char *const *words, const char *input);
 /* Start and wait; the test fails when it takes longer. Returns the exit code. */
 int process_run(struct process *self, double seconds, const char *const *words, const char *input);

@@ -101,18 +101,6 @@ bool raw_send_bytes(struct raw *self, struct span bytes)
     return true;
 }
 
-bool raw_send_frame(struct raw *self, struct span frame)
-{
-    struct buf all = {0};
-    uint8_t prefix[FRAME_PREFIX_SIZE];
-    bytes_put_u32(prefix, (uint32_t) frame.size);
-    buf_append(&all, span_make(prefix, sizeof(prefix)));
-    buf_append(&all, frame);
-    bool sent = raw_send_bytes(self, buf_span(&all));
-    buf_release(&all);
-    return sent;
-}
-
 bool raw_send(struct raw *self, uint32_t channel, uint64_t corr, uint32_t field,
               const ProtobufCMessage *body)
 {
@@ -224,15 +212,6 @@ void raw_expect(struct raw *self, uint32_t field, struct raw_frame *ret_frame)
     describe_error(ret_frame, text);
     ck_assert_msg(ret_frame->field == field, "waited for frame %u, got %u%s", field,
                   ret_frame->field, text);
-}
-
-void raw_await(struct raw *self, uint32_t field, struct raw_frame *ret_frame)
-{
-    do {
-        enum raw_got got = raw_receive(self, ANSWER_SECONDS, ret_frame);
-        ck_assert_msg(got == RAW_FRAME, "waited for frame %u: %s", field,
-                      got == RAW_CLOSED ? "closed" : "nothing came");
-    } while (ret_frame->field != field);
 }
 
 int raw_error_code(struct raw *self, double seconds)

@@ -60,8 +60,6 @@ void raw_close(struct raw **self);
 
 /* All of it; false: the server has closed, or takes nothing for 10 s. */
 bool raw_send_bytes(struct raw *self, struct span bytes);
-/* A length and these bytes as the Frame. */
-bool raw_send_frame(struct raw *self, struct span frame);
 bool raw_send(struct raw *self, uint32_t channel, uint64_t corr, uint32_t field,
               const ProtobufCMessage *body);
 bool raw_hello(struct raw *self);
@@ -70,8 +68,6 @@ bool raw_hello(struct raw *self);
 enum raw_got raw_receive(struct raw *self, double seconds, struct raw_frame *ret_frame);
 /* The next frame must be this one; the test fails otherwise. */
 void raw_expect(struct raw *self, uint32_t field, struct raw_frame *ret_frame);
-/* Skip other frames until this one comes; the test fails when it does not within 10 s. */
-void raw_await(struct raw *self, uint32_t field, struct raw_frame *ret_frame);
 /* The code of an Error frame, positive as on the wire; 0 for any other. */
 int raw_code_of(const struct raw_frame *frame);
 /* Wait for an Error, other frames are skipped: its code; 0: the connection was closed without one; -1: neither. */

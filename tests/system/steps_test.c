@@ -29,7 +29,6 @@ static int ctl(struct process *said, const char *input, const char *const *words
         ck_assert_uint_lt(i, 46);
         all[i + 1] = words[i];
     }
-    process_release(said);
     return process_run(said, LONG, all, input);
 }
 
@@ -312,7 +311,7 @@ TEST_WITHIN(wrong_arguments_are_explained_with_exit_code_two, 60)
     };
     struct process said = {0};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-        const char *words[6] = {"-s", "127.0.0.1:1"};
+        const char *words[7] = {"-s", "127.0.0.1:1"};
         size_t count = 2;
         for (size_t w = 0; w < 4 && wrong[i][w] != NULL; w++) {
             words[count++] = wrong[i][w];

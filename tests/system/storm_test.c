@@ -87,8 +87,8 @@ TEST_WITHIN(daemons_killed_at_random_moments_lose_nothing_acknowledged, 120)
     for (unsigned round = 0; round < 20; round++) {
         enum node_daemon daemon = (enum node_daemon)(round % NODE_DAEMONS);
         wait_for_progress(history, 200 + prng_below(&prng, 500));
-        (void) poll(NULL, 0,
-                    (int) prng_below(&prng, 300)); /* a random moment, not a wait for something */
+        /* a random moment, not a wait for something */
+        (void) poll(NULL, 0, (int) prng_below(&prng, 300));
         history_fault_began(history);
         node_kill(node, daemon);
         (void) poll(NULL, 0, (int) prng_below(&prng, 200));
