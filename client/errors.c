@@ -64,6 +64,9 @@ static void error_append(struct span text)
     size_t used = strlen(last_error.text);
     size_t room = sizeof(last_error.text) - 1 - used;
     size_t size = text.size < room ? text.size : room;
+    if (size == 0) {
+        return;
+    }
     memcpy(last_error.text + used, text.data, size);
     last_error.text[used + size] = 0;
 }

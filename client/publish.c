@@ -96,7 +96,7 @@ static int record_prepare(struct rg_client *client, const struct rg_message *mes
     parts.size = batch_append_size(parts.payload, parts.id, parts.key, parts.headers);
     uint64_t overhead = 1 + pb_varint_size(parts.size);
     if (parts.size > limit + overhead ||
-        parts.size + 2 * HEAD_BYTES_MAX > publish_frame_limit(client)) {
+        parts.size + (size_t) 2 * HEAD_BYTES_MAX > publish_frame_limit(client)) {
         return error_note(ERR_TOO_LARGE, "the record is larger than %llu bytes",
                           (unsigned long long) limit);
     }
@@ -117,7 +117,7 @@ static void pack_append(struct rg_client *client, struct pack *pack,
 
 int pack_add(struct rg_client *client, struct pack *pack, const struct rg_message *message)
 {
-    struct record_parts parts;
+    struct record_parts parts = {0};
     int result = record_prepare(client, message, &parts);
     if (result == 0) {
         pack_append(client, pack, &parts);
@@ -146,7 +146,7 @@ static int publish_record(struct rg_client *client, struct span stream,
                           const struct rg_message *message, rg_published_fn *done, void *ud)
 {
     struct lane *lane = NULL;
-    struct record_parts parts;
+    struct record_parts parts = {0};
     int result = publish_wait_room(client);
     if (result == 0) {
         result = record_prepare(client, message, &parts);
@@ -154,7 +154,7 @@ static int publish_record(struct rg_client *client, struct span stream,
     if (result == 0) {
         result = lane_find(client, stream, &lane);
     }
-    if (result < 0) {
+    if (result != 0) {
         return result;
     }
     size_t bytes_max = smaller(client->options.batch_bytes, client->limits.batch_bytes_max);

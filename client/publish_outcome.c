@@ -334,7 +334,7 @@ static int pack_complete(struct pack *pack)
 static bool publish_has_much_room(const struct rg_client *client)
 {
     return client->pub.window_bytes <= client->options.window_bytes / 4 * 3 &&
-           client->pub.window_records <= client->options.window_records / 4 * 3;
+           client->pub.window_records <= (uint64_t) client->options.window_records / 4 * 3;
 }
 
 void publish_call_back(struct rg_client *client)

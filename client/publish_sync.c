@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/base/err.h"
+#include "common/base/invariant.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/pb.h"
 
@@ -179,6 +180,7 @@ static int publish_batch(struct rg_client *client, struct span stream,
     if (result < 0) {
         return result;
     }
+    INVARIANT(lane != NULL);
     uint64_t bytes_before = client->pub.window_bytes;
     uint64_t records_before = client->pub.window_records;
     struct pack *pack = pack_take(client, PACK_BATCH);
