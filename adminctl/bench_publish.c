@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "common/base/invariant.h"
 #include "common/base/mem.h"
 #include "common/base/rand.h"
 
@@ -82,6 +83,7 @@ static int publish_all(struct ctl *ctl, struct publishing *self, struct rg_messa
     char(*names)[288] = mem_new_array(options->streams, sizeof(*names));
     uint64_t *numbers = MEM_NEW_ARRAY(options->streams, uint64_t);
     int result = 0;
+    INVARIANT(options->streams > 0);
     for (uint64_t s = 0; s < options->streams; s++) {
         (void) bench_stream_name(options, s, names[s], sizeof(names[s]));
     }

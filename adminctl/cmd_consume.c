@@ -34,8 +34,8 @@ struct consuming {
     uint64_t nacked;
     uint64_t redelivered;
     struct buf out;
-    uint64_t
-        unacked_first; /* printed, not yet flushed to standard output: [first, last]; 0: none */
+    /* printed, not yet flushed to standard output: [first, last]; 0: none */
+    uint64_t unacked_first;
     uint64_t unacked_last;
 };
 
@@ -161,8 +161,8 @@ static int consume_all(struct consuming *self, uint64_t count, uint64_t idle_ms,
         struct rg_record record;
         result = rg_consumer_next(self->consumer, 0, &record);
         if (result == RG_ERR_AGAIN) {
-            result =
-                flush(self); /* nothing waits: what was done so far is shown and acknowledged now */
+            /* nothing waits: what was done so far is shown and acknowledged now */
+            result = flush(self);
             if (result == 0) {
                 result = rg_consumer_next(self->consumer, 100, &record);
             }

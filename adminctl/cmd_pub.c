@@ -2,16 +2,18 @@
  * dies: said at the end); or --once: each batch says at which offset it must land, so that repeating it after a lost connection
  * stores it once, provided that nobody else publishes into the stream meanwhile. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/buf.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 
 #include "adminctl/ctl.h"
+#include "adminctl/lines.h"
 #include "adminctl/options.h"
 #include "adminctl/pace.h"
 
@@ -44,30 +46,18 @@ static void done(void *ud, int result, uint64_t offset)
     self->first_error = self->first_error == 0 ? result : self->first_error;
 }
 
-/* A line without its newline; false at the end. */
-static bool read_line(FILE *file, char **line, size_t *capacity, size_t *ret_size)
+static int pub_in_background(struct pub *self, struct lines *lines,
+                             const struct rg_message *template)
 {
-    ssize_t size = getline(line, capacity, file);
-    if (size < 0) {
-        return false;
-    }
-    *ret_size = (size_t) size - ((*line)[size - 1] == '\n' ? 1 : 0);
-    return true;
-}
-
-static int pub_in_background(struct pub *self, FILE *file, const struct rg_message *template)
-{
-    char *line = NULL;
-    size_t capacity = 0;
-    size_t size = 0;
-    int result = 0;
-    while (result == 0 && self->first_error == 0 && read_line(file, &line, &capacity, &size)) {
+    struct span line;
+    int result = lines_next(lines, &line);
+    while (result == 1 && self->first_error == 0) {
         struct rg_message message = *template;
-        message.payload = (struct rg_bytes){line, size};
+        message.payload = (struct rg_bytes){line.data, line.size};
         result = rg_publish_async(self->ctl->client, self->stream, &message, done, self);
         pace_step(&self->pace, 1);
+        result = result == 0 ? lines_next(lines, &line) : result;
     }
-    free(line); /* NOLINT: getline's */
     int flushed = rg_flush(self->ctl->client, (uint32_t) self->ctl->timeout_ms + 1000);
     return result < 0 ? result : flushed;
 }
@@ -146,20 +136,23 @@ static int publish_once(struct pub *self, struct batch *batch, uint64_t *next)
     return 0;
 }
 
-static int pub_once(struct pub *self, FILE *file, const struct rg_message *template)
+static int pub_once(struct pub *self, struct lines *lines, const struct rg_message *template)
 {
     struct batch *batch = MEM_NEW(struct batch);
-    char *line = NULL;
-    size_t capacity = 0;
-    size_t size = 0;
+    struct span line;
     uint64_t next = 0;
     /* A slow pace wants small batches, or it would come in bursts. */
     size_t lines_max = self->pace.rate > 0 && self->pace.rate / 50 < PUB_BATCH_LINES
                            ? (size_t) self->pace.rate / 50 + 1
                            : PUB_BATCH_LINES;
     int result = find_next(self, &next);
-    while (result == 0 && read_line(file, &line, &capacity, &size)) {
-        buf_append(&batch->text, span_make(line, size));
+    while (result == 0) {
+        int got = lines_next(lines, &line);
+        if (got <= 0) {
+            result = got;
+            break;
+        }
+        buf_append(&batch->text, line);
         batch->messages[batch->count] = *template;
         batch->ends[batch->count++] = batch->text.size;
         if (batch->count >= lines_max || batch->text.size >= PUB_BATCH_BYTES) {
@@ -170,7 +163,6 @@ static int pub_once(struct pub *self, FILE *file, const struct rg_message *templ
         result = publish_once(self, batch, &next);
     }
     self->failed += batch->count;
-    free(line); /* NOLINT: getline's */
     buf_release(&batch->text);
     mem_free(batch);
     return result;
@@ -215,18 +207,20 @@ int cmd_pub(struct ctl *ctl, int argc, char **argv)
         0) {
         return exit_code;
     }
-    FILE *file = path != NULL ? fopen(path, "re") : stdin;
-    if (file == NULL) {
+    int fd = path != NULL ? open(path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+    if (fd < 0) {
         (void) fprintf(stderr, "adminctl: cannot open '%s': %s\n", path, strerror(errno));
         return CTL_FAILED;
     }
     struct pub self = {.ctl = ctl, .stream = args.arguments[0]};
+    struct lines lines;
     struct rg_message template = {.key = {key, key != NULL ? strlen(key) : 0}};
+    lines_init(&lines, fd);
     int result = ctl_connect(ctl);
     if (result == 0) {
         pace_start(&self.pace, "published", 0, rate);
         int error =
-            once ? pub_once(&self, file, &template) : pub_in_background(&self, file, &template);
+            once ? pub_once(&self, &lines, &template) : pub_in_background(&self, &lines, &template);
         uint64_t us = pace_stop(&self.pace);
         result = show(&self, us);
         if (error < 0 || self.first_error < 0) {
@@ -235,8 +229,9 @@ int cmd_pub(struct ctl *ctl, int argc, char **argv)
                               "not every line is stored in '%s'", self.stream);
         }
     }
+    lines_release(&lines);
     if (path != NULL) {
-        (void) fclose(file);
+        (void) close(fd); /* it was only read */
     }
     return result;
 }

@@ -143,7 +143,8 @@ static int run_detached(struct ctl *ctl, struct supervisor_options *options, int
     (void) dup2(log_fd >= 0 ? log_fd : null_fd, STDERR_FILENO);
     /* The lock came over with the descriptor; the pid in it must be ours. */
     int length = snprintf(text, sizeof(text), "%d\n", (int) getpid());
-    if (ftruncate(lock_fd, 0) < 0 || pwrite(lock_fd, text, (size_t) length, 0) != length) {
+    struct iovec part = {text, (size_t) length};
+    if (ftruncate(lock_fd, 0) < 0 || fs_pwritev_all(NULL, lock_fd, &part, 1, 0) < 0) {
         log_warn("cannot write the pid",
                  "file=%s/lock action=\"adminctl down will not find the node\"", options->dir);
     }

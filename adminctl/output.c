@@ -96,11 +96,6 @@ void output_real(struct output *self, const char *name, double value, unsigned d
     buf_printf(&add(self, NODE_RAW, name)->text, "%.*f", (int) decimals, value);
 }
 
-void output_bool(struct output *self, const char *name, bool value)
-{
-    buf_append_text(&add(self, NODE_RAW, name)->text, value ? "true" : "false");
-}
-
 /* --- JSON --- */
 
 /* How many bytes the UTF-8 character at the front takes; 0 if it is none. */
@@ -301,7 +296,7 @@ static void table_node(struct buf *out, const struct node *node)
             buf_printf(out, "\n%s\n", field->name != NULL ? field->name : "");
             table_node(out, field);
         } else {
-            table_cell(out, field->name, width, false, false);
+            table_cell(out, field->name != NULL ? field->name : "", width, false, false);
             buf_printf(out, "%s\n", cell(field, text));
         }
     }

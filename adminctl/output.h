@@ -26,7 +26,6 @@ void output_text(struct output *self, const char *name, struct span text);
 void output_number(struct output *self, const char *name, uint64_t value);
 void output_number_as(struct output *self, const char *name, uint64_t value, const char *human);
 void output_real(struct output *self, const char *name, double value, unsigned decimals);
-void output_bool(struct output *self, const char *name, bool value);
 
 /* Print, flush and destroy. 0, or ERR_IO (a closed pipe or full disk). */
 int output_finish(struct output **self);

@@ -67,8 +67,8 @@ static uint64_t now_ms(void)
 static void report(struct supervisor *self, const char *line)
 {
     if (!self->reported && self->options->report_fd >= 0) {
-        (void) !write(self->options->report_fd, line,
-                      strlen(line)); /* nobody may be listening any more */
+        /* nobody may be listening any more */
+        (void) !write(self->options->report_fd, line, strlen(line));
         (void) close(self->options->report_fd);
     }
     self->reported = true;
