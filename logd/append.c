@@ -432,33 +432,6 @@ void append_handle(struct append *self, struct bus_link *link, struct bus_messag
     }
 }
 
-int append_own(struct stream *stream, const struct slice *batch, uint32_t records,
-               uint64_t *ret_base)
-{
-    struct append *self = stream->logd->append;
-    if (!stream_is_open(stream) || !list_is_empty(&self->waiting)) {
-        return ERR_AGAIN;
-    }
-    uint64_t ts_us = stream_stamp_us(stream);
-    uint64_t index;
-    int error = replica_propose(stream->replica, LOG_KIND_BATCH, stream->next_proposed, records,
-                                ts_us, batch, &index);
-    if (error != 0) {
-        return error;
-    }
-    struct publish *publish = publish_new(self);
-    publish->stream = stream;
-    publish->index = index;
-    publish->base = stream->next_proposed;
-    publish->count = records;
-    publish->ts_us = ts_us;
-    stream->ts_us = ts_us;
-    stream->next_proposed += records;
-    list_push_back(&stream->publishes, &publish->link);
-    *ret_base = publish->base;
-    return 0;
-}
-
 void append_applied(struct stream *stream, const struct journal_entry *entry)
 {
     struct logd *logd = stream->logd;

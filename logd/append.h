@@ -20,10 +20,6 @@ void append_destroy(struct append **self);
 void append_handle(struct append *self, struct bus_link *link, struct bus_message *message,
                    struct stream *stream);
 
-/* A batch that this process makes itself, nobody waits for. `records` must be right. Errors as replica_propose. */
-int append_own(struct stream *stream, const struct slice *batch, uint32_t records,
-               uint64_t *ret_base);
-
 /* The oldest batch in flight of this stream is committed. */
 void append_applied(struct stream *stream, const struct journal_entry *entry);
 /* There may be room again. */

@@ -54,11 +54,6 @@ struct loop *logd_loop(struct logd *self)
     return self->loop;
 }
 
-struct journal *logd_journal(struct logd *self)
-{
-    return self->journal;
-}
-
 struct members *logd_members(struct logd *self)
 {
     return self->members;
@@ -67,11 +62,6 @@ struct members *logd_members(struct logd *self)
 struct metrics *logd_metrics(struct logd *self)
 {
     return self->options.metrics;
-}
-
-const struct timesource *logd_time(struct logd *self)
-{
-    return self->time;
 }
 
 uint64_t logd_stamp_us(struct logd *self)

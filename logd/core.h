@@ -82,8 +82,8 @@ struct logd {
     struct loop_fd *journal_watch;
     struct replica_set *replicas;
     struct state *state;
-    struct hash64
-        *streams; /* of struct stream, by log group; never removed while the daemon runs */
+    /* of struct stream, by log group; never removed while the daemon runs */
+    struct hash64 *streams;
     struct group_index *groups;
     uint64_t log_group_max;
     struct tail *tail;
@@ -93,8 +93,8 @@ struct logd {
     struct readers *readers;
     struct parking *parking;
     struct catalog_client *catalog;
-    struct hash64 *
-        links; /* of struct link_streams, by link id: which streams have had members of that link */
+    /* of struct link_streams, by link id: which streams have had members of that link */
+    struct hash64 *links;
 
     struct list dirty;   /* streams with something to do at the end of this turn */
     struct list configs; /* streams with a configuration to propose, in the order they came */

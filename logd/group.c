@@ -45,11 +45,6 @@ struct group_state *group_replicated(struct group *self)
     return &self->state;
 }
 
-const struct group_limits *group_limits(const struct group *self)
-{
-    return &self->state.limits;
-}
-
 /* A copy, to run ahead of the original. */
 static struct ranges *ranges_copy(const struct ranges *from)
 {

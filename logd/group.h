@@ -39,8 +39,8 @@ struct group;
 
 /* One that may be delivered to; part of whoever owns it. Read by all, written by group only. */
 struct group_member {
-    uint64_t
-        number; /* not 0, unique in the group's life; for people and for "not to this one again" */
+    /* not 0, unique in the group's life; for people and for "not to this one again" */
+    uint64_t number;
     struct list node;    /* in the group */
     struct list ready;   /* in the group's round of those that can take something now */
     struct ranges *held; /* value: the second of delivery */
@@ -58,7 +58,6 @@ void group_destroy(struct group **self); /* no member may be left */
 
 /* The replicated part, for applying entries and for saving. */
 struct group_state *group_replicated(struct group *self);
-const struct group_limits *group_limits(const struct group *self);
 
 /* --- members --- */
 

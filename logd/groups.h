@@ -61,7 +61,6 @@ void groups_handle_pending(struct groups *self, struct bus_message *message);
 
 /* --- a consumer: one member, found by (link, consumer id) in the daemon's table --- */
 struct member;
-struct groups *member_groups(const struct member *member);
 void member_handle_detach(struct member *member,
                           struct bus_message *message); /* the member is gone afterwards */
 void member_handle_ack(struct member *member, struct bus_message *message); /* request or one-way */

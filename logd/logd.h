@@ -13,10 +13,8 @@ struct stream;
 
 struct bus *logd_bus(struct logd *self);
 struct loop *logd_loop(struct logd *self);
-struct journal *logd_journal(struct logd *self);
 struct members *logd_members(struct logd *self);
 struct metrics *logd_metrics(struct logd *self);
-const struct timesource *logd_time(struct logd *self);
 
 /* The stream has something to flush or to deliver at the end of this turn (groups_wake and groups_flush are called then, once). */
 void logd_mark_dirty(struct logd *self, struct stream *stream);

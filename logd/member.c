@@ -89,8 +89,3 @@ bool members_tell_cancelled(struct groups *groups)
     }
     return all;
 }
-
-struct groups *member_groups(const struct member *member)
-{
-    return member->groups;
-}

@@ -73,11 +73,6 @@ struct logd *stream_logd(const struct stream *self)
     return self->logd;
 }
 
-struct groups *stream_groups(const struct stream *self)
-{
-    return self->groups;
-}
-
 uint64_t stream_first_offset(const struct stream *self)
 {
     return self->first_offset;

@@ -19,12 +19,13 @@ struct stream;
 uint64_t stream_log_group(const struct stream *self);
 const struct uuid *stream_id(const struct stream *self);
 struct logd *stream_logd(const struct stream *self);
-struct groups *stream_groups(const struct stream *self);
-uint64_t stream_first_offset(const struct stream *self); /* the lowest offset still kept; = next_offset when empty */
-uint64_t stream_next_offset(const struct stream *self);  /* committed: the offset after the last readable record */
+/* The lowest offset still kept; = next_offset when empty. */
+uint64_t stream_first_offset(const struct stream *self);
+/* Committed: the offset after the last readable record. */
+uint64_t stream_next_offset(const struct stream *self);
 
 /* A run of contiguous committed records. Zeroed is empty. */
-enum { STREAM_PAGE_TIMES_MAX = 64 };
+enum { STREAM_PAGE_TIMES_MAX = 512 };
 struct stream_time {
     uint32_t after; /* from this record of the page on */
     uint64_t ts_us;
@@ -46,6 +47,7 @@ int stream_read(struct stream *self, uint64_t offset, uint32_t records_max, uint
 
 /* Propose a control entry (LOG_KIND_GROUP, LOG_KIND_ACKS): payload is an encoded message of log.proto. It comes back through groups_apply when it is
  * committed. Errors as replica_propose. */
-int stream_propose_control(struct stream *self, uint8_t kind, struct span payload, uint64_t *ret_index);
+int stream_propose_control(struct stream *self, uint8_t kind, struct span payload,
+                           uint64_t *ret_index);
 
 #endif

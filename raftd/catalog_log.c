@@ -256,11 +256,6 @@ int catalog_log_propose(struct catalog_log *self, struct span command, uint64_t 
     return error;
 }
 
-uint64_t catalog_log_in_flight(const struct catalog_log *self)
-{
-    return replica_in_flight(self->replica);
-}
-
 int catalog_log_fd(const struct catalog_log *self)
 {
     return journal_fd(self->journal);

@@ -40,7 +40,6 @@ int catalog_log_first(struct catalog_log *self, struct buf *out);
 
 /* As replica_propose. */
 int catalog_log_propose(struct catalog_log *self, struct span command, uint64_t *ret_index);
-uint64_t catalog_log_in_flight(const struct catalog_log *self);
 
 /* As the journal's functions of these names. */
 int catalog_log_fd(const struct catalog_log *self);

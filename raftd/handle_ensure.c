@@ -143,8 +143,8 @@ void handle_ensure(struct raftd *self, const struct bus_message *message)
         ensure_request_release(&request);
     }
     if (error != 0) {
-        (void) bus_reply_error(raftd_bus(self), message->ticket, error,
-                               buf_text(&problem)); /* may be gone */
+        /* may be gone */
+        (void) bus_reply_error(raftd_bus(self), message->ticket, error, buf_text(&problem));
     }
     buf_release(&problem);
     SCAN_FREE(&ensure);

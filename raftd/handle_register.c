@@ -54,8 +54,8 @@ void handle_register(struct raftd *self, const struct bus_message *message)
     }
     const char *problem = handle_register_problem(request);
     if (problem != NULL) {
-        (void) bus_reply_error(raftd_bus(self), message->ticket, ERR_BAD_REQUEST,
-                               problem); /* may be gone */
+        /* may be gone */
+        (void) bus_reply_error(raftd_bus(self), message->ticket, ERR_BAD_REQUEST, problem);
         SCAN_FREE(&request);
         return;
     }

@@ -261,8 +261,8 @@ static void raftd_on_message(void *ud, struct bus_link *link, struct bus_message
         return; /* No event is meant for us; a newer daemon may know better. */
     }
     if (self->is_draining) {
-        (void) bus_reply_error(raftd_bus(self), message->ticket, ERR_GOING_AWAY,
-                               NULL); /* may be gone */
+        /* may be gone */
+        (void) bus_reply_error(raftd_bus(self), message->ticket, ERR_GOING_AWAY, NULL);
         return;
     }
     switch ((int) message->type) {
@@ -280,8 +280,8 @@ static void raftd_on_message(void *ud, struct bus_link *link, struct bus_message
         handle_watch(self, link, message);
         break;
     default:
-        (void) bus_reply_error(raftd_bus(self), message->ticket, ERR_UNKNOWN_FRAME,
-                               NULL); /* may be gone */
+        /* may be gone */
+        (void) bus_reply_error(raftd_bus(self), message->ticket, ERR_UNKNOWN_FRAME, NULL);
         break;
     }
 }
