@@ -185,8 +185,8 @@ static void peer_open(struct bus_peer *peer)
         (peer->monitor = bus_monitor_start(self->loop, peer->socket, peer_on_monitor, peer)) ==
             NULL ||
         zmq_connect(zsock_resolve(peer->socket), buf_text(&endpoint)) != 0) {
-        bus_peer_restart(peer,
-                         BUS_RETRY_MS_MAX); /* out of descriptors or memory: they may come back */
+        /* out of descriptors or memory: they may come back */
+        bus_peer_restart(peer, BUS_RETRY_MS_MAX);
     }
     buf_release(&endpoint);
 }

@@ -104,8 +104,8 @@ void bus_monitor_await_lost(struct bus_monitor *self, unsigned count, uint64_t t
     while (count > 0 && now_ms < end_ms) {
         zmq_pollitem_t item = {.socket = handle, .events = ZMQ_POLLIN};
         bool any = true;
-        (void) zmq_poll(&item, 1,
-                        (long) (end_ms - now_ms)); /* nothing or an error: asked again below */
+        /* nothing or an error: asked again below */
+        (void) zmq_poll(&item, 1, (long) (end_ms - now_ms));
         while (any && count > 0) {
             count -= monitor_receive(handle, &any) == ZMQ_EVENT_DISCONNECTED ? 1 : 0;
         }

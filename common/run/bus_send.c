@@ -76,8 +76,8 @@ int bus_send(struct bus *self, const struct bus_path *path, struct bus_head *hea
     if (!is_inline) {
         struct payload *owner = payload_ref(body->owner);
         void *data;
-        memcpy(&data, &bytes.data,
-               sizeof(data)); /* ZeroMQ's interface knows no const; it only reads */
+        /* ZeroMQ's interface knows no const; it only reads */
+        memcpy(&data, &bytes.data, sizeof(data));
         if (zmq_msg_init_data(&second, data, bytes.size, send_free_body, owner) != 0) {
             payload_unref(&owner);
             (void) zmq_msg_close(&first);

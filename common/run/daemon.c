@@ -294,8 +294,8 @@ static void daemon_on_message(void *ud, struct bus_link *link, struct bus_messag
     } else if (self->program->handlers.on_message != NULL) {
         self->program->handlers.on_message(self->self, link, message);
     } else if (message->is_request) {
-        (void) bus_reply_error(self->bus, message->ticket, ERR_UNSUPPORTED,
-                               NULL); /* the asker may be gone */
+        /* the asker may be gone */
+        (void) bus_reply_error(self->bus, message->ticket, ERR_UNSUPPORTED, NULL);
     }
 }
 

@@ -65,8 +65,8 @@ struct daemon_program {
     void (*stop)(void *self);
     /* SIGHUP took new values for reloadable keys. May be NULL. */
     void (*reload)(void *self);
-    struct bus_handlers
-        handlers; /* ud is replaced by self; BUS_STATUS is answered by daemon itself */
+    /* ud is replaced by self; BUS_STATUS is answered by daemon itself */
+    struct bus_handlers handlers;
 };
 
 int daemon_main(int argc, char **argv, const struct daemon_program *program);

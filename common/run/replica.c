@@ -164,9 +164,8 @@ static void replica_set_on_done(void *ud, const struct journal_done *done)
     struct journal_entry entry = *replica_slot(replica, done->index);
     replica->commit_index = done->index;
     if (replica_in_flight(replica) == 0 && replica->capacity > REPLICA_QUEUE_KEEP) {
-        MEM_FREE(
-            replica
-                ->queue); /* ten thousand groups must not keep the room of their busiest moment */
+        /* ten thousand groups must not keep the room of their busiest moment */
+        MEM_FREE(replica->queue);
         replica->capacity = 0;
     }
     /* Last: apply may propose more, and may close this group. */

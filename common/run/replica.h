@@ -27,8 +27,8 @@ struct replica_handlers {
 /* Borrows the journal. The owner polls: call replica_set_poll when journal_fd is readable. */
 struct replica_set *replica_set_new(struct journal *journal,
                                     const struct replica_handlers *handlers);
-void replica_set_destroy(
-    struct replica_set **self); /* after all its groups were closed; accepts NULL */
+/* after all its groups were closed; accepts NULL */
+void replica_set_destroy(struct replica_set **self);
 unsigned replica_set_poll(struct replica_set *self);
 
 /* A group that ends at last_index (0: empty) as recovered; all of it is committed (one replica). `group_ud` goes to apply. */
@@ -45,8 +45,8 @@ int replica_propose(struct replica *self, uint8_t kind, uint64_t base, uint32_t 
 
 uint64_t replica_term(const struct replica *self);
 uint64_t replica_last_index(const struct replica *self); /* proposed */
-uint64_t replica_commit_index(
-    const struct replica *self); /* committed; inside apply: of the entry being applied */
+/* committed; inside apply: of the entry being applied */
+uint64_t replica_commit_index(const struct replica *self);
 uint64_t replica_in_flight(const struct replica *self); /* entries proposed, not yet applied */
 
 #endif

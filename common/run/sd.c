@@ -83,7 +83,7 @@ void sd_send(const struct sd *self, const char *format, ...)
     va_end(arguments);
     if (size > 0) {
         size_t used = (size_t) size < sizeof(text) ? (size_t) size : sizeof(text) - 1;
-        (void) send(self->fd, text, used,
-                    MSG_NOSIGNAL); /* nothing to do if nobody listens any more */
+        /* nothing to do if nobody listens any more */
+        (void) send(self->fd, text, used, MSG_NOSIGNAL);
     }
 }

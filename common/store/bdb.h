@@ -32,8 +32,8 @@ void bdb_abort(struct bdb_txn **txn); /* accepts NULL */
 /* `txn` may be NULL for reading, also while a transaction is open (its changes are seen). ERR_NOT_FOUND. The value replaces the content of `out`. */
 int bdb_get(struct bdb_table *table, struct bdb_txn *txn, struct span key, struct buf *out);
 int bdb_put(struct bdb_table *table, struct bdb_txn *txn, struct span key, struct span value);
-int bdb_delete(struct bdb_table *table, struct bdb_txn *txn,
-               struct span key); /* 0 also when absent */
+/* 0 also when absent */
+int bdb_delete(struct bdb_table *table, struct bdb_txn *txn, struct span key);
 
 /* Walk keys that begin with `prefix`, in byte order; visit returns non-zero to stop. The table must not change meanwhile. */
 typedef int bdb_visit_fn(void *ud, struct span key, struct span value);

@@ -62,10 +62,10 @@ struct journal_options {
     uint64_t file_bytes;      /* 0: 64 MiB; 1 MiB..1 GiB; a frame never exceeds half a file */
     uint64_t queue_bytes_max; /* 0: 64 MiB: appended and not yet durable */
     uint64_t round_bytes_max; /* 0: 4 MiB: one write */
-    uint64_t
-        reserve_bytes; /* 0: 64 MiB: held back (a preallocated file) so that control entries go on when the disk is full */
-    uint64_t
-        disk_free_min; /* 0: 0: below this much free space data entries (count > 0) get ERR_STORAGE_FULL */
+    /* 0: 64 MiB: held back (a preallocated file) so that control entries go on when the disk is full */
+    uint64_t reserve_bytes;
+    /* 0: 0: below this much free space data entries (count > 0) get ERR_STORAGE_FULL */
+    uint64_t disk_free_min;
     const struct fs_ops *ops; /* NULL: the system */
     bool read_only;           /* inspect: no writer, nothing on disk changes */
 };

@@ -58,8 +58,8 @@ struct journal_frame {
     struct journal_entry entry; /* payload empty */
     uint8_t flags;
     uint32_t length; /* bytes of payload behind the header */
-    uint64_t
-        durable_upto; /* everything before this position was synced when the frame was written */
+    /* everything before this position was synced when the frame was written */
+    uint64_t durable_upto;
     uint32_t crc_payload;
 };
 

@@ -27,8 +27,8 @@
 
 enum {
     JOURNAL_BLOCK_ENTRIES = 64,
-    JOURNAL_BLOCK_BYTES =
-        512 << 10, /* a block takes no more entries above this: acknowledgements go by block */
+    /* a block takes no more entries above this: acknowledgements go by block */
+    JOURNAL_BLOCK_BYTES = 512 << 10,
     JOURNAL_FREE_BLOCKS_MAX = 256,
     JOURNAL_ARENA_BYTES = 256 << 10, /* frame headers, padding and small payloads of one write */
     JOURNAL_PARTS_MAX = 1024,        /* IOV_MAX */
@@ -36,9 +36,9 @@ enum {
     JOURNAL_IDLE_MARK_MS = 5,
     JOURNAL_SPARES_MAX = 4,
     JOURNAL_LENT_BYTES_MAX = 64 << 10, /* a round that the owner may run itself */
-    JOURNAL_SLOW_SYNC_US = 2000,       /* a sync that takes longer is not for the owner's thread ... */
-    JOURNAL_SLOW_ROUNDS = 1000,        /* ... nor are so many rounds after it */
-    JOURNAL_ROOM_SLACK = 4096, /* of a file: for marks that the owner does not know of */
+    JOURNAL_SLOW_SYNC_US = 2000, /* a sync that takes longer is not for the owner's thread ... */
+    JOURNAL_SLOW_ROUNDS = 1000,  /* ... nor are so many rounds after it */
+    JOURNAL_ROOM_SLACK = 4096,   /* of a file: for marks that the owner does not know of */
     JOURNAL_READERS_MAX = 64,
     JOURNAL_NAME_BYTES = 32,
     JOURNAL_QUICK_BYTES =
@@ -123,8 +123,8 @@ struct journal_scan {
     size_t bad_count, bad_capacity;
     uint64_t durable_upto; /* the highest any intact header names */
     uint32_t end;          /* behind the last frame that was recognised */
-    uint32_t
-        dirty_end; /* > end: there are remains up to here that are no frames (or lie behind the end mark) */
+    /* > end: there are remains up to here that are no frames (or lie behind the end mark) */
+    uint32_t dirty_end;
     bool has_end_mark;
     uint64_t frames, bytes;
 };
@@ -230,9 +230,9 @@ struct journal {
     struct list done;
     struct list finished;
     struct list released;
-    bool writer_rests;     /* waits, and holds nothing half done */
+    bool writer_rests;      /* waits, and holds nothing half done */
     bool writer_rests_long; /* without a time limit: no mark is due */
-    bool writer_lent;      /* the owner runs a round; the writer keeps still */
+    bool writer_lent;       /* the owner runs a round; the writer keeps still */
     bool is_stopping_writer, is_stopping_preparer;
     struct journal_file_header *files; /* all that can be read, oldest first */
     size_t file_count, file_capacity;
@@ -250,8 +250,8 @@ struct journal {
     atomic_bool is_poisoned;
     atomic_uint_fast64_t durable_upto;
     atomic_uint slow_rounds; /* > 0: syncs have been slow lately */
-    atomic_uint_fast64_t
-        room; /* bytes for frames in the file being appended to; see journal_promise in journal.c */
+    /* bytes for frames in the file being appended to; see journal_promise in journal.c */
+    atomic_uint_fast64_t room;
 
     struct journal_writer writer;     /* writer thread's, or the owner's while it is lent */
     struct journal_preparer preparer; /* preparer thread's */

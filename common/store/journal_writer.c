@@ -353,8 +353,8 @@ void journal_writer_round(struct journal *journal)
             }
         }
     }
-    journal_writer_show_room(
-        journal); /* before the completions: the owner counts a frame in one of the two, never in none */
+    /* before the completions: the owner counts a frame in one of the two, never in none */
+    journal_writer_show_room(journal);
     pthread_mutex_lock(&journal->lock);
     journal->stats.frames += placed;
     while (!list_is_empty(&round)) {

@@ -14,8 +14,8 @@ struct batch_limits {
     uint64_t record_bytes_max; /* 1 MiB: of the encoded Record */
     uint32_t id_bytes_max;     /* 128 */
     uint32_t headers_max;      /* 32 */
-    uint32_t
-        header_bytes_max; /* 16 KiB: all of a record, as encoded, without the tag and length of each */
+    /* 16 KiB: all of a record, as encoded, without the tag and length of each */
+    uint32_t header_bytes_max;
 };
 struct batch_limits batch_limits_default(void);
 

@@ -34,8 +34,8 @@ void frame_append(struct buf *out, uint32_t channel, uint64_t corr, uint32_t fie
 struct frame_view {
     uint32_t channel;
     uint64_t corr;
-    uint32_t
-        field; /* which body (the field number in Frame, e.g. 3 = publish); 0: none or unknown */
+    /* which body (the field number in Frame, e.g. 3 = publish); 0: none or unknown */
+    uint32_t field;
     struct span body; /* that message's bytes */
 };
 

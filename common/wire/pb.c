@@ -100,8 +100,8 @@ static size_t text_step(struct span bytes)
 {
     uint8_t first = bytes.data[0];
     size_t size = 0;
-    uint8_t low =
-        0x80; /* The range of the second byte shuts out long forms, surrogates and over 10FFFF. */
+    /* The range of the second byte shuts out long forms, surrogates and over 10FFFF. */
+    uint8_t low = 0x80;
     uint8_t high = 0xbf;
 
     if (first < 0x80) {

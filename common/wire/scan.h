@@ -13,8 +13,8 @@ struct scan_limits {
     unsigned depth_max;    /* 8 messages, the outermost counted */
     unsigned fields_max;   /* 65,536 in all; an element of a packed field counts as one */
     unsigned repeated_max; /* 4,096 elements of one repeated field in one message */
-    size_t
-        memory_factor; /* 4: memory <= factor * bytes + memory_extra, all that is ever asked for counted */
+    /* 4: memory <= factor * bytes + memory_extra, all that is ever asked for counted */
+    size_t memory_factor;
     size_t
         memory_extra; /* 1 MiB: 4,096 small elements take 64 to 256 bytes each, from 6 on the wire. Before
                             * authentication 64 KiB is plenty. */

@@ -23,8 +23,8 @@ enum {
     FILE_BYTES = 16384,
     ENTRIES = 14,
     FLAG_RECYCLED = 1, /* the rest of the file holds frames of an earlier life */
-    FLAG_REPAIRED =
-        2, /* checksums of headers are made right again after patching: forged, not damaged */
+    /* checksums of headers are made right again after patching: forged, not damaged */
+    FLAG_REPAIRED = 2,
     FLAG_WRITABLE = 4, /* recover in earnest, not only look */
     FLAG_FOLLOWED = 8, /* a second file lies behind it */
     FLAG_CUT = 16,     /* the file ends in its middle */

@@ -482,8 +482,8 @@ TEST(a_record_larger_than_the_credit_waits_for_it)
     ack(&front, 5, 1, 3, false);
     (void) expect_reply(0);
     fake_settle();
-    (void) expect_deliver(&front, 5, 4,
-                          1); /* it holds nothing: one record, however small the credit */
+    /* it holds nothing: one record, however small the credit */
+    (void) expect_deliver(&front, 5, 4, 1);
     expect_silence();
     fake_stop();
 }

@@ -226,8 +226,8 @@ TEST(a_watcher_that_is_up_to_date_gets_only_what_comes)
     ck_assert_uint_eq(follower->snapshots, 0);
     ck_assert_uint_eq(follower->events, 1); /* joined */
     check_same(world, follower);
-    command_delete_stream(&command,
-                          "none"); /* changes nothing, but is a revision that askers may name */
+    /* changes nothing, but is a revision that askers may name */
+    command_delete_stream(&command, "none");
     change(world, &command);
     watch_flush(world->watch);
     check_same(world, follower);

@@ -239,8 +239,8 @@ TEST(messages_of_an_older_session_are_dropped)
     foreign_open(&self, NULL);
     foreign_greet(&self, "foreign", 5);
     foreign_event(&self, 4);
-    foreign_greet(&self, "foreign",
-                  6); /* the same connection opens anew: the old session is over */
+    /* the same connection opens anew: the old session is over */
+    foreign_greet(&self, "foreign", 6);
     ck_assert_uint_eq(self.pair.server.downs, 1);
     foreign_event(&self, 5);
     foreign_event(&self, 6);

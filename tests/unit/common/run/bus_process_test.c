@@ -190,8 +190,8 @@ TEST_WITHIN(a_successor_sees_nothing_of_what_was_sent_to_the_dead, 60)
         ck_assert(bus_link_epoch(client.link) != epoch);
         epoch = bus_link_epoch(client.link);
         ck_assert_uint_eq(ask_count(&client), 0);
-        ck_assert_int_eq(kill(pids[i], SIGSTOP),
-                         0); /* it reads no more: much stays queued on this side */
+        /* it reads no more: much stays queued on this side */
+        ck_assert_int_eq(kill(pids[i], SIGSTOP), 0);
         for (unsigned sent = 0; sent < 2000; sent++) {
             struct bus_outgoing out = {.type = TYPE_COUNT_ME, .body = {large, payload_span(large)}};
             ck_assert_int_eq(bus_event(client.link, &out), 0);

@@ -143,8 +143,8 @@ TEST(intact_frames_behind_a_torn_one_go_with_it)
 {
     const char *dir = test_folder();
     struct journal *journal = lib_open(dir, NULL);
-    lib_fill(journal, 1, 1, 10,
-             100); /* one round: none of its frames knows of another being durable */
+    /* one round: none of its frames knows of another being durable */
+    lib_fill(journal, 1, 1, 10, 100);
     journal_close(&journal);
     uint8_t zeros[JOURNAL_FRAME_BYTES] = {0};
     damage(dir, "0000000001.jnl", MARK, zeros, sizeof(zeros));

@@ -128,8 +128,8 @@ TEST(wrong_types_inside_a_record_are_refused)
     ck_assert_int_eq(check_default(SPAN(0x0a, 2, 0x10, 1)), ERR_PROTOCOL); /* id */
     ck_assert_int_eq(check_default(SPAN(0x0a, 2, 0x18, 1)), ERR_PROTOCOL); /* key */
     ck_assert_int_eq(check_default(SPAN(0x0a, 2, 0x20, 1)), ERR_PROTOCOL); /* header */
-    ck_assert_int_eq(check_default(SPAN(0x0a, 2, 0x28, 1)),
-                     ERR_PROTOCOL); /* not_before as varint */
+    /* not_before as varint */
+    ck_assert_int_eq(check_default(SPAN(0x0a, 2, 0x28, 1)), ERR_PROTOCOL);
     ck_assert_int_eq(check_default(SPAN(0x0a, 9, 0x29, 1, 2, 3, 4, 5, 6, 7, 8)), 0);
     ck_assert_int_eq(check_default(SPAN(0x0a, 4, 0x22, 2, 0x08, 1)), ERR_PROTOCOL); /* its name */
     ck_assert_int_eq(check_default(SPAN(0x0a, 5, 0x22, 3, 0x0a, 1, 0xff)),
@@ -234,8 +234,8 @@ TEST(headers_up_to_16_kibibytes_together)
 {
     for (size_t size = (16 << 10) - 1; size <= (16 << 10) + 1; size++) {
         struct buf headers = {0};
-        struct span half =
-            filled((8 << 10) - 6); /* a name of one byte, a tag and two bytes of length */
+        /* a name of one byte, a tag and two bytes of length */
+        struct span half = filled((8 << 10) - 6);
         struct span other = filled(size - (8 << 10) - 6);
         batch_header_append(&headers, span_of("n"), half);
         batch_header_append(&headers, span_of("n"), other);
