@@ -218,7 +218,9 @@ static void handle_read(struct fake *fake, const struct frame_view *view)
         from = fake->next_offset;
     }
     uint64_t left = fake->next_offset - from;
-    uint32_t count = left < 10 ? (uint32_t) left : 10;
+    uint32_t page = fake->page_records != 0 ? fake->page_records : 10;
+    page = page < read->max_records ? page : read->max_records;
+    uint32_t count = left < page ? (uint32_t) left : page;
     fake->pages_from = from;
     struct buf batch = {0};
     struct buf body = {0};

@@ -42,9 +42,10 @@ struct fake {
     /* what was seen; kept over connections */
     unsigned connections;
     unsigned frames[FAKE_FIELDS];
-    uint64_t next_offset; /* of the only stream */
-    uint64_t records;     /* published */
-    struct buf stored;    /* RecordBatch of them, if `keep` */
+    uint64_t next_offset;  /* of the only stream */
+    uint32_t page_records; /* at most so many in an answer to Read; 0: 10 */
+    uint64_t records;      /* published */
+    struct buf stored;     /* RecordBatch of them, if `keep` */
     bool keep;
     uint64_t pages_from;   /* the last Read's offset */
     uint32_t channel;      /* of the last Consume */
