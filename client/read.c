@@ -19,6 +19,7 @@ enum {
     READ_BYTES_USUAL = 256 << 10, /* of a page, by the size of the records so far */
     READ_RECORDS_FIRST = 4096,
     READ_PAGES_GROW = 32,
+    READ_RETRY_US = 100 * 1000,
     READS_MAX = 4,             /* asked for at once */
     READ_WAIT_MS_MAX = 1000,   /* at the end of the stream: the server answers then at the latest */
     AHEAD_BYTES_MAX = 2 << 20, /* of pages that wait for the caller */
@@ -290,6 +291,22 @@ static uint64_t reader_first_offset(const struct rg_reader *self)
     return self->from.at == RG_START_OFFSET ? self->from.value : 0;
 }
 
+/* The first ask has failed in a way that may pass (a daemon restarts): forget it after a pause, when there is time for one. Lock
+ * held. false: it stands. */
+static bool reader_forgives(struct rg_reader *self, uint64_t until_us)
+{
+    int result = reader_ask_at(self, 0)->call.result;
+    uint64_t pause_until_us = client_now_us() + READ_RETRY_US;
+    if (result == ERR_CORRUPT || !rg_error_is_retryable(result) || pause_until_us >= until_us ||
+        self->client->is_closing) {
+        return false;
+    }
+    while (cond_wait_until(&self->waiter.cond, &self->client->lock, pause_until_us)) {
+    }
+    (void) reader_take_failure(self);
+    return true;
+}
+
 int rg_reader_open(struct rg_client *client, const char *stream, struct rg_start start,
                    struct rg_reader **ret_reader)
 {
@@ -315,10 +332,14 @@ int rg_reader_open(struct rg_client *client, const char *stream, struct rg_start
     if (client->is_closing) {
         result = error_note(ERR_CLOSED, "the client is closed");
     } else {
-        reader_ask(self, self->from, 0);
-        while (list_is_empty(&self->pages) && !self->has_failed && !self->is_at_end) {
-            (void) pthread_cond_wait(&self->waiter.cond, &client->lock); /* the predicate decides */
-        }
+        uint64_t until_us = client_request_deadline(client, client_now_us());
+        do {
+            reader_ask(self, self->from, 0);
+            while (list_is_empty(&self->pages) && !self->has_failed && !self->is_at_end) {
+                (void) pthread_cond_wait(&self->waiter.cond,
+                                         &client->lock); /* the predicate decides */
+            }
+        } while (self->has_failed && reader_forgives(self, until_us));
         /* Damaged data is told by rg_reader_next, which can go on behind it. */
         if (self->has_failed && reader_ask_at(self, 0)->call.result != ERR_CORRUPT) {
             result = reader_refused(self, reader_take_failure(self));
@@ -339,7 +360,7 @@ static int reader_fill(struct rg_reader *self, uint64_t until_us)
 {
     struct rg_client *client = self->client;
     while (!reader_take_page(self)) {
-        if (self->has_failed) {
+        if (self->has_failed && !reader_forgives(self, until_us)) {
             return reader_refused(self, reader_take_failure(self));
         }
         if (client->is_closing) {
