@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "common/base/err.h"
+#include "common/wire/attach.h"
 #include "common/wire/bus.pb-c.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/pb.h"
@@ -25,20 +26,6 @@ enum { /* ConsumeOk of client.proto */
 enum { /* Consume of client.proto */
        CONSUME_START = 4,
        CONSUME_SPEC = 6,
-};
-
-enum { /* LogAttach of log.proto */
-       ATTACH_CONSUMER = 1,
-       ATTACH_GROUP_ID = 2,
-       ATTACH_GROUP = 3,
-       ATTACH_SPEC = 4,
-       ATTACH_START = 5,
-       ATTACH_ON_GAP = 6,
-       ATTACH_NAME = 7,
-       ATTACH_ADDRESS = 8,
-       ATTACH_CREDIT_MESSAGES = 9,
-       ATTACH_CREDIT_BYTES = 10,
-       ATTACH_REVISION = 11,
 };
 
 /* --- differences --- */

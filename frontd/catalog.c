@@ -9,16 +9,10 @@
 #include "common/base/err.h"
 #include "common/base/hash.h"
 #include "common/base/mem.h"
+#include "common/wire/changes.h"
 #include "common/wire/pb.h"
 
-enum { /* CatalogChanges, CatalogStream, CatalogGroup of catalog.proto */
-       CHANGES_REVISION = 1,
-       CHANGES_RESET = 2,
-       CHANGES_MORE = 3,
-       CHANGES_STREAMS = 4,
-       CHANGES_STREAMS_DELETED = 5,
-       CHANGES_GROUPS = 6,
-       CHANGES_GROUPS_DELETED = 7,
+enum { /* CatalogStream, CatalogGroup of catalog.proto */
        STREAM_NAME = 2,
        STREAM_ID = 3,
        STREAM_LOG_GROUP = 4,
@@ -309,33 +303,6 @@ static int catalog_drop_each(struct catalog *self, const struct pb_field *field,
         return 0;
     }
     return ERR_PROTOCOL; /* proto2 does not pack unless told to */
-}
-
-struct changes_head {
-    uint64_t revision;
-    bool reset;
-    bool more;
-};
-
-static int changes_read_head(struct span message, struct changes_head *ret_head)
-{
-    struct changes_head head = {0};
-    struct pb_field field;
-    int result = 0;
-    while ((result = pb_next(&message, &field)) == 1) {
-        if (field.type != PB_VARINT) {
-            continue;
-        }
-        if (field.number == CHANGES_REVISION) {
-            head.revision = field.value;
-        } else if (field.number == CHANGES_RESET) {
-            head.reset = field.value != 0;
-        } else if (field.number == CHANGES_MORE) {
-            head.more = field.value != 0;
-        }
-    }
-    *ret_head = head;
-    return result;
 }
 
 static int catalog_apply_field(struct catalog *self, const struct pb_field *field)

@@ -9,6 +9,7 @@
 #include "common/base/err.h"
 #include "common/base/mem.h"
 #include "common/wire/bus.pb-c.h"
+#include "common/wire/changes.h"
 #include "common/wire/pb.h"
 #include "logd/group_index.h"
 #include "logd/parking.h"
@@ -399,32 +400,6 @@ static void catalog_end_snapshot(struct catalog_client *self, uint64_t revision)
 
 /* --- changes --- */
 
-struct catalog_changes {
-    uint64_t revision;
-    bool reset;
-    bool more;
-};
-
-static int catalog_read_changes(struct span bytes, struct catalog_changes *ret_changes)
-{
-    struct catalog_changes changes = {0};
-    struct pb_field field;
-    int more;
-    while ((more = pb_next(&bytes, &field)) == 1) {
-        if (field.number == 1) {
-            changes.revision = field.value;
-        } else if (field.number == 2) {
-            changes.reset = field.value != 0;
-        } else if (field.number == 3) {
-            changes.more = field.value != 0;
-        }
-    }
-    if (more == 0) {
-        *ret_changes = changes;
-    }
-    return more;
-}
-
 void catalog_client_on_changes(struct catalog_client *self, struct bus_link *link,
                                struct span changes)
 {
@@ -432,8 +407,8 @@ void catalog_client_on_changes(struct catalog_client *self, struct bus_link *lin
         return;
     }
     struct logd *logd = self->logd;
-    struct catalog_changes head;
-    if (catalog_read_changes(changes, &head) != 0) {
+    struct changes_head head;
+    if (changes_read_head(changes, &head) != 0) {
         log_error("the catalogue's changes cannot be read", "action=\"ignored\"");
         return;
     }
@@ -443,13 +418,13 @@ void catalog_client_on_changes(struct catalog_client *self, struct bus_link *lin
     struct span rest = changes;
     struct pb_field field;
     while (pb_next(&rest, &field) == 1) {
-        if (field.number == 4) {
+        if (field.number == CHANGES_STREAMS && field.type == PB_BYTES) {
             catalog_take_stream(self, field.bytes);
-        } else if (field.number == 5 && field.type == PB_VARINT) {
+        } else if (field.number == CHANGES_STREAMS_DELETED && field.type == PB_VARINT) {
             catalog_delete_stream(self, field.value);
-        } else if (field.number == 6) {
+        } else if (field.number == CHANGES_GROUPS && field.type == PB_BYTES) {
             catalog_take_group(self, field.bytes);
-        } else if (field.number == 7 && field.type == PB_VARINT) {
+        } else if (field.number == CHANGES_GROUPS_DELETED && field.type == PB_VARINT) {
             catalog_delete_group(self, field.value);
         }
     }

@@ -7,6 +7,7 @@
 #include "common/base/err.h"
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
+#include "common/wire/attach.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/log.pb-c.h"
 #include "common/wire/pb.h"
@@ -19,17 +20,6 @@
 
 /* Numbers of log.proto and client.proto. */
 enum {
-    ATTACH_CONSUMER = 1,
-    ATTACH_GROUP_ID = 2,
-    ATTACH_GROUP = 3,
-    ATTACH_SPEC = 4,
-    ATTACH_START = 5,
-    ATTACH_ON_GAP = 6,
-    ATTACH_NAME = 7,
-    ATTACH_ADDRESS = 8,
-    ATTACH_CREDIT_MESSAGES = 9,
-    ATTACH_CREDIT_BYTES = 10,
-    ATTACH_REVISION = 11,
     ENTRY_GROUP_ID = 1,
     ENTRY_NAME = 2,
     ENTRY_FLOOR = 3,
