@@ -43,6 +43,21 @@ bool journal_name_seq(const char *name, const char *suffix, uint64_t *ret_seq)
     return true;
 }
 
+int journal_list_open(int dir_fd, DIR **ret_list)
+{
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *list = fd >= 0 ? fdopendir(fd) : NULL;
+    if (list == NULL) {
+        int error = err_from_errno(errno);
+        if (fd >= 0) {
+            (void) close(fd); /* only read */
+        }
+        return error;
+    }
+    *ret_list = list;
+    return 0;
+}
+
 int journal_file_fill(const struct fs_ops *ops, int fd, uint64_t from, uint64_t bytes)
 {
     static const uint8_t zeros[64 << 10];

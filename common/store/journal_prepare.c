@@ -8,8 +8,6 @@
  * is full the room is looked at every FULL_RECHECK_MS; the reserve comes back first, then the next file. */
 #include "common/store/journal_private.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -232,16 +230,11 @@ static bool is_remain(const char *name)
 
 int journal_prepare_look(struct journal *self)
 {
-    int fd = openat(self->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (dir == NULL) {
-        int error = err_from_errno(errno);
-        if (fd >= 0) {
-            (void) close(fd); /* only read */
-        }
+    DIR *dir;
+    int error = journal_list_open(self->dir_fd, &dir);
+    if (error != 0) {
         return error;
     }
-    int error = 0;
     for (struct dirent *one = readdir(dir); one != NULL && error == 0; one = readdir(dir)) {
         if (is_remain(one->d_name)) {
             error = fs_unlink(self->ops, self->dir_fd, one->d_name);

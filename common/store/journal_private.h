@@ -13,6 +13,7 @@
 #ifndef COMMON_STORE_JOURNAL_PRIVATE_H
 #define COMMON_STORE_JOURNAL_PRIVATE_H
 
+#include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -62,6 +63,8 @@ void journal_spare_name(unsigned slot, char name[JOURNAL_NAME_BYTES]);
 /* The number in "0000000001.jnl"; false for any other name. */
 bool journal_name_seq(const char *name, const char *suffix, uint64_t *ret_seq);
 
+/* What is in the directory: readdir it, then closedir. */
+int journal_list_open(int dir_fd, DIR **ret_list);
 /* Create `name` of `bytes` allocated zero bytes; returns a descriptor for reading and writing, or ERR and no file. */
 int journal_file_allocate(const struct fs_ops *ops, int dir_fd, const char *name, uint64_t bytes);
 /* Write zeros over a range and sync them, so that overwriting needs no metadata commit. */

@@ -7,7 +7,6 @@
  * interrupted at any point and done again with the same outcome. */
 #include "common/store/journal_private.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -60,13 +59,9 @@ static int compare_recovered(const void *a, const void *b)
 
 static int list_files(struct recovery *self)
 {
-    int fd = openat(self->journal->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (dir == NULL) {
-        int error = err_from_errno(errno);
-        if (fd >= 0) {
-            (void) close(fd); /* only read */
-        }
+    DIR *dir;
+    int error = journal_list_open(self->journal->dir_fd, &dir);
+    if (error != 0) {
         return error;
     }
     for (struct dirent *one = readdir(dir); one != NULL; one = readdir(dir)) {
