@@ -2,6 +2,7 @@
 #include "adminctl/ask.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "common/base/buf.h"
 #include "common/base/err.h"
@@ -61,4 +62,31 @@ int ask(struct ctl *ctl, enum ask_field field, const ProtobufCMessage *request,
     }
     rg_free(body);
     return result;
+}
+
+int ask_delete(struct ctl *ctl, const char *stream, const char *group)
+{
+    char what[600];
+    Railgun__Delete request = RAILGUN__DELETE__INIT;
+    Railgun__DeleteOk *answer = NULL;
+    request.has_kind = true;
+    request.kind = group != NULL ? RAILGUN__KIND__KIND_GROUP : RAILGUN__KIND__KIND_STREAM;
+    memcpy(&request.name, &stream, sizeof(request.name)); /* protobuf-c has no const strings */
+    memcpy(&request.group, &group, sizeof(request.group));
+    (void) snprintf(what, sizeof(what), "delete %s '%.255s'", group != NULL ? "group" : "stream",
+                    group != NULL ? group : stream);
+    int result = ASK(ctl, ASK_DELETE, &request, railgun__delete_ok, what, &answer);
+    if (result != 0) {
+        return result;
+    }
+    SCAN_FREE(&answer);
+    struct output *out = output_new(ctl->format);
+    output_object(out, NULL);
+    output_text(out, "stream", span_of(stream));
+    if (group != NULL) {
+        output_text(out, "group", span_of(group));
+    }
+    output_text(out, "result", span_of("deleted"));
+    output_end(out);
+    return output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
 }

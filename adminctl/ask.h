@@ -25,4 +25,7 @@ int ask(struct ctl *ctl, enum ask_field field, const ProtobufCMessage *request,
     ask((ctl), (field), &(request)->base, &lower##__descriptor, (what),                            \
         (ProtobufCMessage **) (void *) (ret_answer))
 
+/* Delete a group of a stream, or the stream itself (group NULL), and print that it was done. Returns a ctl_exit. */
+int ask_delete(struct ctl *ctl, const char *stream, const char *group);
+
 #endif

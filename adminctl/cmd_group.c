@@ -10,6 +10,7 @@
 #include "adminctl/ask.h"
 #include "adminctl/ctl.h"
 #include "adminctl/options.h"
+#include "adminctl/verbs.h"
 
 static int group_ls(struct ctl *ctl, int argc, char **argv)
 {
@@ -271,9 +272,6 @@ static int group_delete(struct ctl *ctl, int argc, char **argv)
                                       "Delete a group and its position; the records stay."};
     struct options_result args;
     int exit_code = 0;
-    char what[600];
-    Railgun__Delete request = RAILGUN__DELETE__INIT;
-    Railgun__DeleteOk *answer = NULL;
 
     if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 2, 2, &args, &exit_code) <
         0) {
@@ -282,46 +280,15 @@ static int group_delete(struct ctl *ctl, int argc, char **argv)
     if (confirm == NULL || strcmp(confirm, args.arguments[1]) != 0) {
         return ctl_usage("group delete: repeat the name to confirm: --yes %s", args.arguments[1]);
     }
-    request.has_kind = true;
-    request.kind = RAILGUN__KIND__KIND_GROUP;
-    memcpy(&request.name, &args.arguments[0], sizeof(request.name));
-    memcpy(&request.group, &args.arguments[1], sizeof(request.group));
-    (void) snprintf(what, sizeof(what), "delete group '%.255s'", args.arguments[1]);
-    int result = ASK(ctl, ASK_DELETE, &request, railgun__delete_ok, what, &answer);
-    if (result == 0) {
-        struct output *out = output_new(ctl->format);
-        output_object(out, NULL);
-        output_text(out, "stream", span_of(args.arguments[0]));
-        output_text(out, "group", span_of(args.arguments[1]));
-        output_text(out, "result", span_of("deleted"));
-        output_end(out);
-        SCAN_FREE(&answer);
-        result = output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
-    }
-    return result;
+    return ask_delete(ctl, args.arguments[0], args.arguments[1]);
 }
 
 int cmd_group(struct ctl *ctl, int argc, char **argv)
 {
-    static const char usage[] =
-        "Usage: adminctl group ensure|ls|info|pending|delete ...   (each has --help)\n";
-    static const struct {
-        const char *name;
-        int (*run)(struct ctl *ctl, int argc, char **argv);
-    } verbs[] = {{"ensure", group_ensure},
-                 {"ls", group_ls},
-                 {"info", group_info},
-                 {"pending", group_pending},
-                 {"delete", group_delete}};
-    if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        (void) fputs(usage, stdout);
-        return CTL_OK;
-    }
-    for (size_t i = 0; argc >= 2 && i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-        if (strcmp(argv[1], verbs[i].name) == 0) {
-            return verbs[i].run(ctl, argc - 1, argv + 1);
-        }
-    }
-    (void) fputs(usage, stderr);
-    return CTL_USAGE;
+    static const struct verb verbs[] = {{"ensure", group_ensure},
+                                        {"ls", group_ls},
+                                        {"info", group_info},
+                                        {"pending", group_pending},
+                                        {"delete", group_delete}};
+    return VERBS_RUN("group", verbs, ctl, argc, argv);
 }

@@ -9,6 +9,7 @@
 #include "adminctl/ask.h"
 #include "adminctl/ctl.h"
 #include "adminctl/options.h"
+#include "adminctl/verbs.h"
 
 static const char *result_text(Railgun__EnsureOk__Result result)
 {
@@ -286,9 +287,6 @@ static int stream_delete(struct ctl *ctl, int argc, char **argv)
                                       "Delete a stream, its records and its groups."};
     struct options_result args;
     int exit_code = 0;
-    char what[320];
-    Railgun__Delete request = RAILGUN__DELETE__INIT;
-    Railgun__DeleteOk *answer = NULL;
 
     if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 1, 1, &args, &exit_code) <
         0) {
@@ -297,43 +295,14 @@ static int stream_delete(struct ctl *ctl, int argc, char **argv)
     if (confirm == NULL || strcmp(confirm, args.arguments[0]) != 0) {
         return ctl_usage("stream delete: repeat the name to confirm: --yes %s", args.arguments[0]);
     }
-    request.has_kind = true;
-    request.kind = RAILGUN__KIND__KIND_STREAM;
-    memcpy(&request.name, &args.arguments[0], sizeof(request.name));
-    (void) snprintf(what, sizeof(what), "delete stream '%.255s'", args.arguments[0]);
-    int result = ASK(ctl, ASK_DELETE, &request, railgun__delete_ok, what, &answer);
-    if (result == 0) {
-        struct output *out = output_new(ctl->format);
-        output_object(out, NULL);
-        output_text(out, "stream", span_of(args.arguments[0]));
-        output_text(out, "result", span_of("deleted"));
-        output_end(out);
-        SCAN_FREE(&answer);
-        result = output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
-    }
-    return result;
+    return ask_delete(ctl, args.arguments[0], NULL);
 }
 
 int cmd_stream(struct ctl *ctl, int argc, char **argv)
 {
-    static const char usage[] =
-        "Usage: adminctl stream ensure|ls|info|delete ...   (each has --help)\n";
-    if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        (void) fputs(usage, stdout);
-        return CTL_OK;
-    }
-    if (argc >= 2 && strcmp(argv[1], "ensure") == 0) {
-        return stream_ensure(ctl, argc - 1, argv + 1);
-    }
-    if (argc >= 2 && strcmp(argv[1], "ls") == 0) {
-        return stream_ls(ctl, argc - 1, argv + 1);
-    }
-    if (argc >= 2 && strcmp(argv[1], "info") == 0) {
-        return stream_info(ctl, argc - 1, argv + 1);
-    }
-    if (argc >= 2 && strcmp(argv[1], "delete") == 0) {
-        return stream_delete(ctl, argc - 1, argv + 1);
-    }
-    (void) fputs(usage, stderr);
-    return CTL_USAGE;
+    static const struct verb verbs[] = {{"ensure", stream_ensure},
+                                        {"ls", stream_ls},
+                                        {"info", stream_info},
+                                        {"delete", stream_delete}};
+    return VERBS_RUN("stream", verbs, ctl, argc, argv);
 }
