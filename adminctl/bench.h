@@ -23,8 +23,8 @@ struct bench_result {
     uint64_t count;
     uint64_t seconds_us;
     uint64_t bytes;
-    uint64_t p50_us;
-    uint64_t p99_us;
+    double p50_us;
+    double p99_us;
     uint64_t lost;
     uint64_t out_of_order;
     uint64_t duplicates;
@@ -52,13 +52,15 @@ uint64_t bench_payload_check(const void *payload, uint64_t size);
 const char *bench_stream_name(const struct bench_options *options, uint64_t number, char *out,
                               uint64_t capacity);
 
-/* Latencies in microseconds, in buckets of about 3 %: memory does not grow with the count. */
+/* Latencies in nanoseconds, in buckets of about 3 %: memory does not grow with the count. */
 enum { BENCH_BUCKETS = 1024 };
 struct bench_latency {
     uint64_t buckets[BENCH_BUCKETS];
     uint64_t count;
 };
-void bench_latency_add(struct bench_latency *self, uint64_t us, uint64_t times);
-uint64_t bench_latency_at(const struct bench_latency *self, double part); /* 0.99 */
+void bench_latency_add(struct bench_latency *self, uint64_t ns, uint64_t times);
+/* In microseconds; part: 0.99. */
+double bench_latency_us(const struct bench_latency *self, double part);
+uint64_t bench_now_ns(void);
 
 #endif

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/clock.h"
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
 #include "common/base/rand.h"
@@ -16,7 +15,7 @@ enum { ID_BYTES = 16, SLOTS_MAX = 65536 };
 
 struct slot { /* one batch in flight */
     struct publishing *owner;
-    uint64_t started_us;
+    uint64_t started_ns;
     uint64_t stream;
     uint32_t count;
     bool used;
@@ -37,18 +36,13 @@ struct publishing {
     int error;
 };
 
-static uint64_t now_us(void)
-{
-    return timesource_monotonic_us(timesource_system());
-}
-
 static void done(void *ud, int result, const struct rg_published *published)
 {
     struct slot *slot = ud;
     struct publishing *self = slot->owner;
     (void) pthread_mutex_lock(&self->lock);
     if (result == RG_OK) {
-        bench_latency_add(&self->latency, now_us() - slot->started_us, slot->count);
+        bench_latency_add(&self->latency, bench_now_ns() - slot->started_ns, slot->count);
         self->answered += published->count;
         /* Answers of one stream come in order of publishing, and we are its only publisher. */
         uint64_t *expected = &self->next_offset[slot->stream];
@@ -101,7 +95,7 @@ static int publish_all(struct ctl *ctl, struct publishing *self, struct rg_messa
         if (slot == NULL) {
             break;
         }
-        slot->started_us = now_us();
+        slot->started_ns = bench_now_ns();
         slot->stream = stream;
         slot->count = (uint32_t) count;
         result = rg_publish_batch_async(ctl->client, names[stream], messages, count, done, slot);
@@ -122,13 +116,13 @@ static int publish_one_by_one(struct ctl *ctl, struct publishing *self, uint8_t 
         uint64_t stream = i % options->streams;
         uint64_t offset = 0;
         bench_payload_fill(payload, options->size, i / options->streams);
-        uint64_t started = now_us();
+        uint64_t started = bench_now_ns();
         int result = rg_publish(ctl->client, bench_stream_name(options, stream, name, sizeof(name)),
                                 payload, options->size, &offset);
         if (result < 0) {
             return result;
         }
-        bench_latency_add(&self->latency, now_us() - started, 1);
+        bench_latency_add(&self->latency, bench_now_ns() - started, 1);
         uint64_t *expected = &self->next_offset[stream];
         self->out_of_order += *expected != 0 && offset != *expected;
         *expected = offset + 1;
@@ -178,7 +172,7 @@ int bench_publish(struct ctl *ctl, const struct bench_options *options,
             messages[i].id = (struct rg_bytes){ids + i * ID_BYTES, ID_BYTES};
         }
     }
-    uint64_t started = now_us();
+    uint64_t started = bench_now_ns();
     if (result == 0 && options->inflight == 1 && options->batch == 1 && !options->ids) {
         result = publish_one_by_one(ctl, self, payloads);
     } else if (result == 0) {
@@ -186,10 +180,10 @@ int bench_publish(struct ctl *ctl, const struct bench_options *options,
     }
     *ret_result = (struct bench_result){.work = "publish",
                                         .count = options->count,
-                                        .seconds_us = now_us() - started,
+                                        .seconds_us = (bench_now_ns() - started) / 1000,
                                         .bytes = options->count * options->size,
-                                        .p50_us = bench_latency_at(&self->latency, 0.5),
-                                        .p99_us = bench_latency_at(&self->latency, 0.99),
+                                        .p50_us = bench_latency_us(&self->latency, 0.5),
+                                        .p99_us = bench_latency_us(&self->latency, 0.99),
                                         .lost = options->count - self->answered,
                                         .out_of_order = self->out_of_order};
     (void) pthread_cond_destroy(&self->room);

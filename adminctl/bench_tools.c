@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/base/bytes.h"
 
@@ -47,25 +48,32 @@ const char *bench_stream_name(const struct bench_options *options, uint64_t numb
     return out;
 }
 
-/* Bucket i holds [1.03^i, 1.03^(i+1)) microseconds. */
+/* Bucket i holds [1.03^i, 1.03^(i+1)) nanoseconds. */
 static const double bucket_log = 0.029558802241544; /* log(1.03) */
 
-void bench_latency_add(struct bench_latency *self, uint64_t us, uint64_t times)
+uint64_t bench_now_ns(void)
 {
-    double place = us > 1 ? log((double) us) / bucket_log : 0;
+    struct timespec now;
+    (void) clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail for this id */
+    return (uint64_t) now.tv_sec * 1000000000 + (uint64_t) now.tv_nsec;
+}
+
+void bench_latency_add(struct bench_latency *self, uint64_t ns, uint64_t times)
+{
+    double place = ns > 1 ? log((double) ns) / bucket_log : 0;
     size_t bucket = place >= BENCH_BUCKETS ? BENCH_BUCKETS - 1 : (size_t) place;
     self->buckets[bucket] += times;
     self->count += times;
 }
 
-uint64_t bench_latency_at(const struct bench_latency *self, double part)
+double bench_latency_us(const struct bench_latency *self, double part)
 {
     uint64_t wanted = (uint64_t) ((double) self->count * part);
     uint64_t seen = 0;
     for (size_t i = 0; i < BENCH_BUCKETS && self->count > 0; i++) {
         seen += self->buckets[i];
         if (seen > wanted || seen == self->count) {
-            return (uint64_t) exp(((double) i + 0.5) * bucket_log);
+            return exp(((double) i + 0.5) * bucket_log) / 1000;
         }
     }
     return 0;

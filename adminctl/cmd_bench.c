@@ -17,8 +17,8 @@ static int show(struct ctl *ctl, const struct bench_result *result)
     output_real(out, "seconds", seconds, 6);
     output_real(out, "msgs_per_s", (double) (result->count - result->lost) / seconds, 0);
     output_real(out, "mb_per_s", (double) result->bytes / seconds / 1e6, 2);
-    output_number(out, "p50_us", result->p50_us);
-    output_number(out, "p99_us", result->p99_us);
+    output_real(out, "p50_us", result->p50_us, 2);
+    output_real(out, "p99_us", result->p99_us, 2);
     output_number(out, "lost", result->lost);
     output_number(out, "out_of_order", result->out_of_order);
     output_number(out, "duplicates", result->duplicates);
