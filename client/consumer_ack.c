@@ -212,6 +212,18 @@ static void acks_schedule(struct rg_consumer *self)
     client_unlock(client);
 }
 
+/* Something is in the book: lets go of its lock, and has it sent in a moment unless that is under way. */
+static void acks_noted(struct rg_consumer *self)
+{
+    struct ack_book *book = &self->acks;
+    bool is_first = !book->is_scheduled;
+    book->is_scheduled = true;
+    acks_unlock(book);
+    if (is_first) {
+        acks_schedule(self);
+    }
+}
+
 int consumer_ack(struct rg_consumer *self, uint64_t first, uint64_t last)
 {
     struct ack_book *book = &self->acks;
@@ -223,12 +235,7 @@ int consumer_ack(struct rg_consumer *self, uint64_t first, uint64_t last)
         book->tail = (struct range){first, last, 0};
         book->has_tail = true;
     }
-    bool is_first = !book->is_scheduled;
-    book->is_scheduled = true;
-    acks_unlock(book);
-    if (is_first) {
-        acks_schedule(self);
-    }
+    acks_noted(self);
     return 0;
 }
 
@@ -242,12 +249,7 @@ int consumer_nack(struct rg_consumer *self, const struct nack_item *nack)
         book->nack_capacity = capacity;
     }
     book->nacks[book->nack_count++] = *nack;
-    bool is_first = !book->is_scheduled;
-    book->is_scheduled = true;
-    acks_unlock(book);
-    if (is_first) {
-        acks_schedule(self);
-    }
+    acks_noted(self);
     return 0;
 }
 
