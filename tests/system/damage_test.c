@@ -245,6 +245,21 @@ TEST_WITHIN(a_flipped_byte_makes_its_batch_corrupt_and_nothing_else, 120)
     scene_end(&scene);
 }
 
+TEST_WITHIN(adminctl_inspect_finds_the_damage_in_a_file, 60)
+{
+    struct scene scene;
+    struct place place;
+    struct process said = {0};
+    scene_begin(&scene);
+    find_record(scene.node, 1505, &place);
+    ck_assert_int_eq(NODE_CTL(scene.node, &said, "inspect", place.path), 0);
+    flip(&place, 0);
+    ck_assert_int_eq(NODE_CTL(scene.node, &said, "inspect", place.path), 1);
+    ck_assert_int_eq(NODE_CTL(scene.node, &said, "inspect", "/nowhere/at.all"), 3);
+    process_release(&said);
+    scene_end(&scene);
+}
+
 TEST_WITHIN(the_last_acknowledged_record_is_not_cut_when_it_is_damaged, 60)
 {
     struct scene scene;

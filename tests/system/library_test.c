@@ -35,7 +35,8 @@ struct worker {
 static struct rg_client *client_new(const struct node *node)
 {
     struct rg_client *client = NULL;
-    const struct rg_options options = {.reconnect_max_ms = 200, .request_timeout_ms = 10000};
+    const struct rg_options options = {
+        .reconnect_max_ms = 200, .request_timeout_ms = 10000, .window_records = 2000};
     int result = rg_connect(node_address(node), &options, &client);
     ck_assert_msg(result == RG_OK, "cannot connect: %s", rg_error_name(result));
     return client;

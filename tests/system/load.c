@@ -325,6 +325,18 @@ static void consumer_acked(struct consumer *self, const struct raw_frame *frame)
     SCAN_FREE(&ok);
 }
 
+/* Does it drop its connection now? What it holds comes again, to others or to itself. */
+static bool consumer_leaves(struct consumer *self)
+{
+    if (prng_below(&self->prng, 1000) >= self->load->options.leave_per_mille) {
+        return false;
+    }
+    history_fault_began(self->load->history);
+    raw_close(&self->raw);
+    history_fault_ended(self->load->history);
+    return true;
+}
+
 static void consumer_work(struct consumer *self)
 {
     while (!atomic_load(&self->load->consumers_stop)) {
@@ -337,7 +349,7 @@ static void consumer_work(struct consumer *self)
             continue;
         }
         if (frame.field == RAW_DELIVER) {
-            if (!consumer_delivered(self, &frame)) {
+            if (!consumer_delivered(self, &frame) || consumer_leaves(self)) {
                 return;
             }
         } else if (frame.field == RAW_CANCEL) {

@@ -20,6 +20,8 @@ struct load_options {
     unsigned pause_us; /* between two batches of a producer */
     unsigned nack_per_mille;
     unsigned sync_percent; /* of the acks */
+    unsigned
+        leave_per_mille; /* how often a delivery makes a consumer drop its connection, unacknowledged */
     uint64_t seed;
 };
 

@@ -75,6 +75,22 @@ TEST_WITHIN(without_faults_nothing_is_lost_doubled_or_redelivered, 60)
     node_destroy(&node);
 }
 
+TEST_WITHIN(consumers_that_come_and_go_lose_nothing, 60)
+{
+    struct node *node = node_with_stream();
+    struct history *history = history_new(NULL);
+    struct load_options options = storm_load;
+    options.leave_per_mille = 20;
+    struct load *load = load_start(node, history, &options);
+    wait_for_progress(history, 20000);
+    (void) load_finish(&load, LONG);
+    ck_assert_uint_eq(history_count(history, OUTCOME_FAIL), 0);
+    ck_assert_uint_eq(history_count(history, OUTCOME_UNKNOWN), 0);
+    history_destroy(&history);
+    node_stop_all(node);
+    node_destroy(&node);
+}
+
 TEST_WITHIN(daemons_killed_at_random_moments_lose_nothing_acknowledged, 120)
 {
     struct node *node = node_with_stream();
@@ -118,6 +134,56 @@ TEST_WITHIN(all_daemons_killed_at_once_lose_nothing_acknowledged, 120)
     wait_for_progress(history, 500);
     ck_assert_uint_gt(load_finish(&load, LONG), 2000);
     history_destroy(&history);
+    node_stop_all(node);
+    node_destroy(&node);
+}
+
+/* The code of the answer: 0 when the stream is there. */
+static int ensure_numbered(struct raw *raw, unsigned number)
+{
+    Railgun__Ensure request = RAILGUN__ENSURE__INIT;
+    struct raw_frame frame;
+    char name[32];
+    (void) snprintf(name, sizeof(name), "made.%u", number);
+    request.has_kind = true;
+    request.kind = RAILGUN__KIND__KIND_STREAM;
+    request.name = name;
+    ck_assert(raw_send(raw, 0, number, RAW_ENSURE, &request.base));
+    do {
+        ck_assert_int_eq(raw_receive(raw, LONG, &frame), RAW_FRAME);
+    } while (frame.corr != number);
+    return raw_code_of(&frame);
+}
+
+TEST_WITHIN(streams_made_while_raftd_is_killed_are_never_forgotten, 120)
+{
+    enum { STREAMS = 200, EVERY = 20 };
+    struct node *node = node_new();
+    bool made[STREAMS + 1] = {false};
+    char name[32];
+    int code = 0;
+    node_start_all(node);
+    struct raw *raw = raw_open(node);
+    for (unsigned i = 1; i <= STREAMS; i++) {
+        if (i % EVERY == 0) { /* in the middle of it: the answer waits for the next raftd */
+            node_kill(node, NODE_RAFTD);
+            node_start(node, NODE_RAFTD);
+        }
+        code = ensure_numbered(raw, i);
+        made[i] = code == 0;
+        ck_assert_msg(code == 0 || i % EVERY == 0, "stream %u: %d", i, code);
+    }
+    raw_close(&raw);
+    node_kill_all(node);
+    node_start_all(node);
+    raw = raw_open(node);
+    for (unsigned i = 1; i <= STREAMS; i++) {
+        (void) snprintf(name, sizeof(name), "made.%u", i);
+        if (made[i]) {
+            ck_assert_msg(raw_publish(raw, name, "x", &code) == 1, "%s: %d", name, code);
+        }
+    }
+    raw_close(&raw);
     node_stop_all(node);
     node_destroy(&node);
 }
