@@ -180,7 +180,7 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (60) with libFuzzer
 	        build/fuzz/found/$$t tests/fuzz/corpus/$${t%_fuzz} || exit 1; done
 fuzz-bins: $(FUZZ_BINS)
 FUZZ_SECONDS ?= 60
-lint: ## floors, headers, symbols, house rules, clang-format, clang-tidy, cppcheck
+lint: ## floors, headers, symbols, house rules, clang-format, clang-tidy, cppcheck, unused functions
 	@sh tests/lib/deps.sh lint
 	@$(MAKE) --no-print-directory -j2 all
 	@sh tests/lint/lint.sh $(B) $(GEN)
