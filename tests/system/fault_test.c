@@ -52,9 +52,10 @@ static void expect_killed(struct node *node, const char *injection)
     char text[32];
     int status = 0;
     ck_assert_msg(node_wait_end(node, NODE_LOGD, LONG, &status), "%s has not fired", injection);
-    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
-                      node_injected(node, NODE_LOGD) > 0,
-                  "%s: %s", injection, child_status_text(status, text));
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "%s: %s", injection,
+                  child_status_text(status, text));
+    ck_assert_msg(WAIT_FOR(node_injected(node, NODE_LOGD) > 0, LONG), "%s has not fired",
+                  injection);
 }
 
 TEST_WITHIN(logd_killed_at_exact_system_calls_loses_nothing, 120)
@@ -130,7 +131,7 @@ static void expect_failed(struct node *node)
                   "logd goes on after a failed sync");
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 1, "%s",
                   child_status_text(status, text));
-    ck_assert_uint_gt(node_injected(node, NODE_LOGD), 0);
+    ck_assert(WAIT_FOR(node_injected(node, NODE_LOGD) > 0, LONG));
     ck_assert(node_logged(node, NODE_LOGD, "level=error"));
 }
 

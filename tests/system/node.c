@@ -343,6 +343,7 @@ static struct launch *launch_new(const struct node *self, int daemon)
     (void) node_path(self, part, launch->config);
     if (own->injection != NULL) {
         trace_path(self, daemon, launch->trace_file);
+        (void) unlink(launch->trace_file);
         words_add_strace(words, own->injection, launch->trace_file, launch->trace, launch->inject);
         words_add(words, "-D"); /* the daemon stays our child */
     }

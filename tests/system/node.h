@@ -61,7 +61,7 @@ void node_inject(struct node *self, enum node_daemon daemon, const char *injecti
 /* The same from the first system call on: for the next start only. */
 void node_inject_at_start(struct node *self, enum node_daemon daemon, const char *injection);
 /* How many system calls the last tracer has tampered with: 0 means that the fault has not fired. A call at which the process was killed
- * counts. */
+ * counts; strace may write it down a moment after the end. */
 unsigned node_injected(const struct node *self, enum node_daemon daemon);
 
 /* --- adminctl on this node --- */
