@@ -26,15 +26,15 @@ static void read_done(struct request *request, enum bus_outcome outcome,
     session_pass_reply(request, outcome, reply, RAILGUN__FRAME__BODY_READ_OK, false);
 }
 
-/* What the largest page may take: the client's wish, within a frame and within the output queue. */
+/* What the largest page may take: the client's wish, within a frame and within half of the output queue. A page and what is around it must fit when less
+ * than half is queued, for that is when on_room tells: else a Read could wait for a moment that never comes. */
 static uint64_t read_bytes(const struct settings *settings, const Railgun__Read *read)
 {
-    uint64_t frame_max = settings->frame_bytes_max < settings->outbound_bytes_max
-                             ? settings->frame_bytes_max
-                             : settings->outbound_bytes_max;
+    uint64_t frame_half = settings->frame_bytes_max / 2;
+    uint64_t queue_half = settings->outbound_bytes_max / 2 - READ_OVERHEAD_BYTES;
+    uint64_t bytes_max = frame_half < queue_half ? frame_half : queue_half;
     uint64_t bytes = read->has_max_bytes && read->max_bytes != 0 ? read->max_bytes
                                                                  : (uint64_t) READ_BYTES_DEFAULT;
-    uint64_t bytes_max = frame_max / 2;
     return bytes < bytes_max ? bytes : bytes_max;
 }
 

@@ -603,7 +603,8 @@ TEST(read_is_passed_on_within_the_limits)
         ck_assert_uint_eq(frame->read_ok->batch->n_records, 2000);
         SCAN_FREE(&frame);
     }
-    ck_assert_uint_le(front.seen.read_max_bytes, 4 << 20);
+    /* When less than half of the 8 MiB is queued, which is when frontd goes on, another page and what is around it must fit. */
+    ck_assert_uint_le(front.seen.read_max_bytes, (4 << 20) - (64 << 10));
     client_close(&client);
     front_close(&front);
 }
