@@ -228,15 +228,15 @@ static void raise_descriptor_limit(const struct settings *settings)
     }
 }
 
-static int check_settings(const struct settings *settings)
+static int frontd_check(const void *values, struct buf *problem)
 {
+    const struct settings *settings = values;
     if (settings->batch_bytes_max + (64 << 10) > settings->frame_bytes_max ||
         settings->record_bytes_max > settings->batch_bytes_max) {
-        log_error("limits contradict each other",
-                  "remedy=\"limits.record <= limits.batch <= limits.frame - 64k\"");
+        buf_append_text(problem, "limits: must be record <= batch <= frame - 64k");
         return ERR_BAD_CONFIG;
     }
-    return 0;
+    return listener_check(settings, problem);
 }
 
 static void frontd_build(struct frontd *self)
@@ -288,11 +288,7 @@ static int frontd_start(struct daemon_context *context, void **ret_self)
     raise_descriptor_limit(self->settings);
     frontd_build(self);
     frontd_add_metrics(self);
-    int result = check_settings(self->settings);
-    if (result != 0) {
-        return result;
-    }
-    result = bus_bind(self->bus);
+    int result = bus_bind(self->bus);
     if (result != 0) {
         log_error("cannot bind the bus", "run_dir=%s error=%s", self->settings->daemon.run_dir,
                   err_name(result));
@@ -400,6 +396,7 @@ const struct daemon_program frontd_program = {
     .name = "frontd",
     .purpose = "Terminates client connections and passes their requests to the other daemons.",
     .table = &settings_table,
+    .check = frontd_check,
     .start = frontd_start,
     .drain = frontd_drain,
     .stop = frontd_stop,

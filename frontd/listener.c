@@ -260,15 +260,23 @@ static void listener_readable(void *ud, unsigned events)
 
 /* --- life --- */
 
-static int listener_check_address(struct listener *self, const union address *address)
+static bool address_is_loopback(const union address *address)
 {
-    const struct settings *settings = self->frontd->settings;
     struct limits_address plain = limits_address_of(&address->any);
-    self->is_insecure = !limits_address_is_loopback(&plain);
-    if (self->is_insecure && !settings->insecure_listen) {
-        log_error("this address would be open to others, without encryption or authentication",
-                  "listen.address=%s remedy=\"use a loopback address, or set insecure_listen\"",
-                  settings->listen_address);
+    return limits_address_is_loopback(&plain);
+}
+
+int listener_check(const struct settings *settings, struct buf *problem)
+{
+    union address address = {0};
+    socklen_t size = 0;
+    if (address_parse(settings->listen_address, 0, &address, &size) != 0) {
+        buf_append_text(problem, "listen.address: must be an IPv4 or IPv6 address");
+        return ERR_BAD_CONFIG;
+    }
+    if (!address_is_loopback(&address) && !settings->insecure_listen) {
+        buf_append_text(problem, "listen.address: would be open to others, without encryption or "
+                                 "authentication; use a loopback address, or set insecure_listen");
         return ERR_BAD_CONFIG;
     }
     return 0;
@@ -287,15 +295,9 @@ int listener_open(struct frontd *frontd, struct listener **ret_listener)
     int result =
         address_parse(settings->listen_address, (uint16_t) settings->listen_port, &address, &size);
     if (result != 0) {
-        char shown[128];
-        log_error("not an address", "listen.address=\"%s\" remedy=\"an IPv4 or IPv6 address\"",
-                  str_escape(span_of(settings->listen_address), shown, sizeof(shown)));
-        goto failed;
+        goto failed; /* not so: listener_check was asked before */
     }
-    result = listener_check_address(self, &address);
-    if (result != 0) {
-        goto failed;
-    }
+    self->is_insecure = !address_is_loopback(&address);
     /* SO_REUSEPORT is for the frontds of one node. Another node's would share the port as quietly, and each client
      * would meet the one or the other. */
     if (port_is_taken(&address, size) && !port_is_ours(self)) {

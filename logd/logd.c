@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 
+#include "common/base/buf.h"
 #include "common/base/err.h"
 #include "common/base/mem.h"
 #include "common/run/daemon.h"
@@ -146,16 +147,19 @@ static struct logd_options logd_make_options(struct daemon_context *context)
     return options;
 }
 
-static int logd_start(struct daemon_context *context, void **ret_self)
+static int logd_check(const void *values, struct buf *problem)
 {
-    const struct logd_conf *conf = daemon_values(context);
+    const struct logd_conf *conf = values;
     if (conf->batch_bytes_max > conf->journal_file_bytes / 4) {
-        log_error("a batch would not fit into a journal file",
-                  "limits.batch_size=%" PRIu64 " journal.file_size=%" PRIu64
-                  " action=\"not started; make files at least four times as large\"",
-                  conf->batch_bytes_max, conf->journal_file_bytes);
+        buf_append_text(problem,
+                        "journal.file_size: must be at least four times limits.batch_size");
         return ERR_BAD_CONFIG;
     }
+    return 0;
+}
+
+static int logd_start(struct daemon_context *context, void **ret_self)
+{
     struct logd_options options = logd_make_options(context);
     struct logd *logd = NULL;
     int error = logd_open(&options, &logd);
@@ -193,6 +197,7 @@ int main(int argc, char **argv)
         .purpose = "The log of a Railgun node: keeps persistent streams, serves reads and "
                    "consumer groups.",
         .table = &logd_table,
+        .check = logd_check,
         .start = logd_start,
         .drain = logd_on_drain,
         .stop = logd_stop,

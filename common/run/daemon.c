@@ -80,6 +80,9 @@ static int daemon_read_conf(const struct daemon_program *program, const struct d
         buf_append_text(problem, "log_level: must be debug, info, warn or error");
         rc = ERR_BAD_CONFIG;
     }
+    if (rc == 0 && program->check != NULL) {
+        rc = program->check(values, problem);
+    }
     return rc;
 }
 

@@ -55,6 +55,8 @@ struct daemon_program {
     const char *name;    /* "logd" */
     const char *purpose; /* one sentence for --help */
     const struct conf_table *table;
+    /* What the table cannot say, as keys that contradict each other: 0, or ERR_BAD_CONFIG and the problem in words. May be NULL. */
+    int (*check)(const void *values, struct buf *problem);
     /* Build everything: called with configuration read, logging, loop and an unbound bus ready. 0, or an error after having logged why.
      * *ret_self is passed to all below. When it has become able to serve it calls daemon_ready. */
     int (*start)(struct daemon_context *context, void **ret_self);
