@@ -126,6 +126,14 @@ static int run(struct ctl *ctl, const struct bench_options *options, bool consum
         out.out_of_order += receiving.out_of_order;
         out.duplicates += receiving.duplicates;
         out.corrupt += receiving.corrupt;
+        if (result == 0 && receiving.received < count && s + 1 < options->streams) {
+            char name[288];
+            (void) fprintf(stderr,
+                           "adminctl: bench %s: nothing more came from '%s'; the streams behind it "
+                           "were not asked\n",
+                           out.work, bench_stream_name(options, s, name, sizeof(name)));
+            break;
+        }
     }
     out.seconds_us = (bench_now_ns() - started) / 1000;
     out.bytes = received * options->size;

@@ -7,6 +7,9 @@
 #include "adminctl/bench.h"
 #include "adminctl/options.h"
 
+enum { BATCH_DEFAULT = 512, BATCH_DEFAULT_BYTES = 2 << 20, BATCH_BYTES_MAX = 48 << 20 };
+#define BATCH_BY_SIZE UINT64_MAX
+
 static int show(struct ctl *ctl, const struct bench_result *result)
 {
     double seconds = (double) (result->seconds_us > 0 ? result->seconds_us : 1) / 1e6;
@@ -43,7 +46,7 @@ int cmd_bench(struct ctl *ctl, int argc, char **argv)
                                   .count = 1000000,
                                   .size = 100,
                                   .inflight = 65536,
-                                  .batch = 512,
+                                  .batch = BATCH_BY_SIZE,
                                   .streams = 1};
     bool json = false;
     const struct option_spec specs[] = {
@@ -53,7 +56,7 @@ int cmd_bench(struct ctl *ctl, int argc, char **argv)
         {"inflight", 0, OPTION_NUMBER, &bench.inflight, "N",
          "records unanswered, or unacknowledged, at once (default 65,536)"},
         {"batch", 0, OPTION_NUMBER, &bench.batch, "N",
-         "records in a publish request (default 512)"},
+         "records in a publish request (default 512, fewer if they are over 2 MiB)"},
         {"streams", 0, OPTION_NUMBER, &bench.streams, "N",
          "spread batches over STREAM-0 .. STREAM-(N-1)"},
         {"group", 'g', OPTION_TEXT, &bench.group, "GROUP", "of consume (default bench)"},
@@ -64,7 +67,7 @@ int cmd_bench(struct ctl *ctl, int argc, char **argv)
         "adminctl bench publish|consume|read STREAM [options]",
         "Measure, and check count, order and payload of everything. publish makes its streams; "
         "consume and read expect what a\n"
-        "publish with the same --count, --batch and --streams stored in fresh streams."};
+        "publish with the same --count, --size, --batch and --streams stored in fresh streams."};
     struct options_result args;
     struct bench_result result = {0};
     int exit_code = 0;
@@ -81,10 +84,18 @@ int cmd_bench(struct ctl *ctl, int argc, char **argv)
     if (bench.size < BENCH_PAYLOAD_MIN || bench.size > 1 << 20) {
         return ctl_usage("bench: --size is between 16 and 1M");
     }
+    if (bench.batch == BATCH_BY_SIZE) {
+        uint64_t fit = BATCH_DEFAULT_BYTES / bench.size;
+        bench.batch = fit < BATCH_DEFAULT ? fit : BATCH_DEFAULT;
+    }
     if (bench.batch == 0 || bench.batch > 65536 || bench.streams == 0 || bench.streams > 1000000 ||
         bench.inflight == 0 || bench.count == 0) {
         return ctl_usage("bench: --batch is between 1 and 65,536, --streams between 1 and "
                          "1,000,000, --inflight and --count above 0");
+    }
+    if (bench.batch * bench.size > BATCH_BYTES_MAX) {
+        return ctl_usage(
+            "bench: no server takes a batch of more than 48 MiB: less --batch or --size");
     }
     ctl->format = json ? OUTPUT_JSON : ctl->format;
     int error = ctl_connect(ctl);

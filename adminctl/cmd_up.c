@@ -12,6 +12,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/err.h"
+#include "common/base/str.h"
 #include "common/run/log.h"
 #include "common/store/fs.h"
 #include "common/store/lock.h"
@@ -173,18 +174,26 @@ int cmd_up(struct ctl *ctl, int argc, char **argv)
     int exit_code = 0;
     char dir[NODE_PATH_MAX];
     int owner = 0;
+    uint64_t port_number = 0;
 
     if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 0, 0, &args, &exit_code) <
         0) {
         return exit_code;
     }
-    int result = node_absolute(ctl->dir != NULL ? ctl->dir : dir_default, dir);
-    if (result == 0) {
-        result = fs_make_dirs(dir);
+    if (port != NULL && (str_to_u64(span_of(port), &port_number) < 0 || port_number > 65535)) {
+        return ctl_usage("up: --port is 0 to 65535, not '%s'", port);
     }
+    if (ctl->dir != NULL && ctl->dir[0] == 0) {
+        return ctl_usage("up: --dir is empty");
+    }
+    int result = node_absolute(ctl->dir != NULL ? ctl->dir : dir_default, dir);
     if (result < 0) {
-        return ctl_fail(ctl, result, "choose another with --dir", "cannot make the folder '%s'",
-                        dir);
+        return ctl_usage("up: --dir: the path is too long");
+    }
+    if (fs_make_dirs(dir) < 0) {
+        bool is_denied = errno == EACCES || errno == EPERM;
+        return ctl_fail(ctl, is_denied ? ERR_DENIED : ERR_IO, strerror(errno),
+                        "cannot make the folder '%s', choose another with --dir", dir);
     }
     int lock_fd = dirlock_take(dir, &owner);
     if (lock_fd == ERR_LOCKED) {

@@ -209,7 +209,8 @@ static void last_error(const struct supervisor *self, const struct child *child,
     char *rest = NULL;
     for (const char *line = strtok_r(text, "\n", &rest); line != NULL;
          line = strtok_r(NULL, "\n", &rest)) {
-        if (strstr(line, "level=error") != NULL) {
+        /* A daemon that refuses its configuration says so before it has a log. */
+        if (strstr(line, "level=error") != NULL || strstr(line, " level=") == NULL) {
             (void) snprintf(out, REPORT_BYTES, "%.900s", line);
         }
     }
