@@ -9,8 +9,9 @@
 #include "logd/stream_body.h"
 
 enum {
-    READ_WHOLE_BYTES = 64 << 10, /* a stored batch from this size on is handed out without copy; below, fuller pages are worth more */
-    READ_PARTS_MAX = 512,        /* stored batches joined into one page */
+    /* a stored batch from this size on is handed out without copy; below, fuller pages are worth more */
+    READ_WHOLE_BYTES = 64 << 10,
+    READ_PARTS_MAX = 512, /* stored batches joined into one page */
 };
 
 void stream_page_release(struct stream_page *page)
