@@ -36,6 +36,24 @@ int publish_wait_room(struct rg_client *client)
     return client->is_closing ? error_note(ERR_CLOSED, "the client is closed") : 0;
 }
 
+static bool bytes_are_null(const struct rg_bytes *bytes)
+{
+    return bytes->data == NULL && bytes->size != 0;
+}
+
+static bool message_has_null(const struct rg_message *message)
+{
+    bool has = bytes_are_null(&message->payload) || bytes_are_null(&message->id) ||
+               bytes_are_null(&message->key) ||
+               (message->headers == NULL && message->header_count != 0);
+    /* More headers than are allowed are refused for that. */
+    for (size_t i = 0; !has && i < message->header_count && i < HEADERS_MAX; i++) {
+        has =
+            bytes_are_null(&message->headers[i].name) || bytes_are_null(&message->headers[i].value);
+    }
+    return has;
+}
+
 /* Encode the headers to `scratch`. */
 static int headers_encode(struct rg_client *client, const struct rg_message *message)
 {
@@ -78,6 +96,9 @@ static int record_prepare(struct rg_client *client, const struct rg_message *mes
         .id = span_make(message->id.data, message->id.size),
         .key = span_make(message->key.data, message->key.size),
     };
+    if (message_has_null(message)) {
+        return error_note(ERR_USAGE, "data that is NULL has a size");
+    }
     if (parts.id.size > ID_BYTES_MAX) {
         return error_note(ERR_TOO_LARGE, "the message id is longer than 128 bytes");
     }
