@@ -7,7 +7,7 @@
 
 struct test_entry {
     const TTest *test;
-    double timeout_s; /* 0: the default of 10 s, more under sanitizers and valgrind */
+    double timeout_s; /* 0: the default of 30 s, more under sanitizers and valgrind */
 };
 
 #define TEST_WITHIN(test_name, seconds)                                                            \
