@@ -191,7 +191,7 @@ def bare_sync(directory, size, seconds=1.0):
 class Bench:
     def __init__(self, args):
         self.args = args
-        self.redis, self.nats = build_peers(os.path.join("build", "peers"))
+        self.redis, self.nats = build_peers(os.path.abspath(os.path.join("build", "peers")))
         self.rows = []
 
     def makers(self):
