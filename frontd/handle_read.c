@@ -10,6 +10,7 @@
 
 enum {
     READ_BYTES_DEFAULT = 1 << 20,
+    READ_WAITING_BYTES_MAX = 192 << 10,
     READ_OVERHEAD_BYTES = 64 << 10, /* of a ReadOk besides its batch */
     READ_WAIT_MS_MAX = 60000,
 };
@@ -33,6 +34,10 @@ static uint64_t read_bytes(const struct settings *settings, const Railgun__Read 
     uint64_t frame_half = settings->frame_bytes_max / 2;
     uint64_t queue_half = settings->outbound_bytes_max / 2 - READ_OVERHEAD_BYTES;
     uint64_t bytes_max = frame_half < queue_half ? frame_half : queue_half;
+    if (read->wait_ms != 0 && bytes_max > READ_WAITING_BYTES_MAX) {
+        /* Room is kept for it as long as it waits. Were that much, a few readers at the ends of their streams would hold up all of the connection. */
+        bytes_max = READ_WAITING_BYTES_MAX;
+    }
     uint64_t bytes = read->has_max_bytes && read->max_bytes != 0 ? read->max_bytes
                                                                  : (uint64_t) READ_BYTES_DEFAULT;
     return bytes < bytes_max ? bytes : bytes_max;
