@@ -102,6 +102,17 @@ static void reader_go_on(struct rg_reader *self)
     }
 }
 
+/* The same before the caller has asked: not where the stream ends. A Read that waits there takes room on the connection, also of a reader that was
+ * closed meanwhile. */
+static void reader_go_ahead(struct rg_reader *self)
+{
+    bool is_at_end = self->from.at == RG_START_OFFSET &&
+                     self->from.value >= atomic_load_explicit(&self->end, memory_order_relaxed);
+    if (self->ask_count != 0 || !is_at_end) {
+        reader_go_on(self);
+    }
+}
+
 /* Forget the asks from this one on. */
 static void reader_forget(struct rg_reader *self, unsigned number)
 {
@@ -186,7 +197,7 @@ static void reader_answered(struct call *call)
             ask->is_answered = false;
         }
     }
-    reader_go_on(self); /* the server works while the caller walks */
+    reader_go_ahead(self); /* the server works while the caller walks */
     (void) pthread_cond_signal(&self->waiter.cond);
 }
 
@@ -265,7 +276,7 @@ static bool reader_take_page(struct rg_reader *self)
     walk_close(&self->walk);
     walk_open_read_ok(&self->walk, &page->body, &page->head);
     mem_free(page);
-    reader_go_on(self);
+    reader_go_ahead(self);
     return true;
 }
 
