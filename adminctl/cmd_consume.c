@@ -1,6 +1,8 @@
 /* consume: a member of a group: prints what it gets, or gives it to a command; acknowledges what was done. */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,8 @@
 #include "adminctl/format.h"
 #include "adminctl/options.h"
 #include "adminctl/pace.h"
+
+enum { PAUSE_STEP_MS = 50, PAUSE_MAX_MS = 1000 };
 
 static volatile sig_atomic_t stop_asked;
 
@@ -37,19 +41,23 @@ struct consuming {
     /* printed, not yet flushed to standard output: [first, last]; 0: none */
     uint64_t unacked_first;
     uint64_t unacked_last;
+    uint64_t failures;       /* of the command, one after the other */
+    bool is_pipe_closed;     /* who reads our output has enough */
+    _Atomic int closed_code; /* why the server ended it; set by the library's thread */
 };
 
 static void on_event(void *ud, struct rg_consumer *consumer, const struct rg_event *event)
 {
-    static const char *const names[] = {"attached again",
-                                        "connection lost; reconnecting",
+    static const char *const names[] = {"attached again", "connection lost; reconnecting",
                                         "GAP: offsets are gone",
                                         "CORRUPT: offsets are damaged and skipped",
-                                        "FULL: delivery stopped, too many unacknowledged holes",
-                                        "closed by the server"};
-    (void) ud;
+                                        "FULL: delivery stopped, too many unacknowledged holes"};
+    struct consuming *self = ud;
     (void) consumer;
-    if (event->type == RG_EVENT_UP || event->type > RG_EVENT_CLOSED) {
+    if (event->type == RG_EVENT_CLOSED) {
+        atomic_store(&self->closed_code, event->code); /* said at the end, once */
+    }
+    if (event->type == RG_EVENT_UP || event->type >= RG_EVENT_CLOSED) {
         return;
     }
     (void) fprintf(stderr, "adminctl: %s", names[event->type]);
@@ -70,6 +78,7 @@ static int flush(struct consuming *self)
     if (self->out.size > 0 &&
         (fwrite(self->out.data, 1, self->out.size, stdout) != self->out.size ||
          fflush(stdout) != 0)) {
+        self->is_pipe_closed = errno == EPIPE;
         return RG_ERR_IO;
     }
     buf_reset(&self->out);
@@ -138,9 +147,15 @@ static int take(struct consuming *self, const struct rg_record *record)
         self->nack_every > 0 && record->attempt <= 1 && record->offset % self->nack_every == 0;
     if (!nack && self->command != NULL) {
         nack = !run_command(self, record);
+        self->failures = nack ? self->failures + 1 : 0;
     }
     if (nack) {
         self->nacked++;
+        if (self->failures >
+            0) { /* it comes again at once: a command that always fails must not spin */
+            uint64_t pause_ms = self->failures * PAUSE_STEP_MS;
+            (void) poll(NULL, 0, (int) (pause_ms < PAUSE_MAX_MS ? pause_ms : PAUSE_MAX_MS));
+        }
         return rg_nack(self->consumer, record->offset, record->offset, 0, true);
     }
     if (self->command == NULL && self->ctl->format == OUTPUT_JSON) {
@@ -247,6 +262,7 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
     struct consuming self = {
         .ctl = ctl, .format = format, .command = command, .nack_every = nack_every};
     options.consumer = name;
+    options.ud = &self;
     options.prefetch_messages = prefetch > 0              ? (uint32_t) prefetch
                                 : command != NULL         ? 1
                                 : rate > 0 && rate < 4096 ? (uint32_t) rate / 10 + 1
@@ -266,6 +282,14 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
                    "adminctl: received %llu, acknowledged %llu, nacked %llu, redelivered %llu\n",
                    (unsigned long long) self.received, (unsigned long long) self.acked,
                    (unsigned long long) self.nacked, (unsigned long long) self.redelivered);
+    if (result == RG_ERR_IO && self.is_pipe_closed) {
+        return CTL_OK;
+    }
+    int closed_code = atomic_load(&self.closed_code);
+    if (result == RG_ERR_CLOSED && closed_code < 0) {
+        return ctl_fail(ctl, closed_code, "the server ended it: was the group or stream deleted?",
+                        "consuming ended");
+    }
     return result < 0 ? ctl_fail(ctl, result, rg_last_error(ctl->client), "consuming ended")
                       : CTL_OK;
 }

@@ -197,7 +197,8 @@ int cmd_inspect(struct ctl *ctl, int argc, char **argv)
         if (fd >= 0) {
             (void) close(fd);
         }
-        return ctl_fail(ctl, error, strerror(errno), "cannot open '%s'", path);
+        (void) fprintf(stderr, "adminctl: cannot open '%s': %s\n", path, strerror(errno));
+        return error == ERR_NOT_FOUND ? CTL_NOT_FOUND : CTL_FAILED;
     }
     self.size = S_ISREG(info.st_mode) ? (uint64_t) info.st_size : 0;
     uint8_t *data = self.size <= UINT64_C(1) << 30 ? mem_try_new(self.size) : NULL;

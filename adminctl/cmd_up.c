@@ -102,8 +102,17 @@ static int wait_ready(struct ctl *ctl, const char *dir, int fd)
     /* Each daemon is ready for itself; what was started first may still have to find what was started last. */
     ctl->dir = dir;
     uint64_t until = timesource_monotonic_ms(timesource_system()) + MEET_TIMEOUT_MS;
-    while (!ctl_node_is_up(ctl) && timesource_monotonic_ms(timesource_system()) < until) {
+    bool is_up = ctl_node_is_up(ctl);
+    while (!is_up && timesource_monotonic_ms(timesource_system()) < until) {
         (void) poll(NULL, 0, 20);
+        is_up = ctl_node_is_up(ctl);
+    }
+    if (!is_up) {
+        return ctl_fail(ctl, ERR_NO_QUORUM,
+                        "a daemon runs but is refused or not ready: see the warnings in its log",
+                        "the daemons of %s have not met after %d s (it goes on in the background; "
+                        "logs: %s/log)",
+                        dir, MEET_TIMEOUT_MS / 1000, dir);
     }
     struct output *out = output_new(ctl->format);
     output_object(out, NULL);
