@@ -389,7 +389,7 @@ static bool writer_rest_locked(struct journal *journal)
 {
     bool is_over = false;
     journal->writer_rests = true;
-    journal->writer_rests_long = !journal->writer.mark_due || journal->writer_lent;
+    journal->writer_rests_long = journal->writer_lent || !journal->writer.mark_due;
     if (journal->writer_rests_long) {
         (void) pthread_cond_wait(&journal->writer_wake, &journal->lock);
     } else {
