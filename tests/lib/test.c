@@ -10,7 +10,7 @@
 extern const struct test_entry __start_railgun_tests[];
 extern const struct test_entry __stop_railgun_tests[];
 
-enum { TEST_SECONDS_DEFAULT = 30 };
+enum { TEST_SECONDS_DEFAULT = 30, TEST_FOLDERS_MAX = 64 };
 
 static char test_root[64];
 
@@ -57,11 +57,32 @@ double test_slowness(void)
 #endif
 }
 
+/* The folders of this test's process: they go when it ends, not only when all have run, or a hundred nodes would fill the disk. What a test
+ * that was killed leaves behind goes at the end. */
+static char test_folders[TEST_FOLDERS_MAX][128];
+static int test_folder_count;
+static pid_t test_pid;
+
+static void remove_folders(void)
+{
+    for (int i = 0; i < test_folder_count && getpid() == test_pid; i++) { /* not in its children */
+        (void) nftw(test_folders[i], remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    }
+}
+
 const char *test_folder(void)
 {
     static char path[128];
     (void) snprintf(path, sizeof(path), "%s/XXXXXX", test_root);
     ck_assert_ptr_nonnull(mkdtemp(path));
+    if (test_pid != getpid()) {
+        test_pid = getpid();
+        test_folder_count = 0;
+        (void) atexit(remove_folders);
+    }
+    if (test_folder_count < TEST_FOLDERS_MAX) {
+        (void) snprintf(test_folders[test_folder_count++], sizeof(path), "%s", path);
+    }
     return path;
 }
 
