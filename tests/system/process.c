@@ -72,12 +72,19 @@ const char *child_status_text(int status, char out[32])
     return out;
 }
 
+/* Asked once, before any test: in a mount namespace of its own a test that runs in a chroot is told another path. */
+static char own_program[PATH_BYTES];
+
+__attribute__((constructor)) static void find_own_program(void)
+{
+    ssize_t size = readlink("/proc/self/exe", own_program, sizeof(own_program) - 64);
+    own_program[size > 0 ? size : 0] = 0;
+}
+
 /* build/debug/tests/system/system: the programs are in build/debug/bin. */
 const char *program_path(const char *name, char *out)
 {
-    ssize_t size = readlink("/proc/self/exe", out, PATH_BYTES - 64);
-    ck_assert_int_gt(size, 0);
-    out[size] = 0;
+    memcpy(out, own_program, sizeof(own_program));
     for (int up = 0; up < 3; up++) {
         char *slash = strrchr(out, '/');
         ck_assert_ptr_nonnull(slash);
