@@ -204,6 +204,26 @@ static int consume_all(struct consuming *self, uint64_t count, uint64_t idle_ms,
     return result < 0 ? result : flushed;
 }
 
+/* Say what was done, and why it ended. A ctl_exit. */
+static int end(struct consuming *self, int result)
+{
+    (void) fprintf(stderr,
+                   "adminctl: received %llu, acknowledged %llu, nacked %llu, redelivered %llu\n",
+                   (unsigned long long) self->received, (unsigned long long) self->acked,
+                   (unsigned long long) self->nacked, (unsigned long long) self->redelivered);
+    if (result == RG_ERR_IO && self->is_pipe_closed) {
+        return CTL_OK;
+    }
+    int closed_code = atomic_load(&self->closed_code);
+    if (result == RG_ERR_CLOSED && closed_code < 0) {
+        return ctl_fail(self->ctl, closed_code,
+                        "the server ended it: was the group or stream deleted?", "consuming ended");
+    }
+    return result < 0
+               ? ctl_fail(self->ctl, result, rg_last_error(self->ctl->client), "consuming ended")
+               : CTL_OK;
+}
+
 int cmd_consume(struct ctl *ctl, int argc, char **argv)
 {
     const char *group = NULL;
@@ -278,18 +298,5 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
     result = consume_all(&self, count, idle_ms, rate);
     rg_consumer_close(&self.consumer);
     buf_release(&self.out);
-    (void) fprintf(stderr,
-                   "adminctl: received %llu, acknowledged %llu, nacked %llu, redelivered %llu\n",
-                   (unsigned long long) self.received, (unsigned long long) self.acked,
-                   (unsigned long long) self.nacked, (unsigned long long) self.redelivered);
-    if (result == RG_ERR_IO && self.is_pipe_closed) {
-        return CTL_OK;
-    }
-    int closed_code = atomic_load(&self.closed_code);
-    if (result == RG_ERR_CLOSED && closed_code < 0) {
-        return ctl_fail(ctl, closed_code, "the server ended it: was the group or stream deleted?",
-                        "consuming ended");
-    }
-    return result < 0 ? ctl_fail(ctl, result, rg_last_error(ctl->client), "consuming ended")
-                      : CTL_OK;
+    return end(&self, result);
 }
