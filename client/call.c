@@ -93,10 +93,8 @@ static void call_fail(struct rg_client *client, struct call *call, int result)
 static bool call_pause_for_retry(struct rg_client *client, const struct call *call,
                                  uint64_t deadline_us, uint64_t *pause_us)
 {
-    const struct err_info *info = err_find(call->result);
-    if (call->result >= 0 || !call->may_repeat || info == NULL || info->class_ != ERR_CLASS_RETRY ||
-        call->result == ERR_CORRUPT || client->is_closing ||
-        client_now_us() + *pause_us >= deadline_us) {
+    if (!call->may_repeat || !error_is_for_now(call->result) || call->result == ERR_CORRUPT ||
+        client->is_closing || client_now_us() + *pause_us >= deadline_us) {
         return false;
     }
     client_unlock(client);

@@ -308,6 +308,9 @@ void start_fill(struct Railgun__Start *out, struct rg_start start);
 
 /* --- errors.c --- */
 
+/* Certainly not done, and the same may succeed later. */
+bool error_is_for_now(int code);
+
 /* The parts of an Error message that we use. */
 struct error_answer {
     int code; /* negative */

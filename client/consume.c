@@ -216,9 +216,7 @@ static void consumer_retry_later(struct rg_consumer *self)
 /* The server does not have it, or will not have it. For good? */
 static void consumer_refused(struct rg_consumer *self, int code, struct span detail)
 {
-    const struct err_info *info = err_find(code);
-    bool may_retry = info != NULL && info->class_ == ERR_CLASS_RETRY;
-    if (may_retry || code == ERR_TIMEOUT) {
+    if (error_is_for_now(code) || code == ERR_TIMEOUT) {
         consumer_down(self, code, detail);
         consumer_retry_later(self);
     } else {

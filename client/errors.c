@@ -28,13 +28,16 @@ const char *rg_error_text(int code)
     return code == 0 ? "no error" : err_text(code);
 }
 
+bool error_is_for_now(int code)
+{
+    const struct err_info *info = err_find(code);
+    return info != NULL && info->class_ == ERR_CLASS_RETRY;
+}
+
 bool rg_error_is_retryable(int code)
 {
     const struct err_info *info = err_find(code);
-    if (info == NULL) {
-        return false;
-    }
-    return info->class_ == ERR_CLASS_RETRY || info->class_ == ERR_CLASS_UNSURE ||
+    return error_is_for_now(code) || (info != NULL && info->class_ == ERR_CLASS_UNSURE) ||
            code == ERR_AGAIN || code == ERR_CLOSED;
 }
 

@@ -307,10 +307,9 @@ static uint64_t reader_first_offset(const struct rg_reader *self)
 static bool reader_forgives(struct rg_reader *self, uint64_t until_us)
 {
     int result = reader_ask_at(self, 0)->call.result;
-    const struct err_info *info = err_find(result);
     uint64_t pause_until_us = client_now_us() + READ_RETRY_US;
-    if (result == ERR_CORRUPT || info == NULL || info->class_ != ERR_CLASS_RETRY ||
-        pause_until_us >= until_us || self->client->is_closing) {
+    if (result == ERR_CORRUPT || !error_is_for_now(result) || pause_until_us >= until_us ||
+        self->client->is_closing) {
         return false;
     }
     while (cond_wait_until(&self->waiter.cond, &self->client->lock, pause_until_us)) {
