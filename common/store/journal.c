@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/err.h"
@@ -368,6 +369,16 @@ void journal_notify(struct journal *self)
 {
     uint64_t one = 1;
     (void) !write(self->event_fd, &one, sizeof(one)); /* EAGAIN: it is readable already */
+}
+
+bool journal_wait_locked(struct journal *self, pthread_cond_t *cond, int timeout_ms)
+{
+    struct timespec until;
+    (void) clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += (long) timeout_ms % 1000 * 1000000;
+    until.tv_sec += timeout_ms / 1000 + until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    return pthread_cond_timedwait(cond, &self->lock, &until) == 0;
 }
 
 void journal_poison_locked(struct journal *self)

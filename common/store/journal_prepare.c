@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/base/err.h"
@@ -259,12 +258,7 @@ static void wait_locked(struct journal *self, int timeout_ms)
         (void) pthread_cond_wait(&self->preparer_wake, &self->lock);
         return;
     }
-    struct timespec until;
-    (void) clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long) timeout_ms % 1000 * 1000000;
-    until.tv_sec += timeout_ms / 1000 + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    (void) pthread_cond_timedwait(&self->preparer_wake, &self->lock, &until);
+    (void) journal_wait_locked(self, &self->preparer_wake, timeout_ms);
 }
 
 /* Fill a new file only as long as nobody waits for it; a file that is not filled works as well, only slower. */

@@ -263,6 +263,8 @@ struct journal {
 /* After this nothing is written or acknowledged. @thread writer; preparer (it holds the lock) */
 void journal_poison(struct journal *self);
 void journal_poison_locked(struct journal *self);
+/* Wait for the condition at most so long; the lock is held. False: the time is over. @thread writer, preparer */
+bool journal_wait_locked(struct journal *self, pthread_cond_t *cond, int timeout_ms);
 /* @thread writer, preparer */
 void journal_notify(struct journal *self);
 /* One round of the work list: after it everything in it lies in `done`. @thread writer; owner while the writer is lent */

@@ -10,7 +10,6 @@
 #include "common/store/journal_private.h"
 
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
@@ -393,12 +392,7 @@ static bool writer_rest_locked(struct journal *journal)
     if (journal->writer_rests_long) {
         (void) pthread_cond_wait(&journal->writer_wake, &journal->lock);
     } else {
-        struct timespec until;
-        (void) clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += (long) JOURNAL_IDLE_MARK_MS * 1000000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        is_over = pthread_cond_timedwait(&journal->writer_wake, &journal->lock, &until) != 0;
+        is_over = !journal_wait_locked(journal, &journal->writer_wake, JOURNAL_IDLE_MARK_MS);
     }
     journal->writer_rests = false;
     return is_over;
