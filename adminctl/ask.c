@@ -6,6 +6,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/err.h"
+#include "common/base/invariant.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/scan.h"
 
@@ -21,6 +22,9 @@ static const struct scan_limits ask_limits = {.depth_max = 8,
 static int explain(struct ctl *ctl, int error, uint32_t field, struct span body, const char *what)
 {
     Railgun__Error *answer = NULL;
+    if (what == NULL) {
+        return CTL_FAILED;
+    }
     if (field == ASK_ERROR_FIELD && SCAN_UNPACK(body, railgun__error, &answer) == 0) {
         int exit_code = ctl_fail(ctl, error, answer->detail, "cannot %s", what);
         for (size_t i = 0; i < answer->n_diff; i++) {
@@ -32,6 +36,12 @@ static int explain(struct ctl *ctl, int error, uint32_t field, struct span body,
         return exit_code;
     }
     return ctl_fail(ctl, error, rg_last_error(ctl->client), "cannot %s", what);
+}
+
+/* An answer came, and is of no use. */
+static int refuse_answer(struct ctl *ctl, int error, const char *detail, const char *what)
+{
+    return what != NULL ? ctl_fail(ctl, error, detail, "cannot %s", what) : CTL_FAILED;
 }
 
 int ask(struct ctl *ctl, enum ask_field field, const ProtobufCMessage *request,
@@ -54,14 +64,41 @@ int ask(struct ctl *ctl, enum ask_field field, const ProtobufCMessage *request,
     if (error < 0) {
         result = explain(ctl, error, body != NULL ? answer_field : 0, span_make(body, size), what);
     } else if (answer_field != (uint32_t) field + 1) {
-        result = ctl_fail(ctl, ERR_PROTOCOL, "the answer is of another kind", "cannot %s", what);
+        result = refuse_answer(ctl, ERR_PROTOCOL, "the answer is of another kind", what);
     } else {
         error = scan_unpack(span_make(body, size), answer_type, &ask_limits, ret_answer);
-        result =
-            error < 0 ? ctl_fail(ctl, error, "the answer cannot be read", "cannot %s", what) : 0;
+        result = error < 0 ? refuse_answer(ctl, error, "the answer cannot be read", what) : 0;
     }
     rg_free(body);
     return result;
+}
+
+int ask_describe(struct ctl *ctl, const char *name, const char *group, const char *what,
+                 struct Railgun__DescribeOk **ret_answer)
+{
+    Railgun__Describe request = RAILGUN__DESCRIBE__INIT;
+    Railgun__DescribeOk *answer = NULL;
+    request.has_kind = true;
+    request.kind = name == NULL    ? RAILGUN__KIND__KIND_NODE
+                   : group == NULL ? RAILGUN__KIND__KIND_STREAM
+                                   : RAILGUN__KIND__KIND_GROUP;
+    memcpy(&request.name, &name, sizeof(request.name)); /* protobuf-c has no const strings */
+    memcpy(&request.group, &group, sizeof(request.group));
+    int result = ASK(ctl, ASK_DESCRIBE, &request, railgun__describe_ok, what, &answer);
+    if (result != 0) {
+        return result;
+    }
+    INVARIANT(answer != NULL); /* as ask promises */
+    bool is_there = name == NULL    ? answer->node != NULL
+                    : group == NULL ? answer->stream != NULL
+                                    : answer->group != NULL;
+    if (!is_there) {
+        SCAN_FREE(&answer);
+        return refuse_answer(ctl, ERR_PROTOCOL, "the answer does not hold what was asked for",
+                             what);
+    }
+    *ret_answer = answer;
+    return 0;
 }
 
 int ask_delete(struct ctl *ctl, const char *stream, const char *group)

@@ -16,7 +16,7 @@ enum ask_field {
 };
 
 /* Send `request` as body `field`, expect the answer with field + 1 of this type. 0 and an owned *ret_answer (scan_free it), or a ctl_exit after
- * having said why ("cannot <what>: ..."). */
+ * having said why ("cannot <what>: ..."); `what` NULL: without a word. */
 int ask(struct ctl *ctl, enum ask_field field, const ProtobufCMessage *request,
         const ProtobufCMessageDescriptor *answer_type, const char *what,
         ProtobufCMessage **ret_answer);
@@ -24,6 +24,12 @@ int ask(struct ctl *ctl, enum ask_field field, const ProtobufCMessage *request,
 #define ASK(ctl, field, request, lower, what, ret_answer)                                          \
     ask((ctl), (field), &(request)->base, &lower##__descriptor, (what),                            \
         (ProtobufCMessage **) (void *) (ret_answer))
+
+/* Describe a stream (group NULL), a group of it, or the node (both NULL); the part asked for is there in *ret_answer (owned). 0, or a ctl_exit after having
+ * said why, as ask. */
+struct Railgun__DescribeOk;
+int ask_describe(struct ctl *ctl, const char *name, const char *group, const char *what,
+                 struct Railgun__DescribeOk **ret_answer);
 
 /* Delete a group of a stream, or the stream itself (group NULL), and print that it was done. Returns a ctl_exit. */
 int ask_delete(struct ctl *ctl, const char *stream, const char *group);

@@ -87,27 +87,18 @@ static int group_info(struct ctl *ctl, int argc, char **argv)
     struct options_result args;
     int exit_code = 0;
     char what[600];
-    Railgun__Describe request = RAILGUN__DESCRIBE__INIT;
     Railgun__DescribeOk *answer = NULL;
 
     if (options_parse(&help, NULL, 0, argc, argv, 2, 2, &args, &exit_code) < 0) {
         return exit_code;
     }
-    request.has_kind = true;
-    request.kind = RAILGUN__KIND__KIND_GROUP;
-    memcpy(&request.name, &args.arguments[0], sizeof(request.name));
-    memcpy(&request.group, &args.arguments[1], sizeof(request.group));
     (void) snprintf(what, sizeof(what), "describe group '%.255s' of stream '%.255s'",
                     args.arguments[1], args.arguments[0]);
-    int result = ASK(ctl, ASK_DESCRIBE, &request, railgun__describe_ok, what, &answer);
+    int result = ask_describe(ctl, args.arguments[0], args.arguments[1], what, &answer);
     if (result != 0) {
         return result;
     }
     const Railgun__GroupInfo *info = answer->group;
-    if (info == NULL) {
-        SCAN_FREE(&answer);
-        return ctl_fail(ctl, RG_ERR_PROTOCOL, "the answer holds no group", "cannot %s", what);
-    }
     struct output *out = output_new(ctl->format);
     output_object(out, NULL);
     output_text(out, "stream", span_of(info->stream != NULL ? info->stream : ""));

@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/base/buf.h"
 #include "common/base/uuid.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/scan.h"
@@ -50,31 +49,13 @@ static void put_counters(struct output *out, const Railgun__NodeInfo *node)
 
 bool ctl_node_is_up(struct ctl *ctl)
 {
-    Railgun__Describe request = RAILGUN__DESCRIBE__INIT;
     Railgun__DescribeOk *answer = NULL;
-    struct buf packed = {0};
-    uint32_t field = 0;
-    void *body = NULL;
-    size_t size = 0;
-    bool is_up = false;
-
-    request.has_kind = true;
-    request.kind = RAILGUN__KIND__KIND_NODE;
-    scan_pack(&packed, &request.base);
-    if (ctl_connect(ctl) == 0 &&
-        rg_request(ctl->client, ASK_DESCRIBE, packed.data, packed.size, &field, &body, &size) ==
-            0 &&
-        SCAN_UNPACK(span_make(body, size), railgun__describe_ok, &answer) == 0 &&
-        answer->node != NULL) {
-        is_up = true;
-        for (size_t i = 0; i < answer->node->n_daemons; i++) {
-            const char *state = answer->node->daemons[i]->state;
-            is_up = is_up && state != NULL && strcmp(state, "ready") == 0;
-        }
+    bool is_up = ask_describe(ctl, NULL, NULL, NULL, &answer) == 0;
+    for (size_t i = 0; is_up && i < answer->node->n_daemons; i++) {
+        const char *state = answer->node->daemons[i]->state;
+        is_up = state != NULL && strcmp(state, "ready") == 0;
     }
     SCAN_FREE(&answer);
-    rg_free(body);
-    buf_release(&packed);
     return is_up;
 }
 
@@ -91,26 +72,17 @@ int cmd_status(struct ctl *ctl, int argc, char **argv)
     int exit_code = 0;
     char text[UUID_TEXT_SIZE] = "";
     struct uuid cluster;
-    Railgun__Describe request = RAILGUN__DESCRIBE__INIT;
     Railgun__DescribeOk *answer = NULL;
 
     if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 0, 0, &args, &exit_code) <
         0) {
         return exit_code;
     }
-    request.has_kind = true;
-    request.kind = RAILGUN__KIND__KIND_NODE;
-    int result =
-        ASK(ctl, ASK_DESCRIBE, &request, railgun__describe_ok, "ask for the node's state", &answer);
+    int result = ask_describe(ctl, NULL, NULL, "ask for the node's state", &answer);
     if (result != 0) {
         return result;
     }
     const Railgun__NodeInfo *node = answer->node;
-    if (node == NULL) {
-        SCAN_FREE(&answer);
-        return ctl_fail(ctl, RG_ERR_PROTOCOL, "the answer holds no node",
-                        "ask for the node's state");
-    }
     if (uuid_from_bytes(span_make(node->cluster.data, node->cluster.len), &cluster) == 0) {
         uuid_format(&cluster, text);
     }

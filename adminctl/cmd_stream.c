@@ -254,23 +254,15 @@ static int stream_info(struct ctl *ctl, int argc, char **argv)
     struct options_result args;
     int exit_code = 0;
     char what[320];
-    Railgun__Describe request = RAILGUN__DESCRIBE__INIT;
     Railgun__DescribeOk *answer = NULL;
 
     if (options_parse(&help, NULL, 0, argc, argv, 1, 1, &args, &exit_code) < 0) {
         return exit_code;
     }
-    request.has_kind = true;
-    request.kind = RAILGUN__KIND__KIND_STREAM;
-    memcpy(&request.name, &args.arguments[0], sizeof(request.name));
     (void) snprintf(what, sizeof(what), "describe stream '%.255s'", args.arguments[0]);
-    int result = ASK(ctl, ASK_DESCRIBE, &request, railgun__describe_ok, what, &answer);
+    int result = ask_describe(ctl, args.arguments[0], NULL, what, &answer);
     if (result != 0) {
         return result;
-    }
-    if (answer->stream == NULL) {
-        SCAN_FREE(&answer);
-        return ctl_fail(ctl, RG_ERR_PROTOCOL, "the answer holds no stream", "cannot %s", what);
     }
     struct output *out = output_new(ctl->format);
     put_info(out, answer->stream);
