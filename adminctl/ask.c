@@ -58,8 +58,8 @@ int ask(struct ctl *ctl, enum ask_field field, const ProtobufCMessage *request,
         return result;
     }
     scan_pack(&packed, request);
-    int error = rg_request(ctl->client, (uint32_t) field, packed.data, packed.size, &answer_field,
-                           &body, &size);
+    int error = rg_raw_request(ctl->client, (uint32_t) field, packed.data, packed.size,
+                               &answer_field, &body, &size);
     buf_release(&packed);
     if (error < 0) {
         result = explain(ctl, error, body != NULL ? answer_field : 0, span_make(body, size), what);

@@ -227,15 +227,15 @@ static bool field_is_ours(uint32_t field)
            field == RAILGUN__FRAME__BODY_CREDIT;
 }
 
-int rg_request(struct rg_client *client, uint32_t field, const void *body, size_t size,
-               uint32_t *ret_field, void **ret_body, size_t *ret_size)
+int rg_raw_request(struct rg_client *client, uint32_t field, const void *body, size_t size,
+                   uint32_t *ret_field, void **ret_body, size_t *ret_size)
 {
-    int result = client_check_blocking(client, "rg_request");
+    int result = client_check_blocking(client, "rg_raw_request");
     if (result < 0) {
         return result;
     }
     if (field_is_ours(field) || (body == NULL && size != 0)) {
-        return error_note(ERR_USAGE, "rg_request: field %u has a function of its own", field);
+        return error_note(ERR_USAGE, "rg_raw_request: field %u has a function of its own", field);
     }
     struct call call = {.field = field, .may_repeat = field_may_repeat(field)};
     buf_append(&call.body, span_make(body, size));

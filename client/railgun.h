@@ -64,6 +64,13 @@ enum rg_err {
     RG_ERR_OVERLOADED = -512,
     RG_ERR_STORAGE_FULL = -513,
     RG_ERR_CORRUPT = -514,
+    RG_ERR_RS_IN_USE = -445,
+    RG_ERR_RS_CLOSED = -448,
+    RG_ERR_QUOTA = -449,
+    RG_ERR_RS_CANCELLED = -499,
+    RG_ERR_RESPONDER_LOST = -502,
+    RG_ERR_NO_RESPONDERS = -503,
+    RG_ERR_RS_TIMEOUT = -504,
     RG_ERR_IO = -600,
     /* rg_publish_async: window full; rg_consumer_next: nothing within the time */
     RG_ERR_AGAIN = -601,
@@ -99,6 +106,9 @@ struct rg_options {
     uint32_t linger_us;      /* 0 */
     uint64_t window_bytes;   /* published and not yet answered: 8 MiB */
     uint32_t window_records; /* the same in records: 65,536 */
+    uint64_t
+        send_buffer_bytes; /* of ephemeral messages, requests and replies not yet given to the system: 4 MiB */
+    const char *namespace_; /* "default" */
     /* Called on the I/O thread when the connection is lost (up = false, with the reason) or made again. May be NULL. */
     void (*on_state)(void *ud, bool up, int reason);
     void *ud;
@@ -295,6 +305,139 @@ int rg_nack(struct rg_consumer *consumer, uint64_t first, uint64_t last, uint64_
 /* Leave: acknowledgements are sent, the rest goes to other members at once. Nulls; accepts NULL. Not inside a callback (it does nothing there). */
 void rg_consumer_close(struct rg_consumer **consumer);
 
+/* --- ephemeral streams ----------------------------------------------------------------------------------- */
+
+/* Messages with topics, to whoever subscribes at that moment: at most once, in order from one publisher to one subscriber, dropped when nobody
+ * wants them. A topic is up to 16 words of [A-Za-z0-9_-] split by dots; in a matcher `*` stands for one word and `#` for any number of words. An exchange
+ * is a world of topics of its own: NULL or "" is the namespace's own, others are made with rg_exchange_ensure. */
+struct rg_es_message {
+    const char *topic; /* NULL or "": the empty topic */
+    struct rg_bytes payload;
+    struct rg_bytes key; /* optional, at most 128 bytes: for groups that are sticky by key */
+    const struct rg_header *headers;
+    size_t header_count;
+};
+
+/* Publish in the background and return; blocks while the client's send buffer (send_buffer_bytes) is full, at most request_timeout_ms (inside a callback:
+ * not at all): RG_ERR_AGAIN. What was not yet given to the system when the connection is lost goes out on the next one; what was is lost or not, and is never
+ * sent twice. RG_ERR_BAD_REQUEST: no valid topic. RG_ERR_CLOSED: there is no connection and none came in time. */
+int rg_es_publish(struct rg_client *client, const char *topic, const void *payload, size_t size);
+/* The same for several at once, in order (any topics), to one exchange. All are queued, or none. At most 65,536 and 4 MiB. */
+int rg_es_publish_batch(struct rg_client *client, const char *exchange,
+                        const struct rg_es_message *messages, size_t count);
+/* Publish and wait for the receipt: of each message, how many entities (subscriptions and groups) matched. `ret_matched` has room for `count`. On an
+ * error nothing was published, but with RG_ERR_TIMEOUT that is unknown. */
+int rg_es_publish_counted(struct rg_client *client, const char *exchange,
+                          const struct rg_es_message *messages, size_t count,
+                          uint32_t *ret_matched);
+/* Wait until all that was published in the background is given to the system: RG_OK or RG_ERR_TIMEOUT. */
+int rg_es_flush(struct rg_client *client, uint32_t timeout_ms);
+
+struct rg_subscription;
+
+/* A message as it is delivered; valid only where it is given. Texts are not NUL-terminated. */
+struct rg_es_delivery {
+    struct rg_bytes topic;
+    struct rg_bytes payload;
+    struct rg_bytes key;
+    struct rg_bytes reply_to; /* not empty: a request, answer it with rg_reply */
+    struct rg_bytes raw;      /* the encoded EsMessage: for rg_es_header */
+};
+/* Walk the headers: start with *cursor = 0. True while there is one. */
+bool rg_es_header(const struct rg_es_delivery *delivery, size_t *cursor,
+                  struct rg_header *ret_header);
+
+/* What happens when the subscriber is too slow and its queue in the server is full. */
+enum rg_slow_policy {
+    RG_DROP_OLD, /* the oldest goes */
+    RG_DROP_NEW,
+    RG_CONFLATE,  /* only the newest of each topic waits */
+    RG_DISCONNECT /* the server closes the connection (and the library makes a new one) */
+};
+
+enum rg_es_event_type {
+    RG_ES_UP, /* subscribed again after a lost connection: what was published meanwhile is missed */
+    RG_ES_DOWN,    /* the connection is lost; the library reconnects and subscribes again */
+    RG_ES_DROPPED, /* `count` messages were dropped because this subscriber was too slow */
+    RG_ES_CLOSED   /* the server ended it: see code */
+};
+struct rg_es_event {
+    enum rg_es_event_type type;
+    int code;
+    uint64_t count;
+    const char *first_topic; /* RG_ES_DROPPED: of the first and the last that were dropped */
+    const char *last_topic;
+    const char *detail;
+};
+
+struct rg_subscribe_options { /* zeroed: all defaults */
+    const char *exchange;
+    const char *const *matchers; /* none: "#" */
+    size_t matcher_count;        /* at most 64 */
+    const char *group;           /* of its members one gets each message; NULL: none */
+    const char *name;            /* for people */
+    enum rg_slow_policy policy;
+    uint32_t max_messages; /* of the queue in the server: 10,000, which is also the most */
+    uint64_t max_bytes;    /* 16 MiB, which is also the most */
+    bool sticky_by_key;    /* for groups; all members say the same */
+    /* Of the queue in the library, for who pulls: 4,096 messages. When it is full no more is read from the connection. */
+    uint32_t pull_messages;
+    /* A member with explicit credit gets only so many messages as it has asked for (rg_subscription_grant); 0: no credit is needed. */
+    uint64_t credit_messages;
+    /* Given: messages are pushed on the I/O thread. NULL: pull with rg_subscription_next. */
+    void (*on_message)(void *ud, struct rg_subscription *subscription,
+                       const struct rg_es_delivery *delivery);
+    void (*on_event)(void *ud, struct rg_subscription *subscription,
+                     const struct rg_es_event *event);
+    void *ud;
+};
+
+/* Subscribe. When it returns RG_OK, every message that is published from then on, on whichever server of the node, is seen. Callbacks may come before. After a lost
+ * connection it subscribes again by itself. Close it with rg_subscription_close. */
+int rg_subscribe(struct rg_client *client, const struct rg_subscribe_options *options,
+                 struct rg_subscription **ret_subscription);
+/* Pull the next message, waiting at most timeout_ms. RG_ERR_AGAIN: none; RG_ERR_CLOSED: the server ended it. *ret_delivery is valid until the next call on this
+ * subscription. One thread at a time. */
+int rg_subscription_next(struct rg_subscription *subscription, uint32_t timeout_ms,
+                         struct rg_es_delivery *ret_delivery);
+/* More credit, for who has set credit_messages. */
+int rg_subscription_grant(struct rg_subscription *subscription, uint64_t messages);
+/* Unsubscribe. Nulls; accepts NULL. Not inside a callback (it does nothing there). */
+void rg_subscription_close(struct rg_subscription **subscription);
+
+/* --- requests and responses -------------------------------------------------------------------------------- */
+
+struct rg_request_options { /* zeroed: all defaults */
+    const char *exchange;
+    uint32_t timeout_ms;  /* 5,000; at most 600,000. The server keeps the time */
+    uint32_t max_replies; /* 1 */
+    const char
+        *response; /* a name of one's own for the response stream; NULL: the server makes one */
+};
+
+/* Called on the I/O thread. First for each reply (result RG_OK, more = true but for the last), and, when no further reply will come, once with more = false: RG_OK
+ * with the last reply that was asked for, or the error with delivery NULL: RG_ERR_RS_TIMEOUT (fewer replies came in time), RG_ERR_NO_RESPONDERS, RG_ERR_RESPONDER_LOST,
+ * RG_ERR_RS_IN_USE, RG_ERR_RS_CANCELLED, RG_ERR_TIMEOUT (the connection was lost: unknown). */
+typedef void rg_reply_fn(void *ud, int result, bool more, const struct rg_es_delivery *reply);
+
+/* Ask and return; `done` is called as said above, with more = false exactly once, if and only if this returns RG_OK. */
+int rg_request_async(struct rg_client *client, const struct rg_es_message *message,
+                     const struct rg_request_options *options, rg_reply_fn *done, void *ud,
+                     uint64_t *ret_id);
+/* End it: `done` gets RG_ERR_RS_CANCELLED. Does no harm when it is over. */
+void rg_request_cancel(struct rg_client *client, uint64_t id);
+
+/* Ask and wait for one reply. *ret_payload (free it with rg_free) has *ret_size bytes and a NUL behind them. */
+int rg_request(struct rg_client *client, const char *topic, const void *payload, size_t size,
+               uint32_t timeout_ms, void **ret_payload, size_t *ret_size);
+
+/* Answer a request, in the background: RG_OK when it is queued. Whether it was in time is not told. */
+int rg_reply(struct rg_client *client, struct rg_bytes reply_to, const void *payload, size_t size);
+/* The same, and wait: RG_ERR_RS_CLOSED: too late, or enough replies were given. `message` may carry headers; its topic is not used. `reply_to` may also be
+ * the name of a response stream. */
+int rg_reply_message(struct rg_client *client, struct rg_bytes reply_to,
+                     const struct rg_es_message *message);
+
 /* --- administration ------------------------------------------------------------------------------------- */
 
 struct rg_stream_spec { /* zeroed fields are not asked for */
@@ -330,11 +473,24 @@ int rg_stream_describe(struct rg_client *client, const char *stream,
                        struct rg_stream_info *ret_info);
 int rg_stream_delete(struct rg_client *client, const char *stream);
 
+struct rg_exchange_spec { /* zeroed fields are not asked for */
+    uint64_t version;     /* 0: 1 */
+    const char *description;
+    uint64_t max_subscriptions;
+    uint64_t max_topics;
+    uint32_t max_fanout;
+};
+/* Make sure an exchange for ephemeral messages exists, beside the namespace's own. As rg_stream_ensure. */
+int rg_exchange_ensure(struct rg_client *client, const char *exchange,
+                       const struct rg_exchange_spec *spec, enum rg_ensure_result *ret_result);
+/* Its subscriptions are ended with RG_ERR_NOT_FOUND. */
+int rg_exchange_delete(struct rg_client *client, const char *exchange);
+
 /* Any request frame of the protocol, for tools: `field` is its number in Frame, `body` the encoded message; the answer's number and encoded
  * message come back (free *ret_body with rg_free). An Error answer is returned as its code, with *ret_field = 23 and its body. Not for Publish, Consume,
- * Cancel, Ack and Credit, which have functions of their own. */
-int rg_request(struct rg_client *client, uint32_t field, const void *body, size_t size,
-               uint32_t *ret_field, void **ret_body, size_t *ret_size);
+ * Cancel, Ack, Credit, EsPublish, EsSubscribe, Request and Reply, which have functions of their own. */
+int rg_raw_request(struct rg_client *client, uint32_t field, const void *body, size_t size,
+                   uint32_t *ret_field, void **ret_body, size_t *ret_size);
 void rg_free(void *memory);
 
 #ifdef __cplusplus

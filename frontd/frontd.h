@@ -16,8 +16,16 @@ struct catalog;
 struct channels;
 struct conn_set;
 struct drain;
+struct exchanges;
+struct inlets;
 struct limits;
 struct listener;
+struct neighbours;
+struct responses;
+struct routers;
+struct routes;
+struct subscriptions;
+struct switch_state;
 struct to_logd;
 struct to_raftd;
 struct upstream;
@@ -49,6 +57,15 @@ struct frontd {
     struct to_logd *logd;
     struct to_raftd *raftd;
     struct upstream *routerd;
+    /* ephemeral messages */
+    struct exchanges *exchanges;
+    struct routers *routers;
+    struct routes *routes;
+    struct neighbours *neighbours;
+    struct subscriptions *subscriptions;
+    struct switch_state *switching;
+    struct inlets *inlets;
+    struct responses *responses;
     struct buf scratch; /* for encoding small messages; empty between uses */
     uint64_t started_ms;
     struct uuid cluster; /* nil: not known yet */

@@ -32,7 +32,16 @@ struct session {
     struct list channels;   /* struct channel */
     uint64_t channel_count;
     struct hash64 *by_number; /* of the channels; NULL: never had one */
-    bool is_dead;             /* the connection is closed; this goes in the same turn */
+    /* ephemeral messages */
+    struct span namespace_;    /* of Hello; lives as long as this */
+    struct inlet *inlet;       /* frames that wait for routes; NULL: never had one */
+    struct list subscriptions; /* struct subscription */
+    uint64_t subscription_count;
+    struct hash64 *subscription_by_number;
+    struct list asked;    /* responses.c: requests of this client without a result */
+    struct list awaiting; /* responses.c: requests this client was given and has not answered */
+    uint64_t publisher;   /* a number of its own, for its share of live topics */
+    bool is_dead;         /* the connection is closed; this goes in the same turn */
 };
 
 /* What a handler returns. 0: the frame is dealt with (also when an error was answered). ERR_AGAIN: not now, show it again later. Others close the

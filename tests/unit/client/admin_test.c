@@ -122,18 +122,19 @@ TEST(any_request_can_be_asked)
     uint32_t field = 0;
     void *body = NULL;
     size_t size = 0;
-    ck_assert_int_eq(rg_request(client, BODY(PING), "\x0a\x02hi", 4, &field, &body, &size), 0);
+    ck_assert_int_eq(rg_raw_request(client, BODY(PING), "\x0a\x02hi", 4, &field, &body, &size), 0);
     ck_assert_uint_eq(field, BODY(PONG));
     ck_assert_uint_eq(size, 4);
     ck_assert_mem_eq(body, "\x0a\x02hi", 4);
     rg_free(body);
     body = NULL;
-    ck_assert_int_eq(rg_request(client, BODY(LIST), NULL, 0, &field, &body, &size),
+    ck_assert_int_eq(rg_raw_request(client, BODY(LIST), NULL, 0, &field, &body, &size),
                      RG_ERR_NOT_FOUND);
     ck_assert_uint_eq(field, BODY(ERROR));
     ck_assert_uint_gt(size, 0);
     rg_free(body);
-    ck_assert_int_eq(rg_request(client, BODY(PUBLISH), NULL, 0, NULL, NULL, NULL), RG_ERR_USAGE);
+    ck_assert_int_eq(rg_raw_request(client, BODY(PUBLISH), NULL, 0, NULL, NULL, NULL),
+                     RG_ERR_USAGE);
     rg_close(&client);
     fake_destroy(&fake);
 }
