@@ -66,7 +66,8 @@ struct frontd {
     struct switch_state *switching;
     struct inlets *inlets;
     struct responses *responses;
-    struct buf scratch; /* for encoding small messages; empty between uses */
+    uint64_t last_publisher; /* numbers given to sessions */
+    struct buf scratch;      /* for encoding small messages; empty between uses */
     uint64_t started_ms;
     struct uuid cluster; /* nil: not known yet */
     uint64_t node;

@@ -1,7 +1,11 @@
 /* handle_hello: the first frame of a connection, and Auth, which nothing asks for yet. */
 #include "frontd/handle.h"
 
+#include <string.h>
+
 #include "common/base/err.h"
+#include "common/base/mem.h"
+#include "common/base/name.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/scan.h"
 
@@ -15,12 +19,20 @@ static int hello_check(struct session *self, const Railgun__Hello *hello)
         conn_fail(self->conn, ERR_VERSION, "this server speaks version 1");
         return ERR_VERSION;
     }
-    if (hello->namespace_ != NULL && !span_is(span_of(hello->namespace_), "") &&
-        !span_is(span_of(hello->namespace_), "default")) {
-        conn_fail(self->conn, ERR_UNSUPPORTED, "the only namespace is \"default\"");
-        return ERR_UNSUPPORTED;
+    if (hello->namespace_ != NULL && hello->namespace_[0] != 0 &&
+        name_check(span_of(hello->namespace_)) != NULL) {
+        conn_fail(self->conn, ERR_BAD_REQUEST, "namespace: no valid name");
+        return ERR_BAD_REQUEST;
     }
     return 0;
+}
+
+static void hello_take_namespace(struct session *self, const char *name)
+{
+    if (name != NULL && name[0] != 0 && strcmp(name, SESSION_NAMESPACE) != 0) {
+        self->namespace_text = mem_strdup(name);
+        self->namespace_ = span_of(self->namespace_text);
+    }
 }
 
 /* The client may ask for a shorter interval than ours. */
@@ -85,6 +97,9 @@ int handle_hello(struct session *self, const struct frame_view *view, struct pay
     }
     result = hello_check(self, hello);
     uint32_t heartbeat_ms = hello_heartbeat_ms(self->frontd->settings, hello);
+    if (result == 0) {
+        hello_take_namespace(self, hello->namespace_);
+    }
     SCAN_FREE(&hello);
     if (result != 0) {
         return 0; /* hello_check has failed the connection */

@@ -73,6 +73,8 @@ static void session_closed(void *ud)
     limits_leave(self->frontd->limits, &self->address);
     hash64_destroy(&self->by_corr);
     hash64_destroy(&self->by_number);
+    hash64_destroy(&self->subscription_by_number);
+    mem_free(self->namespace_text);
     mem_free(self);
 }
 
@@ -92,6 +94,11 @@ bool session_open(struct frontd *frontd, int fd, const struct limits_address *ad
     (void) str_copy(self->address_text, sizeof(self->address_text), span_of(address_text));
     list_init(&self->requests);
     list_init(&self->channels);
+    list_init(&self->subscriptions);
+    list_init(&self->asked);
+    list_init(&self->awaiting);
+    self->namespace_ = span_of(SESSION_NAMESPACE);
+    self->publisher = ++frontd->last_publisher;
     self->conn = conn_new(frontd->conns, fd, &session_events, self);
     if (self->conn == NULL) {
         mem_free(self);
@@ -315,7 +322,13 @@ int session_find_stream(struct session *self, const struct frame_view *view, str
                         const struct catalog_stream **ret_stream)
 {
     struct frontd *frontd = self->frontd;
-    const struct catalog_stream *stream = catalog_find_stream(frontd->catalog, name);
+    const struct catalog_stream *stream = NULL;
+    if (!span_is(self->namespace_, SESSION_NAMESPACE)) {
+        (void) session_refuse(self, view, ERR_UNSUPPORTED,
+                              "persistent streams live in the namespace \"default\" only");
+        return 1;
+    }
+    stream = catalog_find_stream(frontd->catalog, name);
     if (stream == NULL) {
         char text[128];
         const char *problem = session_name_problem("stream", name, text, sizeof(text));

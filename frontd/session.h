@@ -19,6 +19,8 @@
 
 enum { SESSION_ADDRESS_SIZE = 64 };
 
+#define SESSION_NAMESPACE "default"
+
 struct session {
     struct frontd *frontd;
     struct conn *conn;
@@ -34,6 +36,7 @@ struct session {
     struct hash64 *by_number; /* of the channels; NULL: never had one */
     /* ephemeral messages */
     struct span namespace_;    /* of Hello; lives as long as this */
+    char *namespace_text;      /* owns it; NULL: the default one */
     struct inlet *inlet;       /* frames that wait for routes; NULL: never had one */
     struct list subscriptions; /* struct subscription */
     uint64_t subscription_count;

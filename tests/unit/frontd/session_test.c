@@ -67,13 +67,34 @@ TEST(hello_must_come_first_and_be_understood)
     client_expect_end(&client);
     client_close(&client);
 
+    char no_name[] = "not a name";
+    Railgun__Hello hello_no_name = RAILGUN__HELLO__INIT;
+    hello_no_name.namespace_ = no_name;
+    client_connect(&client, &front);
+    client_send(&client, 0, 1, BODY(HELLO), &hello_no_name);
+    client_expect_error(&client, 0, 400);
+    client_expect_end(&client);
+    client_close(&client);
+    front_close(&front);
+}
+
+TEST(persistent_streams_are_in_the_default_namespace_only)
+{
+    struct front front;
+    struct client client;
     char other[] = "elsewhere";
+    char stream[] = "orders";
     Railgun__Hello hello_elsewhere = RAILGUN__HELLO__INIT;
+    Railgun__Read read = RAILGUN__READ__INIT;
     hello_elsewhere.namespace_ = other;
+    read.stream = stream;
+    front_open_node(&front, NULL);
     client_connect(&client, &front);
     client_send(&client, 0, 1, BODY(HELLO), &hello_elsewhere);
-    client_expect_error(&client, 0, 501);
-    client_expect_end(&client);
+    Railgun__Frame *ok = client_expect(&client, BODY(HELLO_OK), 1);
+    SCAN_FREE(&ok);
+    client_send(&client, 0, 2, BODY(READ), &read);
+    client_expect_error(&client, 2, 501);
     client_close(&client);
     front_close(&front);
 }
