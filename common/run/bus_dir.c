@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -54,16 +53,19 @@ void bus_dir_endpoint(const struct bus_dir *self, const char *name, struct buf *
     }
 }
 
+/* Of the open file description: asking who holds it takes nothing, so that a look never stands in a starting daemon's way; and
+ * it goes with the last descriptor, however the process ends. */
 int bus_dir_lock(const struct bus_dir *self, const char *name)
 {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     char file[BUS_DIR_FILE_MAX];
     (void) snprintf(file, sizeof(file), "%s.lock", name);
     int fd = openat(self->fd, file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) {
         return err_from_errno(errno);
     }
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        int rc = errno == EWOULDBLOCK ? ERR_LOCKED : err_from_errno(errno);
+    if (fcntl(fd, F_OFD_SETLK, &lock) != 0) {
+        int rc = errno == EAGAIN || errno == EACCES ? ERR_LOCKED : err_from_errno(errno);
         (void) close(fd);
         return rc;
     }
@@ -74,6 +76,20 @@ int bus_dir_lock(const struct bus_dir *self, const char *name)
         (void) written; /* only for people: the lock is what counts */
     }
     return fd;
+}
+
+bool bus_dir_is_locked(const struct bus_dir *self, const char *name, bool otherwise)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    char file[BUS_DIR_FILE_MAX];
+    (void) snprintf(file, sizeof(file), "%s.lock", name);
+    int fd = openat(self->fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) {
+        return errno == ENOENT || errno == ELOOP ? false : otherwise;
+    }
+    bool is_locked = fcntl(fd, F_OFD_GETLK, &lock) == 0 ? lock.l_type != F_UNLCK : otherwise;
+    (void) close(fd);
+    return is_locked;
 }
 
 int bus_dir_listen(const struct bus_dir *self, const char *name)

@@ -3,6 +3,8 @@
 #ifndef COMMON_RUN_BUS_DIR_H
 #define COMMON_RUN_BUS_DIR_H
 
+#include <stdbool.h>
+
 #include "common/base/buf.h"
 
 struct bus_dir {
@@ -19,6 +21,9 @@ void bus_dir_endpoint(const struct bus_dir *self, const char *name, struct buf *
 
 /* Own the name as long as the returned descriptor (>= 0) is open. ERR_LOCKED: a live process does; ERR_IO. */
 int bus_dir_lock(const struct bus_dir *self, const char *name);
+/* Does a live process (this one too) own the name? Takes nothing. `otherwise` is the answer when the system refuses to tell: no
+ * descriptors left, no permission. */
+bool bus_dir_is_locked(const struct bus_dir *self, const char *name, bool otherwise);
 
 /* A listening socket under the name, 0660, in place of a dead process's: a descriptor >= 0, or ERR_IO. For the holder of the
  * lock. */

@@ -12,18 +12,19 @@
 enum { PRESENCE_INSTANCES_MAX = 64 };
 
 struct presence;
-/* It has come to life or died. */
+/* It has come to life or died. One that died and is back between two looks is not reported: its new session tells. */
 typedef void presence_fn(void *ud, unsigned instance, bool is_live);
 
 /* `kind`: "frontd". The first look is made in the loop's next turn, not in here. NULL: the system refused a descriptor. */
 struct presence *presence_new(struct loop *loop, const char *run_dir, const char *kind,
                               presence_fn *on_change, void *ud);
+/* Not inside on_change. Accepts NULL. */
 void presence_destroy(struct presence **self);
 
 /* As last looked at. */
 bool presence_is_live(const struct presence *self, unsigned instance);
 uint64_t presence_mask(const struct presence *self); /* a bit for each instance */
-/* Look now (calls on_change): for who must not act on what is half a second old. */
+/* Look now (calls on_change): for who must not act on what is half a second old. Inside on_change it does nothing. */
 void presence_look(struct presence *self);
 
 /* "frontd-3" -> 3 for kind "frontd"; -1: another name. */
