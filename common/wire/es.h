@@ -1,6 +1,7 @@
 /* es: the frames of ephemeral messages read and written in place. EsPublish and EsDeliver carry the same `messages` fields, so a run of
- * whole messages passes from one to the other as bytes. As strict as hot.h, and two things more: in EsPublish the exchange comes before the
- * messages, and in EsMessage no field is given twice but headers. All readers return 0 or ERR_PROTOCOL, unless said. */
+ * whole messages passes from one to the other as bytes. As strict as hot.h, and three things more: in EsPublish the exchange comes before the
+ * messages, in EsMessage no field is given twice but headers, and the ids of an EsBlock come once and packed. One thing less: a topic is not
+ * checked (topic_check), so it may be no text. All readers return 0 or ERR_PROTOCOL, unless said. */
 #ifndef COMMON_WIRE_ES_H
 #define COMMON_WIRE_ES_H
 
@@ -12,7 +13,7 @@
 
 struct es_limits {
     uint64_t message_bytes_max; /* 1 MiB: of the encoded EsMessage */
-    uint32_t messages_max;      /* 65,536 in a frame */
+    uint32_t messages_max;      /* 65,536 in a frame: for who counts them, es_next does not */
     uint32_t key_bytes_max;     /* 128 */
     uint32_t headers_max;       /* 32 */
     uint32_t header_bytes_max;  /* 16 KiB: as batch.h counts them */
@@ -36,10 +37,11 @@ struct es_message {
     struct span field; /* the same with its tag and length: what runs are made of */
 };
 
-/* The next message off the front of *rest, checked in form and limits. 1: a message; 0: the end; ERR_PROTOCOL (malformed), ERR_TOO_LARGE. The topic
- * is not checked (topic_check), only its size: <= TOPIC_SIZE_MAX, else ERR_BAD_REQUEST. Costs some nanoseconds. */
+/* The next message off the front of *rest, checked in form and limits. 1: a message; 0: the end; ERR_PROTOCOL: malformed, *rest is unchanged.
+ * ERR_TOO_LARGE: over a limit; ERR_BAD_REQUEST: the topic is longer than TOPIC_SIZE_MAX: *rest is then behind that message and the walk may go
+ * on. *ret_message is written on 1 only. Costs some nanoseconds. */
 int es_next(struct span *rest, const struct es_limits *limits, struct es_message *ret_message);
-/* The same for the bytes of one EsMessage (of Request, Reply, Result); field is empty. */
+/* The same for the bytes of one EsMessage (of Request, Reply, Result): 0 or those errors; field is empty. */
 int es_message_read(struct span raw, const struct es_limits *limits,
                     struct es_message *ret_message);
 /* Walk the headers: start with *rest = message->raw. 1, 0 or ERR_PROTOCOL. */
@@ -63,6 +65,7 @@ struct es_request {
     bool has_message;
     struct span message; /* EsMessage */
 };
+/* `message` of this and the next two is handed out as it is: es_message_read is its door. */
 int es_request_read(struct span body, struct es_request *ret_request);
 
 struct es_reply {
@@ -82,7 +85,7 @@ struct es_result {
 };
 int es_result_read(struct span body, struct es_result *ret_result);
 
-/* EsForward: the blocks in order. Start with *rest = the body. 1, 0, ERR_PROTOCOL. */
+/* EsForward: the blocks in order. Start with *rest = the body. 1, 0, ERR_PROTOCOL. `messages` is handed out as it is: es_next is its door. */
 struct es_block {
     struct span ids; /* fixed64 each: es_block_id */
     uint32_t id_count;
@@ -94,7 +97,7 @@ struct es_block {
 };
 int es_block_next(struct span *rest, struct es_block *ret_block);
 uint64_t es_block_id(const struct es_block *block, uint32_t index);
-/* Append one block. `ids` in the machine's order. */
+/* Append one block. `ids` in the machine's order. `messages`: fields as es_append makes them. */
 void es_block_append(struct buf *out, const uint64_t *ids, uint32_t id_count, uint32_t count,
                      bool is_group, uint64_t request, uint32_t timeout_ms, struct span messages);
 
