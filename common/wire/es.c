@@ -50,10 +50,11 @@ static inline const uint8_t *short_bytes(const uint8_t *at, const uint8_t *end, 
     return at;
 }
 
-/* One field of the usual message, if it is the next. Returns the place behind it, or NULL: the long way decides. */
-static inline const uint8_t *short_field(const uint8_t *at, const uint8_t *end, uint8_t tag,
-                                         struct span *ret_bytes)
+/* One part, if it is the next. Returns the place behind it, or NULL: the long way decides. */
+static inline __attribute__((always_inline)) const uint8_t *
+usual_part(const uint8_t *at, const uint8_t *end, uint8_t tag, struct span *ret_part)
 {
+    *ret_part = (struct span){0};
     if (at == end || *at != tag) {
         return at;
     }
@@ -62,28 +63,30 @@ static inline const uint8_t *short_field(const uint8_t *at, const uint8_t *end, 
     if (at == NULL) {
         return NULL;
     }
-    *ret_bytes = span_make(at, size);
+    *ret_part = span_make(at, size);
     return at + size;
 }
 
-/* Topic, payload and key and nothing else, all within limits? */
-static inline bool message_is_usual(struct span raw, const struct es_limits *limits,
-                                    struct es_message *message)
+/* Is it topic, payload and key and nothing else, all within limits? Then *message is filled but for `field`, else it is in disorder. */
+static inline __attribute__((always_inline)) bool message_is_usual(const uint8_t *raw, size_t size,
+                                                                   const struct es_limits *limits,
+                                                                   struct es_message *message)
 {
-    const uint8_t *end = raw.data + raw.size;
-    const uint8_t *at = short_field(raw.data, end, ES_TAG(MESSAGE_TOPIC), &message->topic);
+    const uint8_t *end = raw + size;
+    const uint8_t *at = usual_part(raw, end, ES_TAG(MESSAGE_TOPIC), &message->topic);
     if (at == NULL) {
         return false;
     }
-    at = short_field(at, end, ES_TAG(MESSAGE_PAYLOAD), &message->payload);
+    at = usual_part(at, end, ES_TAG(MESSAGE_PAYLOAD), &message->payload);
     if (at == NULL) {
         return false;
     }
-    if (at != end) {
-        at = short_field(at, end, ES_TAG(MESSAGE_KEY), &message->key);
-    }
+    at = usual_part(at, end, ES_TAG(MESSAGE_KEY), &message->key);
+    message->reply_to = (struct span){0};
+    message->headers = 0;
+    message->raw = span_make(raw, size);
     return at == end && message->topic.size <= TOPIC_SIZE_MAX &&
-           message->key.size <= limits->key_bytes_max && raw.size <= limits->message_bytes_max;
+           message->key.size <= limits->key_bytes_max && size <= limits->message_bytes_max;
 }
 
 /* One Header of a message, whose whole field `field` is. */
@@ -159,10 +162,11 @@ message_read_any(struct span raw, const struct es_limits *limits, struct es_mess
 
 int es_message_read(struct span raw, const struct es_limits *limits, struct es_message *ret_message)
 {
-    struct es_message message = {.raw = raw};
-    if (!message_is_usual(raw, limits, &message)) {
+    struct es_message message;
+    if (raw.size == 0 || !message_is_usual(raw.data, raw.size, limits, &message)) {
         return message_read_any(raw, limits, ret_message);
     }
+    message.field = (struct span){0};
     *ret_message = message;
     return 0;
 }
@@ -233,17 +237,11 @@ int es_next(struct span *rest, const struct es_limits *limits, struct es_message
     const uint8_t *end = start + rest->size;
     size_t size = 0;
     const uint8_t *raw = *start == ES_TAG(MESSAGES) ? short_bytes(start + 1, end, &size) : NULL;
-    if (raw != NULL) {
+    if (raw != NULL && message_is_usual(raw, size, limits, ret_message)) {
         const uint8_t *after = raw + size;
-        struct es_message message = {
-            .raw = span_make(raw, size),
-            .field = span_make(start, (size_t) (after - start)),
-        };
-        if (message_is_usual(message.raw, limits, &message)) {
-            *ret_message = message;
-            *rest = span_make(after, (size_t) (end - after));
-            return 1;
-        }
+        ret_message->field = span_make(start, (size_t) (after - start));
+        *rest = span_make(after, (size_t) (end - after));
+        return 1;
     }
     return next_any(rest, limits, ret_message);
 }

@@ -39,7 +39,7 @@ struct es_message {
 
 /* The next message off the front of *rest, checked in form and limits. 1: a message; 0: the end; ERR_PROTOCOL: malformed, *rest is unchanged.
  * ERR_TOO_LARGE: over a limit; ERR_BAD_REQUEST: the topic is longer than TOPIC_SIZE_MAX: *rest is then behind that message and the walk may go
- * on. *ret_message is written on 1 only. Costs some nanoseconds. */
+ * on. On anything but 1 *ret_message means nothing. Costs some nanoseconds. */
 int es_next(struct span *rest, const struct es_limits *limits, struct es_message *ret_message);
 /* The same for the bytes of one EsMessage (of Request, Reply, Result): 0 or those errors; field is empty. */
 int es_message_read(struct span raw, const struct es_limits *limits,
