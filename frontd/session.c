@@ -96,6 +96,7 @@ bool session_open(struct frontd *frontd, int fd, const struct limits_address *ad
     list_init(&self->channels);
     list_init(&self->subscriptions);
     list_init(&self->asked);
+    list_init(&self->unsent);
     list_init(&self->awaiting);
     self->namespace_ = span_of(SESSION_NAMESPACE);
     self->publisher = ++frontd->last_publisher;

@@ -41,8 +41,10 @@ struct session {
     struct list subscriptions; /* struct subscription */
     uint64_t subscription_count;
     struct hash64 *subscription_by_number;
-    struct list asked;    /* responses.c: requests of this client without a result */
-    struct list awaiting; /* responses.c: requests this client was given and has not answered */
+    /* of responses: */
+    struct list asked;    /* requests of this client that were sent and have no result */
+    struct list unsent;   /* those that wait in the inlet, in order; also ones that ended there */
+    struct list awaiting; /* requests this client was given and may still answer */
     uint64_t publisher;   /* a number of its own, for its share of live topics */
     bool is_dead;         /* the connection is closed; this goes in the same turn */
 };

@@ -48,6 +48,9 @@ static const struct conf_key keys[] = {
      "Bytes of frames that have not come whole, or wait to be passed on, of all connections."},
     {"limits.parked", CONF_SIZE, AT(parked_bytes_max), "64M", 1 * MIB, 1024 * MIB, false,
      "Bytes of requests that wait for one daemon to come back."},
+    {"limits.open_requests", CONF_NUMBER, AT(open_requests_max), "100000", 1, 10000000, true,
+     "Requests (of request and reply) without a result, of all connections; and requests given to "
+     "responders, of which the oldest are forgotten beyond it."},
     {"timeouts.hello", CONF_DURATION, AT(hello_timeout_ms), "5s", 100, 60000, false,
      "Longest time from connecting to Hello."},
     {"timeouts.heartbeat", CONF_DURATION, AT(heartbeat_ms), "10s", 100, 60000, false,

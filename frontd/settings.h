@@ -29,6 +29,7 @@ struct settings {
     uint64_t outbound_total_bytes_max; /* queued for all */
     uint64_t inbound_total_bytes_max;  /* received and not yet passed on, for all */
     uint64_t parked_bytes_max;         /* waiting for one daemon */
+    uint64_t open_requests_max; /* Requests without a result, and those given to responders here */
 
     uint64_t hello_timeout_ms;
     uint64_t heartbeat_ms;
