@@ -1,32 +1,13 @@
 /* catalog: the tables and the commands. Owns every object in them. It must never look at a clock, draw a random number or read a
  * setting: all of that is in the command, or replicas would part. */
-#include "raftd/catalog.h"
-
-#include <string.h>
+#include "raftd/catalog_private.h"
 
 #include "common/base/bytes.h"
 #include "common/base/err.h"
 #include "common/base/hash.h"
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
-#include "common/wire/catalog.pb-c.h"
 #include "common/wire/scan.h"
-
-struct catalog {
-    struct hash *streams;            /* by key */
-    struct hash64 *streams_by_group; /* by log group */
-    struct hash *groups;             /* by key */
-    struct hash64 *groups_by_id;
-    struct hash *endpoints; /* by key */
-    struct uuid cluster;
-    uint64_t node;
-    uint64_t node_created_us;
-    uint64_t applied;
-    uint64_t next_log_group;
-    uint64_t next_group_id;
-    catalog_change_fn *on_change;
-    void *ud;
-};
 
 struct catalog *catalog_new(catalog_change_fn *on_change, void *ud)
 {
@@ -35,6 +16,7 @@ struct catalog *catalog_new(catalog_change_fn *on_change, void *ud)
     self->streams_by_group = hash64_new();
     self->groups = hash_new();
     self->groups_by_id = hash64_new();
+    self->exchanges = hash_new();
     self->endpoints = hash_new();
     self->next_log_group = CATALOG_LOG_GROUP_FIRST;
     self->next_group_id = CATALOG_GROUP_ID_FIRST;
@@ -58,11 +40,16 @@ void catalog_destroy(struct catalog **self)
         struct catalog_stream *stream = (struct catalog_stream *) object;
         catalog_stream_destroy(&stream);
     }
+    for (size_t cursor = 0; (object = hash_next(catalog->exchanges, &cursor)) != NULL;) {
+        struct catalog_exchange *exchange = (struct catalog_exchange *) object;
+        catalog_exchange_destroy(&exchange);
+    }
     for (size_t cursor = 0; (object = hash_next(catalog->endpoints, &cursor)) != NULL;) {
         struct catalog_endpoint *endpoint = (struct catalog_endpoint *) object;
         catalog_endpoint_destroy(&endpoint);
     }
     hash_destroy(&catalog->endpoints);
+    hash_destroy(&catalog->exchanges);
     hash64_destroy(&catalog->groups_by_id);
     hash_destroy(&catalog->groups);
     hash64_destroy(&catalog->streams_by_group);
@@ -97,6 +84,11 @@ size_t catalog_group_count(const struct catalog *self)
     return hash_count(self->groups);
 }
 
+size_t catalog_exchange_count(const struct catalog *self)
+{
+    return hash_count(self->exchanges);
+}
+
 const struct catalog_stream *catalog_find_stream(const struct catalog *self, struct span key)
 {
     return (const struct catalog_stream *) hash_get(self->streams, key);
@@ -105,6 +97,11 @@ const struct catalog_stream *catalog_find_stream(const struct catalog *self, str
 const struct catalog_group *catalog_find_group(const struct catalog *self, struct span key)
 {
     return (const struct catalog_group *) hash_get(self->groups, key);
+}
+
+const struct catalog_exchange *catalog_find_exchange(const struct catalog *self, struct span key)
+{
+    return (const struct catalog_exchange *) hash_get(self->exchanges, key);
 }
 
 const struct catalog_endpoint *catalog_find_endpoint(const struct catalog *self, struct span key)
@@ -122,13 +119,18 @@ const struct catalog_group *catalog_next_group(const struct catalog *self, size_
     return (const struct catalog_group *) hash_next(self->groups, cursor);
 }
 
+const struct catalog_exchange *catalog_next_exchange(const struct catalog *self, size_t *cursor)
+{
+    return (const struct catalog_exchange *) hash_next(self->exchanges, cursor);
+}
+
 const struct catalog_endpoint *catalog_next_endpoint(const struct catalog *self, size_t *cursor)
 {
     return (const struct catalog_endpoint *) hash_next(self->endpoints, cursor);
 }
 
-static struct catalog_stream *catalog_stream_of(const struct catalog *self, struct span namespace_,
-                                                struct span name)
+struct catalog_stream *catalog_stream_of(const struct catalog *self, struct span namespace_,
+                                         struct span name)
 {
     struct buf key = {0};
     catalog_stream_key(&key, namespace_, name);
@@ -138,8 +140,8 @@ static struct catalog_stream *catalog_stream_of(const struct catalog *self, stru
     return stream;
 }
 
-static struct catalog_group *catalog_group_of(const struct catalog *self,
-                                              const struct catalog_stream *stream, struct span name)
+struct catalog_group *catalog_group_of(const struct catalog *self,
+                                       const struct catalog_stream *stream, struct span name)
 {
     struct buf key = {0};
     catalog_group_key(&key, span_of(stream->key), name);
@@ -148,9 +150,39 @@ static struct catalog_group *catalog_group_of(const struct catalog *self,
     return group;
 }
 
+struct catalog_exchange *catalog_exchange_of(const struct catalog *self, struct span namespace_,
+                                             struct span name)
+{
+    struct buf key = {0};
+    catalog_exchange_key(&key, namespace_, name);
+    struct catalog_exchange *exchange =
+        (struct catalog_exchange *) hash_get(self->exchanges, buf_span(&key));
+    buf_release(&key);
+    return exchange;
+}
+
+static void catalog_decide_exchange(const struct catalog *self,
+                                    const struct ensure_request *request,
+                                    struct ensure_decision *ret_decision)
+{
+    const struct catalog_exchange *exchange =
+        catalog_exchange_of(self, request->namespace_, request->name);
+    ensure_decide(request, exchange != NULL ? &exchange->spec : NULL,
+                  exchange != NULL ? exchange->version : 0, ret_decision);
+    if (ret_decision->action == ENSURE_DO_CREATE &&
+        hash_count(self->exchanges) >= CATALOG_EXCHANGES_MAX) {
+        ensure_decision_release(ret_decision);
+        ensure_decide_error(ERR_QUOTA, "10,000 exchanges exist", ret_decision);
+    }
+}
+
 void catalog_decide(const struct catalog *self, const struct ensure_request *request,
                     struct ensure_decision *ret_decision)
 {
+    if (request->kind == SPEC_EXCHANGE) {
+        catalog_decide_exchange(self, request, ret_decision);
+        return;
+    }
     const struct catalog_stream *stream =
         catalog_stream_of(self, request->namespace_, request->name);
     if (request->kind == SPEC_STREAM) {
@@ -186,7 +218,7 @@ static uint64_t catalog_digest_one(const struct buf *packed, uint64_t seed)
 
 uint64_t catalog_digest(const struct catalog *self)
 {
-    enum { SEED_STREAM = 1, SEED_GROUP, SEED_ENDPOINT, SEED_STATE };
+    enum { SEED_STREAM = 1, SEED_GROUP, SEED_ENDPOINT, SEED_STATE, SEED_EXCHANGE };
     struct buf packed = {0};
     uint64_t sum = 0;
     const struct catalog_stream *stream;
@@ -200,6 +232,12 @@ uint64_t catalog_digest(const struct catalog *self)
         buf_reset(&packed);
         catalog_group_pack(group, &packed);
         sum += catalog_digest_one(&packed, SEED_GROUP);
+    }
+    const struct catalog_exchange *exchange;
+    for (size_t cursor = 0; (exchange = catalog_next_exchange(self, &cursor)) != NULL;) {
+        buf_reset(&packed);
+        catalog_exchange_pack(exchange, &packed);
+        sum += catalog_digest_one(&packed, SEED_EXCHANGE);
     }
     const struct catalog_endpoint *endpoint;
     for (size_t cursor = 0; (endpoint = catalog_next_endpoint(self, &cursor)) != NULL;) {
@@ -223,7 +261,7 @@ static void catalog_tell(const struct catalog *self, const struct catalog_change
     }
 }
 
-static void catalog_add_stream(struct catalog *self, struct catalog_stream *stream)
+void catalog_add_stream(struct catalog *self, struct catalog_stream *stream)
 {
     void *old = hash_put(self->streams, span_of(stream->key), stream);
     INVARIANT(old == NULL);
@@ -231,12 +269,26 @@ static void catalog_add_stream(struct catalog *self, struct catalog_stream *stre
     INVARIANT(old == NULL);
 }
 
-static void catalog_add_group(struct catalog *self, struct catalog_group *group)
+void catalog_add_group(struct catalog *self, struct catalog_group *group)
 {
     void *old = hash_put(self->groups, span_of(group->key), group);
     INVARIANT(old == NULL);
     old = hash64_put(self->groups_by_id, group->id, group);
     INVARIANT(old == NULL);
+}
+
+void catalog_add_exchange(struct catalog *self, struct catalog_exchange *exchange)
+{
+    void *old = hash_put(self->exchanges, span_of(exchange->key), exchange);
+    INVARIANT(old == NULL);
+}
+
+static void catalog_drop_exchange(struct catalog *self, struct catalog_exchange *exchange)
+{
+    catalog_tell(self,
+                 &(struct catalog_change){.kind = CATALOG_EXCHANGE_GONE, .exchange = exchange});
+    (void) hash_remove(self->exchanges, span_of(exchange->key)); /* gave us this very object */
+    catalog_exchange_destroy(&exchange);
 }
 
 static void catalog_drop_group(struct catalog *self, struct catalog_group *group)
@@ -260,7 +312,7 @@ static void catalog_drop_stream(struct catalog *self, struct catalog_stream *str
 
 /* --- commands ---------------------------------------------------------------------------------------------- */
 
-static int catalog_apply_bootstrap(struct catalog *self, const Railgun__CatalogNode *message)
+int catalog_apply_bootstrap(struct catalog *self, const Railgun__CatalogNode *message)
 {
     struct uuid cluster;
     if (self->node != 0 || !message->has_node || message->node == 0 || !message->has_cluster ||
@@ -301,9 +353,48 @@ static void catalog_create_group(struct catalog *self, const struct ensure_reque
     catalog_tell(self, &(struct catalog_change){.kind = CATALOG_GROUP_PUT, .group = group});
 }
 
+static void catalog_create_exchange(struct catalog *self, const struct ensure_request *request,
+                                    uint64_t now_us, const struct ensure_decision *decision)
+{
+    struct catalog_exchange *exchange = catalog_exchange_new(request->namespace_, request->name);
+    exchange->version = decision->version;
+    exchange->created_us = now_us;
+    spec_copy(&exchange->spec, &decision->effective);
+    catalog_add_exchange(self, exchange);
+    catalog_tell(self,
+                 &(struct catalog_change){.kind = CATALOG_EXCHANGE_PUT, .exchange = exchange});
+}
+
+static void catalog_create(struct catalog *self, const struct ensure_request *request,
+                           uint64_t now_us, const struct uuid *fresh_id,
+                           struct ensure_decision *decision)
+{
+    switch (request->kind) {
+    case SPEC_STREAM:
+        catalog_create_stream(self, request, now_us, fresh_id, decision);
+        break;
+    case SPEC_GROUP:
+        catalog_create_group(self, request, now_us, decision);
+        break;
+    case SPEC_EXCHANGE:
+        catalog_create_exchange(self, request, now_us, decision);
+        break;
+    }
+}
+
 static void catalog_update(struct catalog *self, const struct ensure_request *request,
                            const struct ensure_decision *decision)
 {
+    if (request->kind == SPEC_EXCHANGE) {
+        struct catalog_exchange *exchange =
+            catalog_exchange_of(self, request->namespace_, request->name);
+        exchange->version = decision->version;
+        spec_release(&exchange->spec);
+        spec_copy(&exchange->spec, &decision->effective);
+        catalog_tell(self,
+                     &(struct catalog_change){.kind = CATALOG_EXCHANGE_PUT, .exchange = exchange});
+        return;
+    }
     struct catalog_stream *stream = catalog_stream_of(self, request->namespace_, request->name);
     if (request->kind == SPEC_STREAM) {
         stream->version = decision->version;
@@ -340,11 +431,7 @@ static int catalog_apply_ensure(struct catalog *self, const Railgun__CatalogComm
     case ENSURE_DO_NOTHING:
         break;
     case ENSURE_DO_CREATE:
-        if (request.kind == SPEC_STREAM) {
-            catalog_create_stream(self, &request, command->now_us, &fresh_id, ret_decision);
-        } else {
-            catalog_create_group(self, &request, command->now_us, ret_decision);
-        }
+        catalog_create(self, &request, command->now_us, &fresh_id, ret_decision);
         break;
     case ENSURE_DO_UPDATE:
         catalog_update(self, &request, ret_decision);
@@ -361,6 +448,15 @@ static int catalog_apply_delete(struct catalog *self, const Railgun__CatalogDele
     const Railgun__Delete *what = message->delete_;
     if (what == NULL || message->namespace_ == NULL || what->name == NULL || !what->has_kind) {
         return ERR_BAD_FORMAT;
+    }
+    if (what->kind == RAILGUN__KIND__KIND_EXCHANGE) {
+        struct catalog_exchange *exchange =
+            catalog_exchange_of(self, span_of(message->namespace_), span_of(what->name));
+        *ret_error = exchange == NULL ? ERR_NOT_FOUND : 0;
+        if (exchange != NULL) {
+            catalog_drop_exchange(self, exchange);
+        }
+        return 0;
     }
     struct catalog_stream *stream =
         catalog_stream_of(self, span_of(message->namespace_), span_of(what->name));
@@ -383,9 +479,8 @@ static int catalog_apply_delete(struct catalog *self, const Railgun__CatalogDele
     return 0;
 }
 
-/* 0 with the endpoint, ERR_BAD_FORMAT, or ERR_QUOTA. */
-static int catalog_put_endpoint(struct catalog *self, const Railgun__CatalogEndpoint *message,
-                                const struct catalog_endpoint **ret_endpoint)
+int catalog_put_endpoint(struct catalog *self, const Railgun__CatalogEndpoint *message,
+                         const struct catalog_endpoint **ret_endpoint)
 {
     if (!message->has_node || message->daemon == NULL || message->endpoint == NULL) {
         return ERR_BAD_FORMAT;
@@ -474,134 +569,4 @@ void catalog_outcome_release(struct catalog_outcome *self)
     if (self->command == CATALOG_ENSURE) {
         ensure_decision_release(&self->ensure);
     }
-}
-
-/* --- a saved state ----------------------------------------------------------------------------------------- */
-
-/* Every field of a stored spec is set: what an older version did not know gets its default. */
-static void catalog_restore_spec(struct spec *to, struct spec *from)
-{
-    spec_release(to);
-    *to = *from;
-    spec_fill(to);
-}
-
-int catalog_restore_stream(struct catalog *self, struct span bytes)
-{
-    INVARIANT(self->applied == 0);
-
-    Railgun__CatalogStream *message = NULL;
-    struct uuid id;
-    if (SCAN_UNPACK(bytes, railgun__catalog_stream, &message) != 0) {
-        return ERR_BAD_FORMAT;
-    }
-    int error = 0;
-    if (message->namespace_ == NULL || ensure_name_problem(message->namespace_) != NULL ||
-        ensure_name_problem(message->name) != NULL || !message->has_log_group ||
-        !message->has_stream_id ||
-        uuid_from_bytes(span_make(message->stream_id.data, message->stream_id.len), &id) != 0 ||
-        hash64_get(self->streams_by_group, message->log_group) != NULL ||
-        catalog_stream_of(self, span_of(message->namespace_), span_of(message->name)) != NULL) {
-        error = ERR_BAD_FORMAT;
-    } else {
-        struct catalog_stream *stream =
-            catalog_stream_new(span_of(message->namespace_), span_of(message->name));
-        stream->id = id;
-        stream->log_group = message->log_group;
-        stream->version = message->version;
-        stream->created_us = message->created_us;
-        struct spec spec;
-        spec_from_stream(message->spec, &spec);
-        catalog_restore_spec(&stream->spec, &spec);
-        catalog_add_stream(self, stream);
-    }
-    SCAN_FREE(&message);
-    return error;
-}
-
-int catalog_restore_group(struct catalog *self, struct span bytes)
-{
-    INVARIANT(self->applied == 0);
-
-    Railgun__CatalogGroup *message = NULL;
-    if (SCAN_UNPACK(bytes, railgun__catalog_group, &message) != 0) {
-        return ERR_BAD_FORMAT;
-    }
-    int error = 0;
-    struct catalog_stream *stream =
-        (struct catalog_stream *) hash64_get(self->streams_by_group, message->log_group);
-    if (stream == NULL || ensure_name_problem(message->name) != NULL || !message->has_group_id ||
-        hash64_get(self->groups_by_id, message->group_id) != NULL ||
-        catalog_group_of(self, stream, span_of(message->name)) != NULL) {
-        error = ERR_BAD_FORMAT;
-    } else {
-        struct catalog_group *group = catalog_group_new(stream, span_of(message->name));
-        group->id = message->group_id;
-        group->version = message->version;
-        group->created_us = message->created_us;
-        struct spec spec;
-        spec_from_group(message->spec, &spec);
-        catalog_restore_spec(&group->spec, &spec);
-        catalog_add_group(self, group);
-    }
-    SCAN_FREE(&message);
-    return error;
-}
-
-int catalog_restore_endpoint(struct catalog *self, struct span bytes)
-{
-    INVARIANT(self->applied == 0);
-
-    Railgun__CatalogEndpoint *message = NULL;
-    if (SCAN_UNPACK(bytes, railgun__catalog_endpoint, &message) != 0) {
-        return ERR_BAD_FORMAT;
-    }
-    const struct catalog_endpoint *endpoint;
-    int error = catalog_put_endpoint(self, message, &endpoint);
-    SCAN_FREE(&message);
-    return error != 0 ? ERR_BAD_FORMAT : 0;
-}
-
-int catalog_restore_state(struct catalog *self, struct span bytes)
-{
-    INVARIANT(self->applied == 0);
-
-    Railgun__CatalogState *message = NULL;
-    if (SCAN_UNPACK(bytes, railgun__catalog_state, &message) != 0) {
-        return ERR_BAD_FORMAT;
-    }
-    int error = ERR_BAD_FORMAT;
-    if (message->node != NULL && message->applied_index > 0 &&
-        message->next_log_group >= CATALOG_LOG_GROUP_FIRST &&
-        message->next_group_id >= CATALOG_GROUP_ID_FIRST) {
-        error = catalog_apply_bootstrap(self, message->node);
-    }
-    if (error == 0) {
-        self->applied = message->applied_index;
-        self->next_log_group = message->next_log_group;
-        self->next_group_id = message->next_group_id;
-    }
-    SCAN_FREE(&message);
-    return error;
-}
-
-void catalog_pack_state(const struct catalog *self, struct buf *out)
-{
-    struct uuid cluster = self->cluster;
-    Railgun__CatalogNode node = RAILGUN__CATALOG_NODE__INIT;
-    node.has_node = 1;
-    node.node = self->node;
-    node.has_cluster = 1;
-    node.cluster = (ProtobufCBinaryData){sizeof(cluster.bytes), cluster.bytes};
-    node.has_created_us = 1;
-    node.created_us = self->node_created_us;
-    Railgun__CatalogState message = RAILGUN__CATALOG_STATE__INIT;
-    message.has_applied_index = 1;
-    message.applied_index = self->applied;
-    message.has_next_log_group = 1;
-    message.next_log_group = self->next_log_group;
-    message.has_next_group_id = 1;
-    message.next_group_id = self->next_group_id;
-    message.node = &node;
-    scan_pack(out, &message.base);
 }

@@ -1,4 +1,4 @@
-/* catalog: the cluster's metadata as a deterministic state machine: streams, consumer groups, endpoints, and who we are. In memory, found by name
+/* catalog: the cluster's metadata as a deterministic state machine: streams, consumer groups, exchanges, endpoints, and who we are. In memory, found by name
  * and by id. Only catalog_apply changes it (and catalog_restore_*, before the first apply), so that the same commands give the same state on
  * every replica and in every life. Ids are counters of the state and never re-used. @thread loop */
 #ifndef RAFTD_CATALOG_H
@@ -17,6 +17,7 @@ enum {
     CATALOG_GROUP_ID_FIRST = 1,
     CATALOG_STREAMS_MAX = 100000,
     CATALOG_GROUPS_MAX = 100000,
+    CATALOG_EXCHANGES_MAX = 10000,
     CATALOG_ENDPOINTS_MAX = 1024,
 };
 
@@ -28,12 +29,15 @@ enum catalog_change_kind {
     CATALOG_STREAM_GONE,
     CATALOG_GROUP_PUT,
     CATALOG_GROUP_GONE,
+    CATALOG_EXCHANGE_PUT,
+    CATALOG_EXCHANGE_GONE,
     CATALOG_ENDPOINT_PUT,
 };
 struct catalog_change {
     enum catalog_change_kind kind;
     const struct catalog_stream *stream;
     const struct catalog_group *group;
+    const struct catalog_exchange *exchange;
     const struct catalog_endpoint *endpoint;
 };
 typedef void catalog_change_fn(void *ud, const struct catalog_change *change);
@@ -49,12 +53,15 @@ uint64_t catalog_node(const struct catalog *self); /* 0 before the bootstrap com
 const struct uuid *catalog_cluster(const struct catalog *self);
 size_t catalog_stream_count(const struct catalog *self);
 size_t catalog_group_count(const struct catalog *self);
+size_t catalog_exchange_count(const struct catalog *self);
 const struct catalog_stream *catalog_find_stream(const struct catalog *self, struct span key);
 const struct catalog_group *catalog_find_group(const struct catalog *self, struct span key);
+const struct catalog_exchange *catalog_find_exchange(const struct catalog *self, struct span key);
 const struct catalog_endpoint *catalog_find_endpoint(const struct catalog *self, struct span key);
 /* Walk: start with *cursor = 0; NULL at the end; nothing may be applied meanwhile. */
 const struct catalog_stream *catalog_next_stream(const struct catalog *self, size_t *cursor);
 const struct catalog_group *catalog_next_group(const struct catalog *self, size_t *cursor);
+const struct catalog_exchange *catalog_next_exchange(const struct catalog *self, size_t *cursor);
 const struct catalog_endpoint *catalog_next_endpoint(const struct catalog *self, size_t *cursor);
 
 /* What would become of this request in the present state. The caller releases the decision. */
@@ -84,6 +91,7 @@ int catalog_apply(struct catalog *self, uint64_t index, struct span command,
  * 0 or ERR_BAD_FORMAT (use another catalog then). on_change is not called. */
 int catalog_restore_stream(struct catalog *self, struct span message);
 int catalog_restore_group(struct catalog *self, struct span message);
+int catalog_restore_exchange(struct catalog *self, struct span message);
 int catalog_restore_endpoint(struct catalog *self, struct span message);
 int catalog_restore_state(struct catalog *self, struct span message);
 /* Appended: the CatalogState to save with them. */

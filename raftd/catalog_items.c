@@ -6,6 +6,7 @@
 
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
+#include "common/base/name.h"
 #include "common/wire/catalog.pb-c.h"
 #include "common/wire/scan.h"
 
@@ -14,6 +15,11 @@ void catalog_stream_key(struct buf *out, struct span namespace_, struct span nam
     buf_append(out, namespace_);
     buf_append_byte(out, '/');
     buf_append(out, name);
+}
+
+void catalog_exchange_key(struct buf *out, struct span namespace_, struct span name)
+{
+    catalog_stream_key(out, namespace_, name); /* in another table */
 }
 
 void catalog_group_key(struct buf *out, struct span stream_key, struct span group)
@@ -62,6 +68,17 @@ struct catalog_group *catalog_group_new(struct catalog_stream *stream, struct sp
     return self;
 }
 
+struct catalog_exchange *catalog_exchange_new(struct span namespace_, struct span name)
+{
+    struct catalog_exchange *self = MEM_NEW(struct catalog_exchange);
+    struct buf key = {0};
+    catalog_exchange_key(&key, namespace_, name);
+    self->key = catalog_take_key(&key);
+    self->name = self->key + namespace_.size + 1;
+    spec_init(&self->spec, SPEC_EXCHANGE);
+    return self;
+}
+
 struct catalog_endpoint *catalog_endpoint_new(uint64_t node, const char *daemon,
                                               const char *endpoint)
 {
@@ -98,6 +115,16 @@ void catalog_group_destroy(struct catalog_group **self)
     MEM_FREE(*self);
 }
 
+void catalog_exchange_destroy(struct catalog_exchange **self)
+{
+    if (*self == NULL) {
+        return;
+    }
+    spec_release(&(*self)->spec);
+    mem_free((*self)->key);
+    MEM_FREE(*self);
+}
+
 void catalog_endpoint_destroy(struct catalog_endpoint **self)
 {
     if (*self == NULL) {
@@ -110,12 +137,19 @@ void catalog_endpoint_destroy(struct catalog_endpoint **self)
 
 /* --- encoding ---------------------------------------------------------------------------------------------- */
 
+/* What stands before the name in a key, as a text of its own. */
+static void catalog_key_namespace(const char *key, const char *name, char out[NAME_SIZE_MAX + 1])
+{
+    size_t size = (size_t) (name - key) - 1;
+    INVARIANT(size <= NAME_SIZE_MAX);
+    memcpy(out, key, size);
+    out[size] = '\0';
+}
+
 void catalog_stream_pack(const struct catalog_stream *self, struct buf *out)
 {
-    char namespace_[256] = {0};
-    size_t size = (size_t) (self->name - self->key) - 1;
-    INVARIANT(size < sizeof(namespace_));
-    memcpy(namespace_, self->key, size);
+    char namespace_[NAME_SIZE_MAX + 1];
+    catalog_key_namespace(self->key, self->name, namespace_);
 
     struct spec_message spec;
     spec_to_message(&self->spec, &spec);
@@ -150,6 +184,33 @@ void catalog_group_pack(const struct catalog_group *self, struct buf *out)
     message.spec = &spec.group;
     message.has_created_us = 1;
     message.created_us = self->created_us;
+    scan_pack(out, &message.base);
+}
+
+void catalog_exchange_pack(const struct catalog_exchange *self, struct buf *out)
+{
+    char namespace_[NAME_SIZE_MAX + 1];
+    struct spec_message spec;
+    catalog_key_namespace(self->key, self->name, namespace_);
+    spec_to_message(&self->spec, &spec);
+    Railgun__CatalogExchange message = RAILGUN__CATALOG_EXCHANGE__INIT;
+    message.namespace_ = namespace_;
+    message.name = (char *) (uintptr_t) self->name;
+    message.has_version = 1;
+    message.version = self->version;
+    message.spec = &spec.exchange;
+    message.has_created_us = 1;
+    message.created_us = self->created_us;
+    scan_pack(out, &message.base);
+}
+
+void catalog_exchange_pack_name(const struct catalog_exchange *self, struct buf *out)
+{
+    char namespace_[NAME_SIZE_MAX + 1];
+    catalog_key_namespace(self->key, self->name, namespace_);
+    Railgun__CatalogExchange message = RAILGUN__CATALOG_EXCHANGE__INIT;
+    message.namespace_ = namespace_;
+    message.name = (char *) (uintptr_t) self->name;
     scan_pack(out, &message.base);
 }
 

@@ -12,12 +12,13 @@ enum { STORE_CLEAR_BATCH = 1000 };
 enum catalog_store_table {
     STORE_STREAMS,   /* key -> CatalogStream */
     STORE_GROUPS,    /* key -> CatalogGroup */
+    STORE_EXCHANGES, /* key -> CatalogExchange */
     STORE_ENDPOINTS, /* key -> CatalogEndpoint */
     STORE_STATE,     /* "state" -> CatalogState: with the applied index */
     STORE_TABLE_COUNT
 };
-static const char *const catalog_store_names[STORE_TABLE_COUNT] = {"streams", "groups", "endpoints",
-                                                                   "state"};
+static const char *const catalog_store_names[STORE_TABLE_COUNT] = {"streams", "groups", "exchanges",
+                                                                   "endpoints", "state"};
 static const char CATALOG_STORE_STATE_KEY[] = "state";
 
 struct catalog_store {
@@ -79,8 +80,8 @@ int catalog_store_load(struct catalog_store *self, struct catalog *catalog)
 {
     /* The state comes last: it sets the revision, after which nothing may be restored. */
     static int (*const restores[STORE_TABLE_COUNT])(struct catalog *, struct span) = {
-        catalog_restore_stream, catalog_restore_group, catalog_restore_endpoint,
-        catalog_restore_state};
+        catalog_restore_stream, catalog_restore_group, catalog_restore_exchange,
+        catalog_restore_endpoint, catalog_restore_state};
     for (unsigned i = 0; i < STORE_TABLE_COUNT; i++) {
         struct catalog_store_loading loading = {catalog, restores[i], 0};
         int error = bdb_walk(self->tables[i], span_of(""), catalog_store_load_one, &loading);
@@ -88,7 +89,8 @@ int catalog_store_load(struct catalog_store *self, struct catalog *catalog)
             return error != 0 ? error : loading.error;
         }
     }
-    bool has_objects = catalog_stream_count(catalog) != 0 || catalog_group_count(catalog) != 0;
+    bool has_objects = catalog_stream_count(catalog) != 0 || catalog_group_count(catalog) != 0 ||
+                       catalog_exchange_count(catalog) != 0;
     if (catalog_revision(catalog) == 0 && has_objects) {
         return ERR_BAD_FORMAT; /* objects of nobody knows when */
     }
@@ -182,6 +184,12 @@ static int catalog_store_write(struct catalog_store *self, const struct catalog_
                        buf_span(&self->packed));
     case CATALOG_GROUP_GONE:
         return bdb_delete(self->tables[STORE_GROUPS], self->txn, span_of(change->group->key));
+    case CATALOG_EXCHANGE_PUT:
+        catalog_exchange_pack(change->exchange, &self->packed);
+        return bdb_put(self->tables[STORE_EXCHANGES], self->txn, span_of(change->exchange->key),
+                       buf_span(&self->packed));
+    case CATALOG_EXCHANGE_GONE:
+        return bdb_delete(self->tables[STORE_EXCHANGES], self->txn, span_of(change->exchange->key));
     case CATALOG_ENDPOINT_PUT:
         catalog_endpoint_pack(change->endpoint, &self->packed);
         return bdb_put(self->tables[STORE_ENDPOINTS], self->txn, span_of(change->endpoint->key),

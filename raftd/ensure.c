@@ -39,7 +39,7 @@ static int ensure_read_names(const Railgun__Ensure *message, struct ensure_reque
         }
         request->group = span_of(message->group);
     } else if (message->group != NULL && message->group[0] != '\0') {
-        return ensure_refuse(ERR_BAD_REQUEST, problem, "group", "not for a stream");
+        return ensure_refuse(ERR_BAD_REQUEST, problem, "group", "for groups only");
     }
     return 0;
 }
@@ -66,47 +66,97 @@ static int ensure_read_mode(const Railgun__Ensure *message, struct ensure_reques
     }
 }
 
+bool ensure_kind(Railgun__Kind kind, enum spec_kind *ret_kind)
+{
+    switch ((int) kind) { /* whatever number the message has */
+    case RAILGUN__KIND__KIND_STREAM:
+        *ret_kind = SPEC_STREAM;
+        return true;
+    case RAILGUN__KIND__KIND_GROUP:
+        *ret_kind = SPEC_GROUP;
+        return true;
+    case RAILGUN__KIND__KIND_EXCHANGE:
+        *ret_kind = SPEC_EXCHANGE;
+        return true;
+    default:
+        return false;
+    }
+}
+
+int ensure_namespace(const char *namespace_, enum spec_kind kind, struct span *ret_namespace,
+                     const char **ret_problem)
+{
+    const char *name = namespace_ != NULL ? namespace_ : ENSURE_NAMESPACE;
+    if (kind != SPEC_EXCHANGE && strcmp(name, ENSURE_NAMESPACE) != 0) {
+        *ret_problem = "only \"default\" is built in so far";
+        return ERR_UNSUPPORTED;
+    }
+    *ret_problem = ensure_name_problem(name);
+    if (*ret_problem != NULL) {
+        return ERR_BAD_REQUEST;
+    }
+    *ret_namespace = span_of(name);
+    return 0;
+}
+
+/* The specification of the request's kind, and no other. An `exchange` beside another kind was never looked at: the log may have it. */
+static int ensure_read_spec(const Railgun__Ensure *message, struct ensure_request *request,
+                            struct buf *problem)
+{
+    if (request->kind != SPEC_STREAM && message->stream != NULL) {
+        return ensure_refuse(ERR_BAD_REQUEST, problem, "stream",
+                             "a specification of the other kind");
+    }
+    if (request->kind != SPEC_GROUP && message->group_spec != NULL) {
+        return ensure_refuse(ERR_BAD_REQUEST, problem, "group_spec",
+                             "a specification of the other kind");
+    }
+    switch (request->kind) {
+    case SPEC_STREAM:
+        spec_from_stream(message->stream, &request->wanted);
+        break;
+    case SPEC_GROUP:
+        spec_from_group(message->group_spec, &request->wanted);
+        break;
+    case SPEC_EXCHANGE:
+        spec_from_exchange(message->exchange, &request->wanted);
+        break;
+    }
+    return 0;
+}
+
 int ensure_read(const char *namespace_, const Railgun__Ensure *message,
                 struct ensure_request *ret_request, struct buf *problem)
 {
     struct ensure_request request = {0};
+    const char *reason = NULL;
     if (message == NULL) {
         return ensure_refuse(ERR_BAD_REQUEST, problem, "ensure", "missing");
     }
-    if (namespace_ != NULL && strcmp(namespace_, ENSURE_NAMESPACE) != 0) {
-        return ensure_refuse(ERR_UNSUPPORTED, problem, "namespace",
-                             "only \"default\" is built in so far");
+    if (!message->has_kind || !ensure_kind(message->kind, &request.kind)) {
+        return ensure_refuse(ERR_BAD_REQUEST, problem, "kind", "must be stream, group or exchange");
     }
-    request.namespace_ = span_of(ENSURE_NAMESPACE);
-    int kind = message->has_kind ? (int) message->kind : RAILGUN__KIND__KIND_NONE;
-    if (kind != RAILGUN__KIND__KIND_STREAM && kind != RAILGUN__KIND__KIND_GROUP) {
-        return ensure_refuse(ERR_BAD_REQUEST, problem, "kind", "must be stream or group");
+    int error = ensure_namespace(namespace_, request.kind, &request.namespace_, &reason);
+    if (error != 0) {
+        return ensure_refuse(error, problem, "namespace", reason);
     }
-    request.kind = kind == RAILGUN__KIND__KIND_STREAM ? SPEC_STREAM : SPEC_GROUP;
-    int error = ensure_read_names(message, &request, problem);
+    error = ensure_read_names(message, &request, problem);
     if (error == 0) {
         error = ensure_read_mode(message, &request, problem);
     }
     if (error != 0) {
         return error;
     }
-    if (request.kind == SPEC_STREAM ? message->group_spec != NULL : message->stream != NULL) {
-        return ensure_refuse(ERR_BAD_REQUEST, problem,
-                             request.kind == SPEC_STREAM ? "group_spec" : "stream",
-                             "a specification of the other kind");
-    }
     request.version = message->has_version ? message->version : 1;
     if (request.version == 0) {
         return ensure_refuse(ERR_BAD_REQUEST, problem, "version", "versions begin with 1");
     }
     request.allow_data_loss = message->has_allow_data_loss && message->allow_data_loss != 0;
-    if (request.kind == SPEC_STREAM) {
-        spec_from_stream(message->stream, &request.wanted);
-    } else {
-        spec_from_group(message->group_spec, &request.wanted);
+    error = ensure_read_spec(message, &request, problem);
+    if (error == 0) {
+        *ret_request = request;
     }
-    *ret_request = request;
-    return 0;
+    return error;
 }
 
 void ensure_request_release(struct ensure_request *self)

@@ -22,22 +22,28 @@ enum ensure_mode {
 struct ensure_request {
     enum spec_kind kind;
     struct span namespace_; /* the three borrow the message */
-    struct span name;       /* of the stream */
-    struct span group;      /* empty for a stream */
+    struct span name;       /* of the stream or exchange */
+    struct span group;      /* of a group only */
     uint64_t version;
     enum ensure_mode mode;
     bool allow_data_loss;
     struct spec wanted; /* owned */
 };
 
-/* From a message (namespace NULL: "default"), checking its form: 0, ERR_BAD_REQUEST or ERR_UNSUPPORTED (another namespace) with the reason in
- * `problem`. On 0 ensure_request_release it. */
+/* From a message (namespace NULL: "default"), checking its form: 0, ERR_BAD_REQUEST or ERR_UNSUPPORTED (a namespace that the kind cannot be in)
+ * with the reason in `problem`. On 0 ensure_request_release it. */
 int ensure_read(const char *namespace_, const Railgun__Ensure *message,
                 struct ensure_request *ret_request, struct buf *problem);
 void ensure_request_release(struct ensure_request *self);
 
-/* A stream's or group's name as a request gives it: NULL if `name` is good, else the reason. Also for Delete. */
+/* A name as a request gives it: NULL if `name` is good, else the reason. Also for Delete. */
 const char *ensure_name_problem(const char *name);
+/* The namespace of an object of that kind (NULL: "default"), also for Delete: 0, ERR_BAD_REQUEST (no name), ERR_UNSUPPORTED: only exchanges live
+ * elsewhere than in "default". *ret_problem says why. */
+int ensure_namespace(const char *namespace_, enum spec_kind kind, struct span *ret_namespace,
+                     const char **ret_problem);
+/* From the Kind of a message. false: nothing that can be ensured or deleted. */
+bool ensure_kind(Railgun__Kind kind, enum spec_kind *ret_kind);
 
 enum ensure_result {
     ENSURE_CREATED,

@@ -1,7 +1,10 @@
 /* handle_delete: BUS_CATALOG_DELETE. A stream goes with its groups; logd drops the data when its watch tells. */
 #include "raftd/handle.h"
 
+#include <string.h>
+
 #include "common/base/err.h"
+#include "common/base/name.h"
 #include "common/wire/bus.pb-c.h"
 #include "common/wire/scan.h"
 #include "raftd/raftd.h"
@@ -23,72 +26,88 @@ void handle_delete_reply(struct raftd *self, uint64_t ticket, int error)
     buf_release(&meta);
 }
 
-/* The form alone. NULL if it is good, else what is wrong. */
-static const char *handle_delete_problem(const Railgun__CatalogDelete *message)
+/* The form alone: 0 with what is meant, or an error with its reason. */
+static int handle_delete_read(const Railgun__CatalogDelete *message, enum spec_kind *ret_kind,
+                              struct span *ret_namespace, const char **ret_problem)
 {
     const Railgun__Delete *what = message->delete_;
     if (what == NULL || !what->has_kind) {
-        return "kind: missing";
+        *ret_problem = "kind: missing";
+        return ERR_BAD_REQUEST;
     }
-    bool is_stream = what->kind == RAILGUN__KIND__KIND_STREAM;
-    bool is_group = what->kind == RAILGUN__KIND__KIND_GROUP;
-    if (!is_stream && !is_group) {
-        return "kind: must be stream or group";
+    if (!ensure_kind(what->kind, ret_kind)) {
+        *ret_problem = "kind: must be stream, group or exchange";
+        return ERR_BAD_REQUEST;
     }
     if (ensure_name_problem(what->name) != NULL) {
-        return "name: not a valid name";
+        *ret_problem = "name: not a valid name";
+        return ERR_BAD_REQUEST;
     }
-    if (is_group && ensure_name_problem(what->group) != NULL) {
-        return "group: not a valid name";
+    if (*ret_kind == SPEC_GROUP && ensure_name_problem(what->group) != NULL) {
+        *ret_problem = "group: not a valid name";
+        return ERR_BAD_REQUEST;
     }
-    if (is_stream && what->group != NULL && what->group[0] != '\0') {
-        return "group: not for a stream";
+    if (*ret_kind != SPEC_GROUP && what->group != NULL && what->group[0] != '\0') {
+        *ret_problem = "group: for groups only";
+        return ERR_BAD_REQUEST;
     }
-    return NULL;
+    int error = ensure_namespace(message->namespace_, *ret_kind, ret_namespace, ret_problem);
+    if (error == ERR_UNSUPPORTED) {
+        *ret_problem = "namespace: only \"default\" is built in so far";
+    } else if (error != 0) {
+        *ret_problem = "namespace: not a valid name";
+    }
+    return error;
 }
 
-static bool handle_delete_exists(const struct raftd *self, const Railgun__Delete *what,
-                                 struct span stream_key)
+/* `key`: of the stream, of the group's stream, or of the exchange. */
+static bool handle_delete_exists(const struct raftd *self, enum spec_kind kind,
+                                 const Railgun__Delete *what, struct span key)
 {
     const struct catalog *catalog = raftd_catalog(self);
-    if (what->kind == RAILGUN__KIND__KIND_STREAM) {
-        return catalog_find_stream(catalog, stream_key) != NULL;
+    struct buf group_key = {0};
+    bool exists = false;
+    switch (kind) {
+    case SPEC_STREAM:
+        exists = catalog_find_stream(catalog, key) != NULL;
+        break;
+    case SPEC_GROUP:
+        catalog_group_key(&group_key, key, span_of(what->group));
+        exists = catalog_find_group(catalog, buf_span(&group_key)) != NULL;
+        break;
+    case SPEC_EXCHANGE:
+        exists = catalog_find_exchange(catalog, key) != NULL;
+        break;
     }
-    struct buf key = {0};
-    catalog_group_key(&key, stream_key, span_of(what->group));
-    bool exists = catalog_find_group(catalog, buf_span(&key)) != NULL;
-    buf_release(&key);
+    buf_release(&group_key);
     return exists;
 }
 
 void handle_delete(struct raftd *self, const struct bus_message *message)
 {
-    static char namespace_[] = "default";
     Railgun__CatalogDelete *request = NULL;
     int error = SCAN_UNPACK(message->meta, railgun__catalog_delete, &request);
     if (error != 0) {
         (void) bus_reply_error(raftd_bus(self), message->ticket, error, NULL); /* may be gone */
         return;
     }
-    const char *problem = handle_delete_problem(request);
-    if (problem == NULL && request->namespace_ != NULL &&
-        !span_is(span_of(request->namespace_), namespace_)) {
-        error = ERR_UNSUPPORTED;
-        problem = "namespace: only \"default\" is built in so far";
-    } else if (problem != NULL) {
-        error = ERR_BAD_REQUEST;
-    }
+    enum spec_kind kind = SPEC_STREAM;
+    struct span namespace_ = {0};
+    const char *problem = NULL;
+    error = handle_delete_read(request, &kind, &namespace_, &problem);
     if (error != 0) {
         (void) bus_reply_error(raftd_bus(self), message->ticket, error, problem); /* may be gone */
         SCAN_FREE(&request);
         return;
     }
     struct buf key = {0};
-    catalog_stream_key(&key, span_of(namespace_), span_of(request->delete_->name));
-    if (handle_delete_exists(self, request->delete_, buf_span(&key)) ||
+    catalog_stream_key(&key, namespace_, span_of(request->delete_->name));
+    if (handle_delete_exists(self, kind, request->delete_, buf_span(&key)) ||
         raftd_is_pending(self, buf_span(&key))) {
+        char text[NAME_SIZE_MAX + 1] = {0};
+        memcpy(text, namespace_.data, namespace_.size); /* a valid name: it fits */
         Railgun__CatalogDelete delete_ = RAILGUN__CATALOG_DELETE__INIT;
-        delete_.namespace_ = namespace_;
+        delete_.namespace_ = text;
         delete_.delete_ = request->delete_;
         Railgun__CatalogCommand command = RAILGUN__CATALOG_COMMAND__INIT;
         command.delete_ = &delete_;

@@ -134,6 +134,11 @@ void handle_ensure(struct raftd *self, const struct bus_message *message)
     struct ensure_request request;
     struct buf problem = {0};
     error = ensure_read(ensure->namespace_, ensure->ensure, &request, &problem);
+    if (error == 0 && request.kind != SPEC_EXCHANGE && ensure->ensure->exchange != NULL) {
+        buf_append_text(&problem, "exchange: a specification of the other kind");
+        error = ERR_BAD_REQUEST;
+        ensure_request_release(&request);
+    }
     if (error == 0) {
         /* Only here, not when it is applied: what is refused may be built later, and replay must not change with it. */
         error = spec_check(&request.wanted, &problem);

@@ -303,6 +303,11 @@ static uint64_t raftd_read_groups(void *ud)
     return catalog_group_count(((const struct raftd *) ud)->parts.catalog);
 }
 
+static uint64_t raftd_read_exchanges(void *ud)
+{
+    return catalog_exchange_count(((const struct raftd *) ud)->parts.catalog);
+}
+
 static uint64_t raftd_read_watchers(void *ud)
 {
     return watch_count(((const struct raftd *) ud)->watch);
@@ -314,6 +319,7 @@ static void raftd_add_metrics(struct raftd *self)
     metrics_gauge(metrics, "railgun_catalog_revision", raftd_read_revision, self);
     metrics_gauge(metrics, "railgun_catalog_streams", raftd_read_streams, self);
     metrics_gauge(metrics, "railgun_catalog_groups", raftd_read_groups, self);
+    metrics_gauge(metrics, "railgun_catalog_exchanges", raftd_read_exchanges, self);
     metrics_gauge(metrics, "railgun_catalog_watchers", raftd_read_watchers, self);
     self->ensures = metrics_counter(metrics, "railgun_catalog_ensures_total");
     self->commands = metrics_counter(metrics, "railgun_catalog_commands_total");

@@ -17,7 +17,7 @@ struct bus *raftd_bus(struct raftd *self);
 const struct catalog *raftd_catalog(const struct raftd *self);
 struct watch *raftd_watch(struct raftd *self);
 
-/* Is a command about this key (a stream's or an endpoint's) proposed and not applied yet? Then what is asked about it now is
+/* Is a command about this key (a stream's, an exchange's or an endpoint's) proposed and not applied yet? Then what is asked about it now is
  * decided after it: by proposing, too. */
 bool raftd_is_pending(const struct raftd *self, struct span key);
 

@@ -215,9 +215,10 @@ static int recovery_replay(struct recovery *self)
                                  : "restore the data directory from a copy");
     } else {
         log_info("catalogue recovered",
-                 "revision=%" PRIu64 " replayed=%" PRIu64 " streams=%zu groups=%zu",
+                 "revision=%" PRIu64 " replayed=%" PRIu64 " streams=%zu groups=%zu exchanges=%zu",
                  catalog_revision(self->catalog), catalog_revision(self->catalog) - from,
-                 catalog_stream_count(self->catalog), catalog_group_count(self->catalog));
+                 catalog_stream_count(self->catalog), catalog_group_count(self->catalog),
+                 catalog_exchange_count(self->catalog));
     }
     buf_release(&problem);
     return error;

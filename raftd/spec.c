@@ -1,4 +1,4 @@
-/* spec: see the header. Owns the two tables of fields and the translation between messages and values; decides nothing about what
+/* spec: see the header. Owns the three tables of fields and the translation between messages and values; decides nothing about what
  * is stored. */
 #include "raftd/spec.h"
 
@@ -12,6 +12,7 @@
 /* Absolute ceilings: far above use, far below overflow. */
 #define SPEC_YEARS_100_MS UINT64_C(3153600000000)
 #define SPEC_BYTES_MAX    (UINT64_C(1) << 60)
+#define SPEC_COUNT_MAX    UINT64_C(1000000000)
 
 static const char *const spec_dedup_modes[] = {"off", "optional", "required"};
 static const char *const spec_group_modes[] = {"shared", "exclusive"};
@@ -64,6 +65,18 @@ static const struct spec_field spec_group_fields[] = {
                                 true, NULL},
 };
 
+/* 0: the server's own limit. */
+static const struct spec_field spec_exchange_fields[] = {
+    [SPEC_EXCHANGE_MAX_SUBSCRIPTIONS] = {"max_subscriptions", SPEC_NUMBER, SPEC_DYNAMIC, 0, 0,
+                                         SPEC_COUNT_MAX, true, NULL},
+    [SPEC_EXCHANGE_MAX_TOPICS] = {"max_topics", SPEC_NUMBER, SPEC_DYNAMIC, 0, 0, SPEC_COUNT_MAX,
+                                  true, NULL},
+    [SPEC_EXCHANGE_MAX_FANOUT] = {"max_fanout", SPEC_NUMBER, SPEC_DYNAMIC, 0, 0, SPEC_COUNT_MAX,
+                                  true, NULL},
+    [SPEC_EXCHANGE_DESCRIPTION] = {"description", SPEC_TEXT, SPEC_DYNAMIC, 0, 0,
+                                   SPEC_DESCRIPTION_MAX, true, NULL},
+};
+
 _Static_assert(sizeof(spec_stream_fields) / sizeof(spec_stream_fields[0]) ==
                        SPEC_STREAM_FIELD_COUNT &&
                    (int) SPEC_STREAM_FIELD_COUNT <= (int) SPEC_FIELDS_MAX,
@@ -71,11 +84,25 @@ _Static_assert(sizeof(spec_stream_fields) / sizeof(spec_stream_fields[0]) ==
 _Static_assert(sizeof(spec_group_fields) / sizeof(spec_group_fields[0]) == SPEC_GROUP_FIELD_COUNT &&
                    (int) SPEC_GROUP_FIELD_COUNT <= (int) SPEC_FIELDS_MAX,
                "a row for each field of a group");
+_Static_assert(sizeof(spec_exchange_fields) / sizeof(spec_exchange_fields[0]) ==
+                       SPEC_EXCHANGE_FIELD_COUNT &&
+                   (int) SPEC_EXCHANGE_FIELD_COUNT <= (int) SPEC_FIELDS_MAX,
+               "a row for each field of an exchange");
 
 const struct spec_field *spec_fields(enum spec_kind kind, unsigned *ret_count)
 {
-    *ret_count = kind == SPEC_STREAM ? SPEC_STREAM_FIELD_COUNT : SPEC_GROUP_FIELD_COUNT;
-    return kind == SPEC_STREAM ? spec_stream_fields : spec_group_fields;
+    switch (kind) {
+    case SPEC_STREAM:
+        *ret_count = SPEC_STREAM_FIELD_COUNT;
+        return spec_stream_fields;
+    case SPEC_GROUP:
+        *ret_count = SPEC_GROUP_FIELD_COUNT;
+        return spec_group_fields;
+    case SPEC_EXCHANGE:
+        break;
+    }
+    *ret_count = SPEC_EXCHANGE_FIELD_COUNT;
+    return spec_exchange_fields;
 }
 
 /* --- values ------------------------------------------------------------------------------------------------ */
@@ -315,6 +342,26 @@ void spec_from_group(const Railgun__GroupSpec *message, struct spec *ret_spec)
              start->has_allow_future && start->allow_future != 0);
 }
 
+void spec_from_exchange(const Railgun__ExchangeSpec *message, struct spec *ret_spec)
+{
+    spec_init(ret_spec, SPEC_EXCHANGE);
+    if (message == NULL) {
+        return;
+    }
+    if (message->has_max_subscriptions) {
+        spec_set(ret_spec, SPEC_EXCHANGE_MAX_SUBSCRIPTIONS, message->max_subscriptions);
+    }
+    if (message->has_max_topics) {
+        spec_set(ret_spec, SPEC_EXCHANGE_MAX_TOPICS, message->max_topics);
+    }
+    if (message->has_max_fanout) {
+        spec_set(ret_spec, SPEC_EXCHANGE_MAX_FANOUT, message->max_fanout);
+    }
+    if (message->description != NULL) {
+        spec_set_description(ret_spec, SPEC_EXCHANGE_DESCRIPTION, message->description);
+    }
+}
+
 static void spec_to_stream(const struct spec *self, struct spec_message *to)
 {
     railgun__stream_spec__init(&to->stream);
@@ -379,11 +426,32 @@ static void spec_to_group(const struct spec *self, struct spec_message *to)
     }
 }
 
+static void spec_to_exchange(const struct spec *self, struct spec_message *to)
+{
+    railgun__exchange_spec__init(&to->exchange);
+    const uint64_t *numbers = self->numbers;
+    to->exchange.has_max_subscriptions = spec_is_given(self, SPEC_EXCHANGE_MAX_SUBSCRIPTIONS);
+    to->exchange.max_subscriptions = numbers[SPEC_EXCHANGE_MAX_SUBSCRIPTIONS];
+    to->exchange.has_max_topics = spec_is_given(self, SPEC_EXCHANGE_MAX_TOPICS);
+    to->exchange.max_topics = numbers[SPEC_EXCHANGE_MAX_TOPICS];
+    to->exchange.has_max_fanout = spec_is_given(self, SPEC_EXCHANGE_MAX_FANOUT);
+    to->exchange.max_fanout = (uint32_t) numbers[SPEC_EXCHANGE_MAX_FANOUT];
+    if (spec_is_given(self, SPEC_EXCHANGE_DESCRIPTION)) {
+        to->exchange.description = (char *) (uintptr_t) spec_text(self);
+    }
+}
+
 void spec_to_message(const struct spec *self, struct spec_message *ret_message)
 {
-    if (self->kind == SPEC_STREAM) {
+    switch (self->kind) {
+    case SPEC_STREAM:
         spec_to_stream(self, ret_message);
-    } else {
+        break;
+    case SPEC_GROUP:
         spec_to_group(self, ret_message);
+        break;
+    case SPEC_EXCHANGE:
+        spec_to_exchange(self, ret_message);
+        break;
     }
 }

@@ -1,4 +1,4 @@
-/* spec: the configuration of a stream or a consumer group as values in one table: which fields there are, their limits, defaults and
+/* spec: the configuration of a stream, a consumer group or an exchange as values in one table: which fields there are, their limits, defaults and
  * classes. Everything else (validation, differences, defaults) walks the table, so a new field is a new row.
  *
  * Defaults and classes decide what a command of the log does when it is replayed: a row may be added, and `built` may be set, but a default or
@@ -12,7 +12,7 @@
 #include "common/base/buf.h"
 #include "common/wire/client.pb-c.h"
 
-enum spec_kind { SPEC_STREAM, SPEC_GROUP };
+enum spec_kind { SPEC_STREAM, SPEC_GROUP, SPEC_EXCHANGE };
 
 enum spec_stream_field {
     SPEC_STREAM_REPLICAS,
@@ -41,6 +41,14 @@ enum spec_group_field {
     SPEC_GROUP_START_ALLOW_FUTURE,
     SPEC_GROUP_DESCRIPTION,
     SPEC_GROUP_FIELD_COUNT
+};
+
+enum spec_exchange_field {
+    SPEC_EXCHANGE_MAX_SUBSCRIPTIONS,
+    SPEC_EXCHANGE_MAX_TOPICS,
+    SPEC_EXCHANGE_MAX_FANOUT,
+    SPEC_EXCHANGE_DESCRIPTION,
+    SPEC_EXCHANGE_FIELD_COUNT
 };
 
 enum { SPEC_FIELDS_MAX = 11, SPEC_DESCRIPTION_MAX = 1024 };
@@ -96,6 +104,7 @@ int spec_check(const struct spec *self, struct buf *problem);
 /* NULL messages give nothing. The result is released by the caller. */
 void spec_from_stream(const Railgun__StreamSpec *message, struct spec *ret_spec);
 void spec_from_group(const Railgun__GroupSpec *message, struct spec *ret_spec);
+void spec_from_exchange(const Railgun__ExchangeSpec *message, struct spec *ret_spec);
 
 /* Room for the message of a spec; it borrows the description. Only the member of the spec's kind is filled. */
 struct spec_message {
@@ -103,6 +112,7 @@ struct spec_message {
     Railgun__DedupSpec dedup;
     Railgun__GroupSpec group;
     Railgun__Start start;
+    Railgun__ExchangeSpec exchange;
 };
 void spec_to_message(const struct spec *self, struct spec_message *ret_message);
 

@@ -21,6 +21,8 @@ enum watch_field {
     FIELD_GROUPS = 6,
     FIELD_GROUPS_DELETED = 7,
     FIELD_ENDPOINTS = 8,
+    FIELD_EXCHANGES = 9,
+    FIELD_EXCHANGES_DELETED = 10,
 };
 
 /* One revision. */
@@ -128,6 +130,11 @@ static struct watch_snapshot *watch_snapshot_make(struct watch *self)
         catalog_group_pack(group, &self->item);
         watch_snapshot_add(self, snapshot, FIELD_GROUPS);
     }
+    const struct catalog_exchange *exchange;
+    for (size_t at = 0; (exchange = catalog_next_exchange(self->catalog, &at)) != NULL;) {
+        catalog_exchange_pack(exchange, &self->item);
+        watch_snapshot_add(self, snapshot, FIELD_EXCHANGES);
+    }
     const struct catalog_endpoint *endpoint;
     for (size_t at = 0; (endpoint = catalog_next_endpoint(self->catalog, &at)) != NULL;) {
         catalog_endpoint_pack(endpoint, &self->item);
@@ -179,6 +186,15 @@ void watch_put(struct watch *self, const struct catalog_change *change)
         break;
     case CATALOG_GROUP_GONE:
         pb_append_varint(&to->content, FIELD_GROUPS_DELETED, change->group->id);
+        to->deletes = true;
+        break;
+    case CATALOG_EXCHANGE_PUT:
+        catalog_exchange_pack(change->exchange, &self->item);
+        pb_append_bytes(&to->content, FIELD_EXCHANGES, buf_span(&self->item));
+        break;
+    case CATALOG_EXCHANGE_GONE:
+        catalog_exchange_pack_name(change->exchange, &self->item);
+        pb_append_bytes(&to->content, FIELD_EXCHANGES_DELETED, buf_span(&self->item));
         to->deletes = true;
         break;
     case CATALOG_ENDPOINT_PUT:

@@ -16,6 +16,8 @@ enum {
     CHANGES_STREAMS_DELETED = 5,
     CHANGES_GROUPS = 6,
     CHANGES_GROUPS_DELETED = 7,
+    CHANGES_EXCHANGES = 9,
+    CHANGES_EXCHANGES_DELETED = 10,
 };
 
 /* What is said once: it decides how the lists are to be taken, and may stand behind them. */

@@ -388,6 +388,8 @@ static char *text(const char *constant)
 static void pack_ensure(struct buf *out, Railgun__Ensure *ensure)
 {
     Railgun__CatalogEnsure wrapped = RAILGUN__CATALOG_ENSURE__INIT;
+    bool is_exchange = ensure->kind == RAILGUN__KIND__KIND_EXCHANGE;
+    wrapped.namespace_ = is_exchange ? text("games") : NULL;
     wrapped.ensure = ensure;
     scan_pack(out, &wrapped.base);
 }
@@ -452,20 +454,29 @@ static void check_refused(struct client *self, Railgun__Ensure *ensure, int stat
     SCAN_FREE(&error);
 }
 
-static int ask_delete(struct client *self, const char *name, const char *group)
+static int ask_delete_in(struct client *self, const char *namespace_, Railgun__Kind kind,
+                         const char *name, const char *group)
 {
     Railgun__Delete delete_ = RAILGUN__DELETE__INIT;
     delete_.has_kind = 1;
-    delete_.kind = group == NULL ? RAILGUN__KIND__KIND_STREAM : RAILGUN__KIND__KIND_GROUP;
+    delete_.kind = kind;
     delete_.name = text(name);
     delete_.group = text(group);
     Railgun__CatalogDelete wrapped = RAILGUN__CATALOG_DELETE__INIT;
+    wrapped.namespace_ = text(namespace_);
     wrapped.delete_ = &delete_;
     struct buf meta = {0};
     scan_pack(&meta, &wrapped.base);
     int status = client_ask(self, RAILGUN__BUS_TYPE__BUS_CATALOG_DELETE, buf_span(&meta));
     buf_release(&meta);
     return status;
+}
+
+static int ask_delete(struct client *self, const char *name, const char *group)
+{
+    return ask_delete_in(self, NULL,
+                         group == NULL ? RAILGUN__KIND__KIND_STREAM : RAILGUN__KIND__KIND_GROUP,
+                         name, group);
 }
 
 static int ask_register(struct client *self, const char *daemon, const char *endpoint)
@@ -616,6 +627,42 @@ TEST_WITHIN(raftd_refuses_what_is_wrong_or_not_built, 30)
     ck_assert_int_eq(client_ask(&client, RAILGUN__BUS_TYPE__BUS_CATALOG_WATCH, buf_span(&meta)),
                      ERR_WRONG_CLUSTER);
     buf_release(&meta);
+    client_close(&client);
+    server_stop(&server);
+}
+
+TEST_WITHIN(an_exchange_outlives_kill_9_in_its_namespace_until_it_is_deleted, 30)
+{
+    struct server server = server_new();
+    struct client client;
+    client_open(&client, &server, false);
+    Railgun__Ensure exchange = ensure_of_stream("ticks");
+    exchange.kind = RAILGUN__KIND__KIND_EXCHANGE; /* in "games": pack_ensure */
+    uint64_t revision;
+    ck_assert_int_eq(ensure_result(&client, &exchange, &revision),
+                     RAILGUN__ENSURE_OK__RESULT__CREATED);
+    server_kill(&server);
+    client_run(&client, is_down, NULL);
+    server_start(&server);
+    client_run(&client, is_up, NULL);
+    ck_assert_int_eq(ensure_result(&client, &exchange, &revision),
+                     RAILGUN__ENSURE_OK__RESULT__UNCHANGED);
+    Railgun__StreamSpec wrong = RAILGUN__STREAM_SPEC__INIT;
+    Railgun__Ensure bad = exchange;
+    bad.stream = &wrong;
+    check_refused(&client, &bad, ERR_BAD_REQUEST, NULL, NULL);
+    Railgun__ExchangeSpec spec = RAILGUN__EXCHANGE_SPEC__INIT;
+    bad = ensure_of_stream("orders");
+    bad.exchange = &spec;
+    check_refused(&client, &bad, ERR_BAD_REQUEST, NULL, NULL);
+    Railgun__Kind kind = RAILGUN__KIND__KIND_EXCHANGE;
+    ck_assert_int_eq(ask_delete_in(&client, NULL, kind, "ticks", NULL), ERR_NOT_FOUND);
+    ck_assert_int_eq(ask_delete_in(&client, "a/b", kind, "ticks", NULL), ERR_BAD_REQUEST);
+    ck_assert_int_eq(ask_delete_in(&client, "games", kind, "ticks", "g"), ERR_BAD_REQUEST);
+    ck_assert_int_eq(ask_delete_in(&client, "games", RAILGUN__KIND__KIND_STREAM, "t", NULL),
+                     ERR_UNSUPPORTED);
+    ck_assert_int_eq(ask_delete_in(&client, "games", kind, "ticks", NULL), 0);
+    ck_assert_int_eq(ask_delete_in(&client, "games", kind, "ticks", NULL), ERR_NOT_FOUND);
     client_close(&client);
     server_stop(&server);
 }

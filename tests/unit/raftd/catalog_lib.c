@@ -27,11 +27,13 @@ void command_bootstrap(struct buf *out, uint8_t cluster)
     scan_pack(out, &command.base);
 }
 
-static void pack_ensure(struct buf *out, Railgun__Ensure *ensure, uint8_t id)
+static void pack_ensure_in(struct buf *out, const char *namespace_, Railgun__Ensure *ensure,
+                           uint8_t id)
 {
     uint8_t fresh[16];
     memset(fresh, id, sizeof(fresh));
     Railgun__CatalogEnsure wrapped = RAILGUN__CATALOG_ENSURE__INIT;
+    wrapped.namespace_ = text(namespace_);
     wrapped.ensure = ensure;
     Railgun__CatalogCommand command = RAILGUN__CATALOG_COMMAND__INIT;
     command.ensure = &wrapped;
@@ -40,6 +42,11 @@ static void pack_ensure(struct buf *out, Railgun__Ensure *ensure, uint8_t id)
     command.has_fresh_id = 1;
     command.fresh_id = (ProtobufCBinaryData){sizeof(fresh), fresh};
     scan_pack(out, &command.base);
+}
+
+static void pack_ensure(struct buf *out, Railgun__Ensure *ensure, uint8_t id)
+{
+    pack_ensure_in(out, NULL, ensure, id);
 }
 
 void command_ensure_stream(struct buf *out, const char *name, uint64_t version,
@@ -74,14 +81,35 @@ void command_ensure_group(struct buf *out, const char *stream, const char *group
     pack_ensure(out, &ensure, 1);
 }
 
-static void pack_delete(struct buf *out, Railgun__Delete *delete_)
+void command_ensure_exchange(struct buf *out, const char *namespace_, const char *name,
+                             uint64_t version, uint64_t max_topics)
+{
+    Railgun__ExchangeSpec spec = RAILGUN__EXCHANGE_SPEC__INIT;
+    spec.has_max_topics = 1;
+    spec.max_topics = max_topics;
+    Railgun__Ensure ensure = RAILGUN__ENSURE__INIT;
+    ensure.has_kind = 1;
+    ensure.kind = RAILGUN__KIND__KIND_EXCHANGE;
+    ensure.name = text(name);
+    ensure.has_version = 1;
+    ensure.version = version;
+    ensure.exchange = &spec;
+    pack_ensure_in(out, namespace_, &ensure, 1);
+}
+
+static void pack_delete_in(struct buf *out, const char *namespace_, Railgun__Delete *delete_)
 {
     Railgun__CatalogDelete wrapped = RAILGUN__CATALOG_DELETE__INIT;
-    wrapped.namespace_ = text("default");
+    wrapped.namespace_ = text(namespace_);
     wrapped.delete_ = delete_;
     Railgun__CatalogCommand command = RAILGUN__CATALOG_COMMAND__INIT;
     command.delete_ = &wrapped;
     scan_pack(out, &command.base);
+}
+
+static void pack_delete(struct buf *out, Railgun__Delete *delete_)
+{
+    pack_delete_in(out, "default", delete_);
 }
 
 void command_delete_stream(struct buf *out, const char *name)
@@ -101,6 +129,15 @@ void command_delete_group(struct buf *out, const char *stream, const char *group
     delete_.name = text(stream);
     delete_.group = text(group);
     pack_delete(out, &delete_);
+}
+
+void command_delete_exchange(struct buf *out, const char *namespace_, const char *name)
+{
+    Railgun__Delete delete_ = RAILGUN__DELETE__INIT;
+    delete_.has_kind = 1;
+    delete_.kind = RAILGUN__KIND__KIND_EXCHANGE;
+    delete_.name = text(name);
+    pack_delete_in(out, namespace_, &delete_);
 }
 
 void command_endpoint(struct buf *out, const char *daemon, const char *endpoint)
@@ -128,7 +165,7 @@ void command_random(struct prng *prng, uint64_t n, struct buf *out)
     (void) snprintf(group, sizeof(group), "g%u", (unsigned) prng_below(prng, 4));
     (void) snprintf(value, sizeof(value), "v%u", (unsigned) prng_below(prng, 3));
     uint64_t version = 1 + prng_below(prng, 5);
-    switch (prng_below(prng, 10)) {
+    switch (prng_below(prng, 13)) {
     case 0:
         command_delete_stream(out, stream);
         break;
@@ -142,6 +179,13 @@ void command_random(struct prng *prng, uint64_t n, struct buf *out)
     case 4:
     case 5:
         command_ensure_stream(out, stream, version, value, (uint8_t) (1 + n % 255));
+        break;
+    case 6:
+    case 7:
+        command_ensure_exchange(out, group, stream, version, prng_below(prng, 3));
+        break;
+    case 8:
+        command_delete_exchange(out, group, stream);
         break;
     default:
         command_ensure_group(out, stream, group, version, (uint32_t) (1 + prng_below(prng, 3)));
@@ -179,4 +223,14 @@ const struct catalog_group *find_group(const struct catalog *catalog, const char
     buf_release(&key);
     buf_release(&stream_key);
     return found;
+}
+
+const struct catalog_exchange *find_exchange(const struct catalog *catalog, const char *namespace_,
+                                             const char *name)
+{
+    struct buf key = {0};
+    catalog_exchange_key(&key, span_of(namespace_), span_of(name));
+    const struct catalog_exchange *exchange = catalog_find_exchange(catalog, buf_span(&key));
+    buf_release(&key);
+    return exchange;
 }

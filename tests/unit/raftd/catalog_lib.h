@@ -14,8 +14,11 @@ void command_ensure_stream(struct buf *out, const char *name, uint64_t version,
                            const char *description, uint8_t id);
 void command_ensure_group(struct buf *out, const char *stream, const char *group, uint64_t version,
                           uint32_t max_in_flight);
+void command_ensure_exchange(struct buf *out, const char *namespace_, const char *name,
+                             uint64_t version, uint64_t max_topics);
 void command_delete_stream(struct buf *out, const char *name);
 void command_delete_group(struct buf *out, const char *stream, const char *group);
+void command_delete_exchange(struct buf *out, const char *namespace_, const char *name);
 void command_endpoint(struct buf *out, const char *daemon, const char *endpoint);
 
 /* The n-th command of a random life: n = 1 is the bootstrap. Names are few, so that everything meets everything. */
@@ -27,5 +30,8 @@ int apply(struct catalog *catalog, const struct buf *command);
 const struct catalog_stream *find_stream(const struct catalog *catalog, const char *name);
 const struct catalog_group *find_group(const struct catalog *catalog, const char *stream,
                                        const char *group);
+
+const struct catalog_exchange *find_exchange(const struct catalog *catalog, const char *namespace_,
+                                             const char *name);
 
 #endif

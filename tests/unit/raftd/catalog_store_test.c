@@ -181,3 +181,56 @@ TEST(content_that_is_not_understood_is_told)
     catalog_destroy(&catalog);
     catalog_store_close(&store);
 }
+
+static void put_packed(struct bdb *bdb, const char *table_name, const char *key,
+                       const struct buf *value)
+{
+    struct bdb_table *table;
+    struct bdb_txn *txn;
+    ck_assert_int_eq(bdb_table_open(bdb, table_name, &table), 0);
+    ck_assert_int_eq(bdb_begin(bdb, &txn), 0);
+    ck_assert_int_eq(bdb_put(table, txn, span_of(key), buf_span(value)), 0);
+    ck_assert_int_eq(bdb_commit(&txn), 0);
+}
+
+/* As version 0.1.0 left it: no table of exchanges. */
+TEST(a_database_from_before_there_were_exchanges_is_taken_over)
+{
+    const char *dir = folder_db();
+    struct catalog *truth = catalog_new(NULL, NULL);
+    struct buf command = {0};
+    struct buf value = {0};
+    struct bdb *bdb;
+    bool rebuilt;
+    command_bootstrap(&command, 7);
+    ck_assert_int_eq(apply(truth, &command), 0);
+    buf_reset(&command);
+    command_ensure_stream(&command, "a", 1, NULL, 1);
+    ck_assert_int_eq(apply(truth, &command), 0);
+    ck_assert_int_eq(bdb_open(dir, 0, &rebuilt, &bdb), 0);
+    catalog_stream_pack(find_stream(truth, "a"), &value);
+    put_packed(bdb, "streams", "default/a", &value);
+    buf_reset(&value);
+    catalog_pack_state(truth, &value);
+    put_packed(bdb, "state", "state", &value);
+    bdb_close(&bdb);
+
+    uint64_t revision;
+    ck_assert_uint_eq(loaded_digest(dir, &revision), catalog_digest(truth));
+    ck_assert_uint_eq(revision, 2);
+    struct catalog_store *store = open_ok(dir);
+    struct catalog *catalog = catalog_new(on_change, &store);
+    ck_assert_int_eq(catalog_store_load(store, catalog), 0);
+    buf_reset(&command);
+    command_ensure_exchange(&command, "games", "e", 1, 5);
+    ck_assert_int_eq(apply(catalog, &command), 0);
+    ck_assert_int_eq(catalog_store_commit(store, catalog), 0);
+    uint64_t digest = catalog_digest(catalog);
+    catalog_store_close(&store);
+    ck_assert_uint_eq(loaded_digest(dir, &revision), digest);
+    ck_assert_uint_eq(revision, 3);
+    catalog_destroy(&catalog);
+    catalog_destroy(&truth);
+    buf_release(&command);
+    buf_release(&value);
+}

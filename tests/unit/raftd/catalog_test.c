@@ -17,9 +17,10 @@ static void count_change(void *ud, const struct catalog_change *change)
 {
     struct changes *changes = (struct changes *) ud;
     changes->count[change->kind]++;
-    const char *key = change->stream != NULL  ? change->stream->key
-                      : change->group != NULL ? change->group->key
-                                              : change->endpoint->key;
+    const char *key = change->stream != NULL     ? change->stream->key
+                      : change->group != NULL    ? change->group->key
+                      : change->exchange != NULL ? change->exchange->key
+                                                 : change->endpoint->key;
     (void) snprintf(changes->last, sizeof(changes->last), "%s", key);
 }
 
@@ -158,6 +159,67 @@ TEST(a_group_needs_its_stream_and_a_delete_its_object)
     catalog_destroy(&catalog);
 }
 
+TEST(an_exchange_lives_in_its_namespace_from_its_ensure_to_its_delete)
+{
+    struct changes changes = {0};
+    struct catalog *catalog = with_bootstrap(&changes);
+    struct buf command = {0};
+    command_ensure_exchange(&command, NULL, "ticks", 1, 7);
+    ck_assert_int_eq(apply_and_reset(catalog, &command), 0);
+    command_ensure_exchange(&command, "games", "ticks", 1, 8);
+    ck_assert_int_eq(apply_and_reset(catalog, &command), 0);
+    command_ensure_stream(&command, "ticks", 1, NULL, 1); /* another thing of the same name */
+    ck_assert_int_eq(apply_and_reset(catalog, &command), 0);
+    ck_assert_uint_eq(catalog_exchange_count(catalog), 2);
+    const struct catalog_exchange *own = find_exchange(catalog, "default", "ticks");
+    const struct catalog_exchange *other = find_exchange(catalog, "games", "ticks");
+    ck_assert_uint_eq(own->spec.numbers[SPEC_EXCHANGE_MAX_TOPICS], 7);
+    ck_assert_uint_eq(other->spec.numbers[SPEC_EXCHANGE_MAX_TOPICS], 8);
+    ck_assert_uint_eq(own->created_us, 1000001);
+    ck_assert(spec_is_given(&own->spec, SPEC_EXCHANGE_MAX_FANOUT)); /* all fields are stored */
+    ck_assert_str_eq(own->name, "ticks");
+
+    command_ensure_exchange(&command, "games", "ticks", 2, 9);
+    ck_assert_int_eq(apply_and_reset(catalog, &command), 0);
+    ck_assert_uint_eq(other->spec.numbers[SPEC_EXCHANGE_MAX_TOPICS], 9);
+    ck_assert_uint_eq(other->version, 2);
+    ck_assert_uint_eq(changes.count[CATALOG_EXCHANGE_PUT], 3);
+
+    command_delete_exchange(&command, "games", "ticks");
+    ck_assert_int_eq(apply_and_reset(catalog, &command), 0);
+    ck_assert_str_eq(changes.last, "games/ticks");
+    command_delete_exchange(&command, "games", "ticks");
+    ck_assert_int_eq(apply_and_reset(catalog, &command), ERR_NOT_FOUND);
+    ck_assert_ptr_null(find_exchange(catalog, "games", "ticks"));
+    ck_assert_ptr_nonnull(find_exchange(catalog, "default", "ticks"));
+    ck_assert_ptr_nonnull(find_stream(catalog, "ticks"));
+    ck_assert_uint_eq(changes.count[CATALOG_EXCHANGE_GONE], 1);
+    buf_release(&command);
+    catalog_destroy(&catalog);
+}
+
+TEST(there_are_at_most_10000_exchanges)
+{
+    struct catalog *catalog = with_bootstrap(NULL);
+    struct buf command = {0};
+    char name[16];
+    for (unsigned i = 0; i < CATALOG_EXCHANGES_MAX; i++) {
+        (void) snprintf(name, sizeof(name), "e%u", i);
+        command_ensure_exchange(&command, i % 2 == 0 ? "a" : "b", name, 1, 0);
+        TEST_ASSERT_FAST(apply_and_reset(catalog, &command) == 0);
+    }
+    command_ensure_exchange(&command, "c", "more", 1, 0);
+    ck_assert_int_eq(apply_and_reset(catalog, &command), ERR_QUOTA);
+    command_ensure_exchange(&command, "a", "e0", 2, 5);
+    ck_assert_int_eq(apply_and_reset(catalog, &command), 0); /* what exists may change */
+    command_delete_exchange(&command, "b", "e1");
+    ck_assert_int_eq(apply_and_reset(catalog, &command), 0);
+    command_ensure_exchange(&command, "c", "more", 1, 0);
+    ck_assert_int_eq(apply_and_reset(catalog, &command), 0);
+    buf_release(&command);
+    catalog_destroy(&catalog);
+}
+
 TEST(an_endpoint_is_replaced)
 {
     struct changes changes = {0};
@@ -221,6 +283,7 @@ TEST_WITHIN(the_same_commands_give_the_same_state_step_by_step, 60)
         ck_assert_uint_eq(changed, LIFE); /* the revision is part of the state */
         ck_assert_uint_gt(catalog_stream_count(one), 0);
         ck_assert_uint_gt(catalog_group_count(one), 0);
+        ck_assert_uint_gt(catalog_exchange_count(one), 0);
         buf_release(&command);
         catalog_destroy(&one);
         catalog_destroy(&two);

@@ -418,3 +418,77 @@ TEST(a_request_of_the_wrong_form_is_refused)
     bad.mode = (Railgun__Ensure__Mode) 44;
     ck_assert_int_eq(read_ensure(NULL, &bad), ERR_BAD_REQUEST);
 }
+
+TEST(an_exchange_may_be_in_any_namespace_with_a_valid_name)
+{
+    Railgun__StreamSpec stream = RAILGUN__STREAM_SPEC__INIT;
+    Railgun__GroupSpec group = RAILGUN__GROUP_SPEC__INIT;
+    Railgun__ExchangeSpec spec = RAILGUN__EXCHANGE_SPEC__INIT;
+    Railgun__Ensure good = RAILGUN__ENSURE__INIT;
+    good.has_kind = 1;
+    good.kind = RAILGUN__KIND__KIND_EXCHANGE;
+    good.name = (char *) (uintptr_t) "ticks.eu";
+    good.exchange = &spec;
+    ck_assert_int_eq(read_ensure("default", &good), 0);
+    ck_assert_int_eq(read_ensure(NULL, &good), 0);
+    ck_assert_int_eq(read_ensure("games", &good), 0);
+    ck_assert_int_eq(read_ensure("", &good), ERR_BAD_REQUEST);
+    ck_assert_int_eq(read_ensure("a/b", &good), ERR_BAD_REQUEST);
+    ck_assert_int_eq(read_ensure("_sys", &good), ERR_BAD_REQUEST);
+    Railgun__Ensure bad = good;
+    bad.name = (char *) (uintptr_t) "";
+    ck_assert_int_eq(read_ensure("games", &bad), ERR_BAD_REQUEST);
+    bad = good;
+    bad.group = (char *) (uintptr_t) "g";
+    ck_assert_int_eq(read_ensure("games", &bad), ERR_BAD_REQUEST);
+    bad = good;
+    bad.stream = &stream;
+    ck_assert_int_eq(read_ensure("games", &bad), ERR_BAD_REQUEST);
+    bad = good;
+    bad.group_spec = &group;
+    ck_assert_int_eq(read_ensure("games", &bad), ERR_BAD_REQUEST);
+}
+
+TEST(everything_about_an_exchange_may_change)
+{
+    Railgun__ExchangeSpec message = RAILGUN__EXCHANGE_SPEC__INIT;
+    struct spec current;
+    struct buf problem = {0};
+    spec_init(&current, SPEC_EXCHANGE);
+    spec_fill(&current);
+    message.has_max_subscriptions = 1;
+    message.max_subscriptions = 5;
+    message.has_max_topics = 1;
+    message.max_topics = 6;
+    message.has_max_fanout = 1;
+    message.max_fanout = 7;
+    message.description = (char *) (uintptr_t) "prices";
+    struct ensure_request request = {.kind = SPEC_EXCHANGE, .version = 2};
+    spec_from_exchange(&message, &request.wanted);
+    ck_assert_int_eq(spec_check(&request.wanted, &problem), 0);
+    struct ensure_decision decision;
+    ensure_decide(&request, &current, 1, &decision);
+    ck_assert_int_eq(decision.error, 0);
+    ck_assert_int_eq(decision.result, ENSURE_UPDATED);
+    ck_assert_uint_eq(decision.diff_count, SPEC_EXCHANGE_FIELD_COUNT);
+    for (unsigned i = 0; i < decision.diff_count; i++) {
+        ck_assert_str_eq(decision.diffs[i].class_, "dynamic");
+    }
+    ck_assert_str_eq(decision.diffs[1].path, "max_topics");
+    ck_assert_str_eq(decision.diffs[1].current, "0");
+    ck_assert_str_eq(decision.diffs[1].wanted, "6");
+    struct spec_message back;
+    spec_to_message(&decision.effective, &back);
+    ck_assert_uint_eq(back.exchange.max_subscriptions, 5);
+    ck_assert_uint_eq(back.exchange.max_fanout, 7);
+    ck_assert_str_eq(back.exchange.description, "prices");
+    ensure_decision_release(&decision);
+    ensure_request_release(&request);
+
+    message.max_fanout = UINT32_MAX;
+    spec_from_exchange(&message, &request.wanted);
+    ck_assert_int_eq(spec_check(&request.wanted, &problem), ERR_BAD_CONFIG);
+    ensure_request_release(&request);
+    spec_release(&current);
+    buf_release(&problem);
+}

@@ -27,7 +27,7 @@ struct follower {
     struct {
         uint64_t id; /* 0: free */
         uint64_t version;
-    } streams[NAMES], groups[NAMES];
+    } streams[NAMES], groups[NAMES], exchanges[NAMES];
 };
 
 struct world {
@@ -65,11 +65,18 @@ static void put(uint64_t *id, uint64_t *version, uint64_t new_id, uint64_t new_v
         put(&(table)[at_].id, &(table)[at_].version, 0, 0);                                        \
     } while (0)
 
+/* A number for its names. */
+static uint64_t exchange_id(const Railgun__CatalogExchange *message)
+{
+    return hash_bytes(span_of(message->namespace_), 1) ^ hash_bytes(span_of(message->name), 2);
+}
+
 static void follower_apply(struct follower *self, const Railgun__CatalogChanges *changes)
 {
     if (changes->has_reset && changes->reset) {
         memset(self->streams, 0, sizeof(self->streams));
         memset(self->groups, 0, sizeof(self->groups));
+        memset(self->exchanges, 0, sizeof(self->exchanges));
         self->snapshots++;
         self->is_in_snapshot = true;
     } else if (self->is_in_snapshot) {
@@ -79,14 +86,23 @@ static void follower_apply(struct follower *self, const Railgun__CatalogChanges 
     }
     self->revision = changes->revision;
     self->is_in_snapshot = self->is_in_snapshot && changes->more;
-    bool deletes = changes->n_streams_deleted + changes->n_groups_deleted > 0;
-    bool puts = changes->n_streams + changes->n_groups + changes->n_endpoints > 0;
+    bool deletes =
+        changes->n_streams_deleted + changes->n_groups_deleted + changes->n_exchanges_deleted > 0;
+    bool puts =
+        changes->n_streams + changes->n_groups + changes->n_exchanges + changes->n_endpoints > 0;
     ck_assert(!(deletes && puts));
     for (size_t i = 0; i < changes->n_streams; i++) {
         TABLE_PUT(self->streams, changes->streams[i]->log_group, changes->streams[i]->version);
     }
     for (size_t i = 0; i < changes->n_groups; i++) {
         TABLE_PUT(self->groups, changes->groups[i]->group_id, changes->groups[i]->version);
+    }
+    for (size_t i = 0; i < changes->n_exchanges; i++) {
+        TABLE_PUT(self->exchanges, exchange_id(changes->exchanges[i]),
+                  changes->exchanges[i]->version);
+    }
+    for (size_t i = 0; i < changes->n_exchanges_deleted; i++) {
+        TABLE_REMOVE(self->exchanges, exchange_id(changes->exchanges_deleted[i]));
     }
     for (size_t i = 0; i < changes->n_streams_deleted; i++) {
         TABLE_REMOVE(self->streams, changes->streams_deleted[i]);
@@ -176,12 +192,15 @@ static void check_same(const struct world *world, const struct follower *followe
     ck_assert_uint_eq(follower->revision, catalog_revision(world->catalog));
     size_t streams = 0;
     size_t groups = 0;
+    size_t exchanges = 0;
     for (unsigned i = 0; i < NAMES; i++) {
         streams += follower->streams[i].id != 0;
         groups += follower->groups[i].id != 0;
+        exchanges += follower->exchanges[i].id != 0;
     }
     ck_assert_uint_eq(streams, catalog_stream_count(world->catalog));
     ck_assert_uint_eq(groups, catalog_group_count(world->catalog));
+    ck_assert_uint_eq(exchanges, catalog_exchange_count(world->catalog));
     const struct catalog_stream *stream;
     for (size_t at = 0; (stream = catalog_next_stream(world->catalog, &at)) != NULL;) {
         unsigned i = 0;
