@@ -117,6 +117,9 @@ void *bus_link_get_ud(const struct bus_link *link);
 void bus_link_set_ud(struct bus_link *link, void *ud);
 /* Walk the live links: start with *cursor = 0; NULL at the end. */
 struct bus_link *bus_link_next(const struct bus *self, size_t *cursor);
+/* End this session at the end of the turn, as for a broken rule of the bus: what is said over it has lost its meaning. Nothing more comes in
+ * or goes out on it; the connecting side tries again. */
+void bus_link_close(struct bus_link *link);
 /* May a request or event with `body_bytes` of meta and body together be sent now? A message may be larger than the window:
  * it waits until it is alone. */
 bool bus_link_has_credit(const struct bus_link *link, uint64_t body_bytes);

@@ -450,6 +450,11 @@ void bus_link_set_ud(struct bus_link *link, void *ud)
     link->ud = ud;
 }
 
+void bus_link_close(struct bus_link *link)
+{
+    bus_link_fail(link);
+}
+
 struct bus_link *bus_link_next(const struct bus *self, size_t *cursor)
 {
     struct bus_link *link = NULL;
