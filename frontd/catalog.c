@@ -1,5 +1,5 @@
 /* catalog: a cache of raftd's catalogue. Owns its entries. Streams are found by name and by log group, groups by their stream and
- * name and by id; sorted lists for paging are made when somebody asks. Messages are read in place. Must never show a stream
+ * name and by id, exchanges in a part of their own; sorted lists for paging are made when somebody asks. Messages are read in place. Must never show a stream
  * under a name that the catalogue has given to another one. */
 #include "frontd/catalog.h"
 
@@ -11,6 +11,8 @@
 #include "common/base/mem.h"
 #include "common/wire/changes.h"
 #include "common/wire/pb.h"
+
+#include "frontd/catalog_exchanges.h"
 
 enum { /* CatalogStream, CatalogGroup of catalog.proto */
        STREAM_NAME = 2,
@@ -45,6 +47,7 @@ struct catalog {
     struct hash *by_name;        /* of struct stream, owned */
     struct hash64 *by_log_group; /* the same */
     struct hash64 *groups;       /* of struct group by id, owned */
+    struct catalog_exchanges *exchanges;
     uint64_t revision;
     uint64_t watch_revision; /* known when the revision reaches it */
     uint64_t generation;     /* counts resets */
@@ -62,6 +65,7 @@ struct catalog *catalog_new(void)
     self->by_name = hash_new();
     self->by_log_group = hash64_new();
     self->groups = hash64_new();
+    self->exchanges = catalog_exchanges_new();
     return self;
 }
 
@@ -113,6 +117,7 @@ void catalog_destroy(struct catalog **self)
     hash_destroy(&catalog->by_name);
     hash64_destroy(&catalog->by_log_group);
     hash64_destroy(&catalog->groups);
+    catalog_exchanges_destroy(&catalog->exchanges);
     mem_free(catalog);
 }
 
@@ -276,6 +281,7 @@ static void catalog_sweep(struct catalog *self)
             group_remove(self, group);
         }
     }
+    catalog_exchanges_sweep(self->exchanges, self->generation);
 }
 
 static void catalog_drop_stream(struct catalog *self, uint64_t log_group)
@@ -318,6 +324,12 @@ static int catalog_apply_field(struct catalog *self, const struct pb_field *fiel
     }
     if (field->number == CHANGES_GROUPS_DELETED) {
         return catalog_drop_each(self, field, catalog_drop_group);
+    }
+    if (field->number == CHANGES_EXCHANGES && field->type == PB_BYTES) {
+        return catalog_exchanges_put(self->exchanges, field->bytes, self->generation);
+    }
+    if (field->number == CHANGES_EXCHANGES_DELETED && field->type == PB_BYTES) {
+        return catalog_exchanges_drop(self->exchanges, field->bytes);
     }
     return 0;
 }
@@ -395,6 +407,23 @@ size_t catalog_stream_count(const struct catalog *self)
 size_t catalog_group_count(const struct catalog *self)
 {
     return hash64_count(self->groups);
+}
+
+size_t catalog_exchange_count(const struct catalog *self)
+{
+    return catalog_exchanges_count(self->exchanges);
+}
+
+const struct catalog_exchange *catalog_find_exchange(const struct catalog *self,
+                                                     struct span namespace_, struct span name)
+{
+    return catalog_exchanges_find(self->exchanges, namespace_, name);
+}
+
+const struct catalog_exchange *catalog_next_exchange(struct catalog *self, struct span namespace_,
+                                                     struct span after, struct span prefix)
+{
+    return catalog_exchanges_next(self->exchanges, namespace_, after, prefix);
 }
 
 const struct catalog_stream *catalog_find_stream(const struct catalog *self, struct span name)

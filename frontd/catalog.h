@@ -1,4 +1,4 @@
-/* catalog: frontd's copy of raftd's catalogue: which streams and groups there are, where they live and what their specifications
+/* catalog: frontd's copy of raftd's catalogue: which streams, groups and exchanges there are, where they live and what their specifications
  * say. Fed by the CatalogChanges that raftd sends; never guesses. */
 #ifndef FRONTD_CATALOG_H
 #define FRONTD_CATALOG_H
@@ -32,6 +32,15 @@ struct catalog_group {
     struct span spec; /* GroupSpec message bytes */
 };
 
+/* An exchange of ephemeral messages that was ensured. */
+struct catalog_exchange {
+    struct span namespace_;
+    struct span name;
+    uint64_t version;
+    uint64_t created_us;
+    struct span spec; /* ExchangeSpec message bytes */
+};
+
 struct catalog *catalog_new(void);
 void catalog_destroy(struct catalog **self);
 
@@ -52,12 +61,16 @@ uint64_t catalog_revision(const struct catalog *self);
 
 size_t catalog_stream_count(const struct catalog *self);
 size_t catalog_group_count(const struct catalog *self);
+size_t catalog_exchange_count(const struct catalog *self);
 
 /* NULL: there is none. */
 const struct catalog_stream *catalog_find_stream(const struct catalog *self, struct span name);
 const struct catalog_group *catalog_find_group(const struct catalog *self,
                                                const struct catalog_stream *stream,
                                                struct span name);
+
+const struct catalog_exchange *catalog_find_exchange(const struct catalog *self,
+                                                     struct span namespace_, struct span name);
 
 /* In order of name: the first stream whose name is greater than `after` and begins with `prefix`. NULL: none. */
 const struct catalog_stream *catalog_next_stream(struct catalog *self, struct span after,
@@ -67,5 +80,9 @@ const struct catalog_stream *catalog_next_stream(struct catalog *self, struct sp
 const struct catalog_group *catalog_next_group(struct catalog *self, struct span after_stream,
                                                struct span after_group, struct span only,
                                                struct span prefix);
+
+/* In order of name: the first exchange of that namespace whose name is greater than `after` and begins with `prefix`. NULL: none. */
+const struct catalog_exchange *catalog_next_exchange(struct catalog *self, struct span namespace_,
+                                                     struct span after, struct span prefix);
 
 #endif

@@ -57,11 +57,13 @@ static void delete_done(struct request *request, enum bus_outcome outcome,
 static const char *names_problem(bool has_kind, Railgun__Kind kind, const char *name,
                                  const char *group, char *text, size_t capacity)
 {
-    if (!has_kind || (kind != RAILGUN__KIND__KIND_STREAM && kind != RAILGUN__KIND__KIND_GROUP)) {
-        return "kind: stream or group is needed";
+    bool is_exchange = kind == RAILGUN__KIND__KIND_EXCHANGE;
+    if (!has_kind ||
+        (kind != RAILGUN__KIND__KIND_STREAM && kind != RAILGUN__KIND__KIND_GROUP && !is_exchange)) {
+        return "kind: stream, group or exchange is needed";
     }
-    const char *problem =
-        session_name_problem("stream", span_of(name != NULL ? name : ""), text, capacity);
+    const char *problem = session_name_problem(is_exchange ? "exchange" : "stream",
+                                               span_of(name != NULL ? name : ""), text, capacity);
     if (problem == NULL && kind == RAILGUN__KIND__KIND_GROUP) {
         problem =
             session_name_problem("group", span_of(group != NULL ? group : ""), text, capacity);
@@ -81,7 +83,8 @@ static int change_ask(struct session *self, const struct frame_view *view, reque
         return result == ERR_AGAIN ? ERR_AGAIN : 0;
     }
     struct buf meta = {0};
-    pb_append_bytes(&meta, 1, span_of("default"));
+    pb_append_bytes(&meta, 1,
+                    self->namespace_.size != 0 ? self->namespace_ : span_of(SESSION_NAMESPACE));
     pb_append_bytes(&meta, 2, view->body);
     to_raftd_ask(self->frontd->raftd, request, type, buf_span(&meta));
     buf_release(&meta);

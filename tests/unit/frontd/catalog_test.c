@@ -47,6 +47,20 @@ static void changes_group(struct changes *self, const char *name, uint64_t id, u
     buf_release(&group);
 }
 
+static void changes_exchange(struct changes *self, uint32_t number, const char *namespace_,
+                             const char *name, const char *spec)
+{
+    struct buf exchange = {0};
+    pb_append_bytes(&exchange, 1, span_of(namespace_));
+    pb_append_bytes(&exchange, 2, span_of(name));
+    if (spec != NULL) {
+        pb_append_varint(&exchange, 3, 4);
+        pb_append_bytes(&exchange, 4, span_of(spec));
+    }
+    pb_append_bytes(&self->bytes, number, buf_span(&exchange));
+    buf_release(&exchange);
+}
+
 static void apply(struct catalog *catalog, const struct changes *changes)
 {
     ck_assert_int_eq(catalog_apply(catalog, buf_span(&changes->bytes)), 0);
@@ -263,6 +277,91 @@ TEST(catalog_holds_ten_thousand_streams_through_a_reset)
         ck_assert_uint_eq(catalog_stream_count(catalog), 10000);
     }
     ck_assert_uint_eq(find(catalog, "stream-07777")->log_group, 1024 + 7777);
+    catalog_destroy(&catalog);
+    buf_release(&changes.bytes);
+}
+
+enum { EXCHANGES = 9, EXCHANGES_DELETED = 10 };
+
+static const struct catalog_exchange *exchange(const struct catalog *catalog,
+                                               const char *namespace_, const char *name)
+{
+    return catalog_find_exchange(catalog, span_of(namespace_), span_of(name));
+}
+
+TEST(catalog_knows_exchanges_by_namespace_and_name)
+{
+    struct catalog *catalog = catalog_new();
+    struct changes changes = {{0}};
+    ck_assert_ptr_null(catalog_next_exchange(catalog, span_of("a"), span_of(""), span_of("")));
+    changes_begin(&changes, 1, false, false);
+    changes_exchange(&changes, EXCHANGES, "a", "x", "one");
+    changes_exchange(&changes, EXCHANGES, "b", "x", "two");
+    apply(catalog, &changes);
+    ck_assert_uint_eq(catalog_exchange_count(catalog), 2);
+    ck_assert(span_is(exchange(catalog, "a", "x")->spec, "one"));
+    ck_assert(span_is(exchange(catalog, "b", "x")->spec, "two"));
+    ck_assert(span_is(exchange(catalog, "b", "x")->namespace_, "b"));
+    ck_assert(span_is(exchange(catalog, "b", "x")->name, "x"));
+    ck_assert_uint_eq(exchange(catalog, "a", "x")->version, 4);
+    ck_assert_ptr_null(exchange(catalog, "a", "y"));
+    changes_begin(&changes, 2, false, false);
+    changes_exchange(&changes, EXCHANGES, "a", "x", "changed");
+    apply(catalog, &changes);
+    ck_assert(span_is(exchange(catalog, "a", "x")->spec, "changed"));
+    changes_begin(&changes, 3, false, false);
+    changes_exchange(&changes, EXCHANGES_DELETED, "b", "x", NULL);
+    changes_exchange(&changes, EXCHANGES_DELETED, "b", "unheard-of", NULL);
+    apply(catalog, &changes);
+    ck_assert_ptr_null(exchange(catalog, "b", "x"));
+    ck_assert_ptr_nonnull(exchange(catalog, "a", "x"));
+    changes_begin(&changes, 4, true, true);
+    changes_exchange(&changes, EXCHANGES, "c", "new", "");
+    apply(catalog, &changes);
+    ck_assert_ptr_nonnull(exchange(catalog, "a", "x")); /* until the snapshot is whole */
+    changes_begin(&changes, 4, false, false);
+    apply(catalog, &changes);
+    ck_assert_ptr_null(exchange(catalog, "a", "x"));
+    ck_assert_ptr_nonnull(exchange(catalog, "c", "new"));
+    changes_begin(&changes, 5, false, false);
+    changes_exchange(&changes, EXCHANGES, "c", "", "");
+    ck_assert_int_eq(catalog_apply(catalog, buf_span(&changes.bytes)), ERR_PROTOCOL);
+    catalog_destroy(&catalog);
+    buf_release(&changes.bytes);
+}
+
+static void check_exchanges(struct catalog *catalog, const char *prefix, const char *const *names)
+{
+    struct span after = {0};
+    const struct catalog_exchange *found;
+    while ((found = catalog_next_exchange(catalog, span_of("n"), after, span_of(prefix))) != NULL) {
+        ck_assert_ptr_nonnull(*names);
+        ck_assert(span_is(found->name, *names));
+        names++;
+        after = found->name;
+    }
+    ck_assert_ptr_null(*names);
+}
+
+TEST(catalog_lists_the_exchanges_of_a_namespace_by_name)
+{
+    struct catalog *catalog = catalog_new();
+    struct changes changes = {{0}};
+    static const char *const names[] = {"b", "a", "ab", "abc", "aa"};
+    changes_begin(&changes, 1, false, false);
+    for (size_t i = 0; i < 5; i++) {
+        changes_exchange(&changes, EXCHANGES, "n", names[i], "");
+        changes_exchange(&changes, EXCHANGES, "m", names[i], ""); /* the namespaces around it */
+        changes_exchange(&changes, EXCHANGES, "o", names[i], "");
+    }
+    apply(catalog, &changes);
+    check_exchanges(catalog, "", (const char *const[]){"a", "aa", "ab", "abc", "b", NULL});
+    check_exchanges(catalog, "ab", (const char *const[]){"ab", "abc", NULL});
+    check_exchanges(catalog, "c", (const char *const[]){NULL});
+    changes_begin(&changes, 2, false, false);
+    changes_exchange(&changes, EXCHANGES_DELETED, "n", "ab", NULL);
+    apply(catalog, &changes);
+    check_exchanges(catalog, "", (const char *const[]){"a", "aa", "abc", "b", NULL});
     catalog_destroy(&catalog);
     buf_release(&changes.bytes);
 }

@@ -248,15 +248,39 @@ void front_add_group(struct front *front, uint64_t log_group, const char *name)
     front_add(front, &fields);
 }
 
-static void raftd_ensure(struct front *front, const struct bus_message *message)
+void front_add_exchange(struct front *front, const char *namespace_, const char *name)
+{
+    struct buf exchange = {0};
+    struct buf fields = {0};
+    pb_append_bytes(&exchange, 1, span_of(namespace_));
+    pb_append_bytes(&exchange, 2, span_of(name));
+    pb_append_varint(&exchange, 3, 1);
+    pb_append_bytes(&fields, 9, buf_span(&exchange));
+    buf_release(&exchange);
+    front_add(front, &fields);
+}
+
+/* Who asks, in the front; returns what for. */
+static struct span raftd_read_change(struct front *front, const struct bus_message *message)
 {
     struct span rest = message->meta;
-    struct pb_field field;
     struct span body = {0};
-    Railgun__Ensure *ensure = NULL;
+    struct pb_field field;
     while (pb_next(&rest, &field) == 1) {
-        body = field.number == 2 ? field.bytes : body;
+        if (field.number == 1) {
+            (void) snprintf(front->namespace_, sizeof(front->namespace_), "%.*s",
+                            (int) field.bytes.size, (const char *) field.bytes.data);
+        } else if (field.number == 2) {
+            body = field.bytes;
+        }
     }
+    return body;
+}
+
+static void raftd_ensure(struct front *front, const struct bus_message *message)
+{
+    struct span body = raftd_read_change(front, message);
+    Railgun__Ensure *ensure = NULL;
     ck_assert_int_eq(SCAN_UNPACK(body, railgun__ensure, &ensure), 0);
     struct buf meta = {0};
     pb_append_varint(&meta, 1, RAILGUN__ENSURE_OK__RESULT__CREATED);
@@ -268,6 +292,8 @@ static void raftd_ensure(struct front *front, const struct bus_message *message)
     }
     if (ensure->kind == RAILGUN__KIND__KIND_STREAM) {
         front_add_stream(front, ensure->name);
+    } else if (ensure->kind == RAILGUN__KIND__KIND_EXCHANGE) {
+        front_add_exchange(front, front->namespace_, ensure->name);
     } else {
         front_add_group(front, 1024, ensure->group);
     }
@@ -296,6 +322,7 @@ static void raftd_message(struct front *front, const struct bus_message *message
         struct bus_outgoing out = {.type = message->type, .meta = buf_span(&meta)};
         fake_reply(&front->raftd, message->ticket, &out);
     } else {
+        (void) raftd_read_change(front, message);
         ck_assert_int_eq(bus_reply_error(front->raftd.bus, message->ticket, ERR_NOT_FOUND, "fake"),
                          0);
     }

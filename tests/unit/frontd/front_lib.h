@@ -61,7 +61,8 @@ struct front {
     uint64_t revision;
     uint64_t next_log_group;
     uint64_t next_group_id;
-    bool late_changes; /* Ensure is answered before the change is told */
+    bool late_changes;   /* Ensure is answered before the change is told */
+    char namespace_[64]; /* of the last Ensure or Delete */
     /* logd */
     struct logd_seen seen;
     uint64_t window_bytes; /* of the next logd's bus; 0: as usual */
@@ -94,6 +95,7 @@ void fake_event(struct fake *fake, uint16_t type, uint64_t subject, struct span 
 /* Add to the catalogue, and tell frontd if it watches. */
 void front_add_stream(struct front *front, const char *name);
 void front_add_group(struct front *front, uint64_t log_group, const char *name);
+void front_add_exchange(struct front *front, const char *namespace_, const char *name);
 /* Answer the publishes that were held. */
 void front_release_publishes(struct front *front);
 

@@ -495,6 +495,49 @@ TEST(ensure_is_answered_when_a_publish_would_find_the_stream)
     front_close(&front);
 }
 
+TEST(an_exchange_is_ensured_and_deleted_in_the_namespace_of_its_session)
+{
+    struct front front;
+    struct client client;
+    char games[] = "games";
+    char ticks[] = "ticks";
+    Railgun__Hello hello = RAILGUN__HELLO__INIT;
+    Railgun__Ensure ensure = RAILGUN__ENSURE__INIT;
+    front_open_node(&front, NULL);
+    client_connect(&client, &front);
+    hello.namespace_ = games;
+    client_send(&client, 0, 1, BODY(HELLO), &hello);
+    Railgun__Frame *frame = client_expect(&client, BODY(HELLO_OK), 1);
+    SCAN_FREE(&frame);
+    ensure.has_kind = true;
+    ensure.kind = RAILGUN__KIND__KIND_EXCHANGE;
+    ensure.name = ticks;
+    client_send(&client, 0, 2, BODY(ENSURE), &ensure);
+    frame = client_expect(&client, BODY(ENSURE_OK), 2);
+    ck_assert_int_eq(frame->ensure_ok->result, RAILGUN__ENSURE_OK__RESULT__CREATED);
+    SCAN_FREE(&frame);
+    ck_assert_str_eq(front.namespace_, "games");
+    char bad[] = "no good";
+    ensure.name = bad;
+    client_send(&client, 0, 3, BODY(ENSURE), &ensure);
+    client_expect_error(&client, 3, 400);
+    Railgun__Delete delete = RAILGUN__DELETE__INIT;
+    delete.has_kind = true;
+    delete.kind = RAILGUN__KIND__KIND_EXCHANGE;
+    delete.name = ticks;
+    front.namespace_[0] = 0;
+    client_send(&client, 0, 4, BODY(DELETE), &delete);
+    client_expect_error(&client, 4, 404); /* the fake's answer, passed on */
+    ck_assert_str_eq(front.namespace_, "games");
+    client_close(&client);
+    client_open(&client, &front);
+    client_send(&client, 0, 5, BODY(DELETE), &delete);
+    client_expect_error(&client, 5, 404);
+    ck_assert_str_eq(front.namespace_, "default");
+    client_close(&client);
+    front_close(&front);
+}
+
 TEST(list_goes_through_all_names_page_by_page)
 {
     struct front front;
