@@ -382,10 +382,19 @@ uint64_t conn_outbound_bytes(const struct conn *self)
     return self->out.bytes;
 }
 
+void conn_want_room_below(struct conn *self, uint64_t bytes)
+{
+    if (bytes > self->room_below) {
+        self->room_below = bytes;
+    }
+    if (self->out.bytes < self->room_below) {
+        conn_touch(self); /* else the output is being written already, or the socket is watched */
+    }
+}
+
 void conn_want_room(struct conn *self)
 {
-    self->wants_room = true;
-    conn_touch(self);
+    conn_want_room_below(self, self->set->options.outbound_bytes_max / 2);
 }
 
 static void conn_write(struct conn *self)
@@ -414,8 +423,8 @@ static void conn_write(struct conn *self)
         }
     }
     conn_update_watch(self, !outq_is_empty(&self->out));
-    if (self->wants_room && self->out.bytes < self->set->options.outbound_bytes_max / 2) {
-        self->wants_room = false;
+    if (self->out.bytes < self->room_below) {
+        self->room_below = 0;
         self->events->on_room(self->ud);
     }
 }

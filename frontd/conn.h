@@ -41,7 +41,7 @@ struct conn_events {
     /* One whole frame. `owner` keeps its bytes: slice_make(owner, part) to hold on to them. 0: done with; ERR_AGAIN: not now. The frame is then
      * shown again after conn_retry, and nothing is read in between. Others: the connection is failed with that error. */
     int (*on_frame)(void *ud, struct span frame, struct payload *owner);
-    /* Less than half of outbound_bytes_max is queued again; called only after conn_want_room. */
+    /* Less is queued than was wanted; called once after conn_want_room or conn_want_room_below. */
     void (*on_room)(void *ud);
     /* The connection is CLOSED, at step 6 of the turn: nobody's stack refers to it. The last call; `ud` may be freed. */
     void (*on_closed)(void *ud);
@@ -98,6 +98,8 @@ void conn_send(struct conn *self, const struct span *parts, size_t part_count,
 uint64_t conn_outbound_bytes(const struct conn *self);
 /* Tell on_room when less than half of the allowed output is queued. */
 void conn_want_room(struct conn *self);
+/* The same for less than `bytes`. With several wishes on_room comes at the largest; who wanted less asks again. */
+void conn_want_room_below(struct conn *self, uint64_t bytes);
 
 /* Show the frame again that was answered with ERR_AGAIN; soon, not inside this call. */
 void conn_retry(struct conn *self);

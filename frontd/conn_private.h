@@ -37,10 +37,10 @@ struct conn {
     struct list of_dirty;
     struct list of_stop; /* `blocked` or `resume` */
     bool is_blocked;
-    bool wants_room;
     bool is_shut;  /* we have sent our end */
     bool is_ended; /* the peer has sent its end */
     struct outq out;
+    uint64_t room_below; /* on_room is wanted when less than this is queued; 0: it is not */
 
     /* Frames received but not taken yet: at most one that was pieced together, then a run. While there are any, nothing is read. */
     struct slice pending[2];
