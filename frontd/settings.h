@@ -31,6 +31,17 @@ struct settings {
     uint64_t parked_bytes_max;         /* waiting for one daemon */
     uint64_t open_requests_max; /* Requests without a result, and those given to responders here */
 
+    uint64_t subscriptions_max;       /* of one connection */
+    uint64_t subscriptions_total_max; /* of all */
+    /* ephemeral messages */
+    uint64_t es_outbound_bytes; /* of one connection's output; more waits in the subscriptions */
+    uint64_t es_queue_messages_max;      /* of one subscription */
+    uint64_t es_queue_bytes_max;         /* likewise */
+    uint64_t es_queued_total_bytes_max;  /* of all: memory, shared copies counted once */
+    uint64_t es_waiting_bytes_max;       /* of one connection: frames that wait for routes */
+    uint64_t es_waiting_total_bytes_max; /* of all */
+    uint64_t es_turn_bytes;              /* of output that one publisher may cause in a turn */
+
     uint64_t hello_timeout_ms;
     uint64_t heartbeat_ms;
     uint64_t frame_grace_ms;
