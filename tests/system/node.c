@@ -33,7 +33,11 @@ enum {
     PORT_MAX = 32000,
 };
 
-static const char *const daemon_names[NODE_DAEMONS] = {"raftd", "logd", "routerd", "frontd"};
+static const char *const daemon_names[NODE_PROCESSES] = {
+    "raftd", "logd", "routerd", "frontd", "routerd-1", "frontd-1", "frontd-2"};
+static const char *const daemon_programs[NODE_PROCESSES] = {
+    "raftd", "logd", "routerd", "frontd", "routerd", "frontd", "frontd"};
+static const char *const daemon_instances[NODE_PROCESSES] = {"0", "0", "0", "0", "1", "1", "2"};
 
 struct daemon_process {
     pid_t pid;        /* 0: not running */
@@ -44,15 +48,15 @@ struct daemon_process {
     off_t log_start; /* where the log of this start begins */
     char *settings[SETTINGS_MAX];
     size_t setting_count;
-    char *injection; /* of the next start */
+    char *injection;  /* of the next start */
+    char address[32]; /* of a frontd, for clients */
 };
 
 struct node {
     char dir[256];
-    char address[32];
-    uint16_t port;
+    uint16_t port; /* of the first frontd */
     pid_t test_pid;
-    struct daemon_process daemons[NODE_DAEMONS];
+    struct daemon_process daemons[NODE_PROCESSES];
     int witness_fd;
     pid_t witness_pid;
 };
@@ -71,7 +75,12 @@ const char *node_path(const struct node *self, const char *part, char *out)
 
 const char *node_address(const struct node *self)
 {
-    return self->address;
+    return self->daemons[NODE_FRONTD].address;
+}
+
+const char *node_address_of(const struct node *self, enum node_daemon frontd)
+{
+    return self->daemons[frontd].address;
 }
 
 uint16_t node_port(const struct node *self)
@@ -105,7 +114,7 @@ static void witness_run(const struct node *self, int fd)
     do {
         size = read(fd, &byte, 1);
     } while (size < 0 && errno == EINTR);
-    for (int i = 0; size != 1 && i < NODE_DAEMONS; i++) {
+    for (int i = 0; size != 1 && i < NODE_PROCESSES; i++) {
         print_tail(daemon_names[i], self->daemons[i].log_fd);
     }
     _exit(0);
@@ -174,8 +183,10 @@ static void daemon_lay_out(struct node *self, int daemon)
     ck_assert_ptr_nonnull(file);
     (void) fprintf(file, "run_dir = \"%s/run\";\ndata_dir = \"%s/data/%s\";\n", self->dir,
                    self->dir, daemon_names[daemon]);
-    if (daemon == NODE_FRONTD) {
-        (void) fprintf(file, "listen = { port = %u; };\n", self->port);
+    if (strcmp(daemon_programs[daemon], "frontd") == 0) {
+        uint16_t port = daemon == NODE_FRONTD ? self->port : free_port();
+        (void) fprintf(file, "listen = { port = %u; };\n", port);
+        (void) snprintf(own->address, sizeof(own->address), "127.0.0.1:%u", port);
     }
     ck_assert_int_eq(fclose(file), 0);
     (void) snprintf(part, sizeof(part), "log/%s.log", daemon_names[daemon]);
@@ -209,12 +220,11 @@ struct node *node_new(void)
     }
     self->test_pid = getpid();
     self->port = free_port();
-    (void) snprintf(self->address, sizeof(self->address), "127.0.0.1:%u", self->port);
     make_dir(self, "etc");
     make_dir(self, "run");
     make_dir(self, "log");
     make_dir(self, "data");
-    for (int i = 0; i < NODE_DAEMONS; i++) {
+    for (int i = 0; i < NODE_PROCESSES; i++) {
         daemon_lay_out(self, i);
     }
     write_leak_suppressions(self);
@@ -240,7 +250,7 @@ void node_destroy(struct node **self)
     ck_assert_int_eq(write(node->witness_fd, "x", 1), 1);
     (void) close(node->witness_fd);
     (void) waitpid(node->witness_pid, NULL, 0);
-    for (int i = 0; i < NODE_DAEMONS; i++) {
+    for (int i = 0; i < NODE_PROCESSES; i++) {
         struct daemon_process *own = &node->daemons[i];
         (void) close(own->notify_fd);
         (void) close(own->log_fd);
@@ -337,7 +347,7 @@ static struct launch *launch_new(const struct node *self, int daemon)
 
     (void) notify_address(self, daemon, &address);
     launch_make_environment(launch, self, own, address.sun_path + 1);
-    (void) snprintf(part, sizeof(part), "bin/%s", daemon_names[daemon]);
+    (void) snprintf(part, sizeof(part), "bin/%s", daemon_programs[daemon]);
     (void) program_path(part, launch->program);
     (void) snprintf(part, sizeof(part), "etc/%s.conf", daemon_names[daemon]);
     (void) node_path(self, part, launch->config);
@@ -350,6 +360,8 @@ static struct launch *launch_new(const struct node *self, int daemon)
     words_add(words, launch->program);
     words_add(words, "--config");
     words_add(words, launch->config);
+    words_add(words, "--instance");
+    words_add(words, daemon_instances[daemon]);
     for (size_t i = 0; i < own->setting_count; i++) {
         words_add(words, "--set");
         words_add(words, own->settings[i]);
@@ -473,12 +485,12 @@ void node_kill(struct node *self, enum node_daemon daemon)
 
 void node_kill_all(struct node *self)
 {
-    for (int i = 0; i < NODE_DAEMONS; i++) {
+    for (int i = 0; i < NODE_PROCESSES; i++) {
         if (self->daemons[i].pid != 0) {
             (void) kill(self->daemons[i].pid, SIGKILL);
         }
     }
-    for (int i = 0; i < NODE_DAEMONS; i++) {
+    for (int i = 0; i < NODE_PROCESSES; i++) {
         node_kill(self, (enum node_daemon) i);
     }
 }
@@ -493,7 +505,7 @@ void node_restart(struct node *self, enum node_daemon daemon)
 void node_stop_all(struct node *self)
 {
     char text[32];
-    for (int i = NODE_DAEMONS - 1; i >= 0; i--) {
+    for (int i = NODE_PROCESSES - 1; i >= 0; i--) {
         int status = 0;
         if (self->daemons[i].pid == 0) {
             continue;

@@ -11,7 +11,17 @@
 
 #include "tests/system/process.h"
 
-enum node_daemon { NODE_RAFTD, NODE_LOGD, NODE_ROUTERD, NODE_FRONTD, NODE_DAEMONS };
+enum node_daemon {
+    NODE_RAFTD,
+    NODE_LOGD,
+    NODE_ROUTERD,
+    NODE_FRONTD,
+    NODE_DAEMONS, /* a node; what follows are further instances, each started on its own, the frontds on ports of their own */
+    NODE_ROUTERD_1 = NODE_DAEMONS,
+    NODE_FRONTD_1,
+    NODE_FRONTD_2,
+    NODE_PROCESSES,
+};
 
 struct node;
 
@@ -21,8 +31,9 @@ struct node *node_new(void);
 void node_destroy(struct node **self);
 
 const char *node_address(const struct node *self); /* "127.0.0.1:23456" */
+const char *node_address_of(const struct node *self, enum node_daemon frontd);
 uint16_t node_port(const struct node *self);
-const char *node_daemon_name(enum node_daemon daemon); /* "logd" */
+const char *node_daemon_name(enum node_daemon daemon); /* "logd", "frontd-1" */
 /* DIR/<part>; `out` has 4,096 bytes; returns it. */
 const char *node_path(const struct node *self, const char *part, char *out);
 
