@@ -131,6 +131,39 @@ class JetStream(Server):
         super().close()
 
 
+class NatsCore(JetStream):
+    name = "nats"
+
+    def bench(self, work, **options):
+        return self.call(work, **options)
+
+
+class Mosquitto(Server):
+    name = "mosquitto"
+
+    def __init__(self, client):
+        super().__init__()
+        self.client = client
+        self.port = free_port()
+        path = os.path.join(self.dir, "mosquitto.conf")
+        with open(path, "w") as f:
+            f.write(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nset_tcp_nodelay true\n")
+        self.process = subprocess.Popen(["mosquitto", "-c", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.pids = [self.process.pid]
+        wait_port(self.port, self.process)
+
+    def ensure(self, streams):
+        pass
+
+    def bench(self, work, count, size, subs=1, topics=1, window=50000):
+        return run_json([self.client, str(self.port), str(count), str(size), str(subs), str(topics), str(window)])
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait()
+        super().close()
+
+
 class Redis(Server):
     name = "redis"
 
@@ -157,12 +190,21 @@ class Redis(Server):
 
 
 def build_peers(out):
+    """The peers' own clients: name -> program."""
     os.makedirs(out, exist_ok=True)
-    redis, nats = os.path.join(out, "redis"), os.path.join(out, "nats")
-    subprocess.run(["gcc", "-O2", "-o", redis, os.path.join(HERE, "peers/redis.c"), "-lhiredis"], check=True)
+    programs = {name: os.path.join(out, name) for name in ("redis", "mosquitto", "nats", "nats_core")}
+    for name, library in (("redis", "-lhiredis"), ("mosquitto", "-lmosquitto")):
+        subprocess.run(["gcc", "-O2", "-o", programs[name], os.path.join(HERE, f"peers/{name}.c"), library], check=True)
     env = dict(os.environ, GO111MODULE="off", GOPATH="/usr/share/gocode", GOFLAGS="", GOCACHE=os.path.join(out, "gocache"))
-    subprocess.run(["go", "build", "-o", nats, os.path.join(HERE, "peers/nats.go")], check=True, env=env)
-    return redis, nats
+    for name in ("nats", "nats_core"):
+        subprocess.run(["go", "build", "-o", programs[name], os.path.join(HERE, f"peers/{name}.go")], check=True, env=env)
+    return programs
+
+
+def frame_hello():
+    """Frame{corr: 1, hello: {version_min: 1, version_max: 1}} with its length before it."""
+    body = bytes([0x10, 1, 0x82, 0x01, 4, 0x08, 1, 0x10, 1])
+    return len(body).to_bytes(4, "little") + body
 
 
 def bare_sync(directory, size, seconds=1.0):
@@ -191,12 +233,13 @@ def bare_sync(directory, size, seconds=1.0):
 class Bench:
     def __init__(self, args):
         self.args = args
-        self.redis, self.nats = build_peers(os.path.abspath(os.path.join("build", "peers")))
+        self.peers = build_peers(os.path.abspath(os.path.join("build", "peers")))
         self.rows = []
 
     def makers(self):
-        return {"railgun": lambda: Railgun(self.args.bin), "jetstream": lambda: JetStream(self.nats),
-                "redis": lambda: Redis(self.redis)}
+        return {"railgun": lambda: Railgun(self.args.bin), "jetstream": lambda: JetStream(self.peers["nats"]),
+                "nats": lambda: NatsCore(self.peers["nats_core"]), "mosquitto": lambda: Mosquitto(self.peers["mosquitto"]),
+                "redis": lambda: Redis(self.peers["redis"])}
 
     def row(self, title, steps, targets, streams=1):
         """steps: {server: [(work, options), ...]}; the last step of each is measured, the others prepare."""
@@ -243,6 +286,70 @@ class Bench:
         finally:
             node.close()
 
+    def latency(self, title, steps, targets):
+        """Like row, for works whose result is a time: ratios of p50 and p99, less is better."""
+        if self.args.only and not any(word in title for word in self.args.only.split(",")):
+            return
+        seen = {name: [] for name in steps}
+        for _ in range(self.args.rounds):
+            for name, (work, options) in steps.items():
+                server = self.makers()[name]()
+                try:
+                    seen[name].append(server.bench(work, **options))
+                finally:
+                    server.close()
+        print(f"\n{title}")
+        median = {name: [statistics.median(r[key] for r in runs) for key in ("p50_us", "p99_us")] for name, runs in seen.items()}
+        for name, (p50, p99) in median.items():
+            bad = "  WRONG: lost or wrong replies" if any(r.get("bad") for r in seen[name]) else ""
+            ratio = "" if name == "railgun" else (f"  railgun's p50 is {median['railgun'][0] / p50:.2f} x (target {targets[0]}),"
+                                                  f" p99 {median['railgun'][1] / p99:.2f} x (target {targets[1]})")
+            print(f"  {name:10} p50 {p50:8.1f} us  p99 {p99:8.1f} us{ratio}{bad}")
+        self.rows.append({"title": title, "median_us": median, "runs": seen, "targets": targets})
+
+    def ephemeral(self, n):
+        """At most once, no durability on any side."""
+        window = 100000
+        for size, big, peer in ((16, 16_000_000, 4_000_000), (100, 12_000_000, 3_000_000), (1024, 3_000_000, 1_000_000)):
+            self.row(f"ephemeral publish -> 1 subscriber, {size} B",
+                     {"railgun": [("ephemeral", {"count": big // n, "size": size})],
+                      "nats": [("ephemeral", {"count": peer // n, "size": size, "window": window})],
+                      "mosquitto": [("ephemeral", {"count": 200_000 // n, "size": size})]}, {"nats": 4})
+        self.row("ephemeral publish -> 4 subscribers, 100 B",
+                 {"railgun": [("ephemeral", {"count": 4_000_000 // n, "size": 100, "subs": 4})],
+                  "nats": [("ephemeral", {"count": 1_000_000 // n, "size": 100, "subs": 4, "window": window})],
+                  "mosquitto": [("ephemeral", {"count": 100_000 // n, "size": 100, "subs": 4})]}, {"nats": 4})
+        self.row("ephemeral, 100,000 topics, 10,000 wildcard subscriptions, 100 B",
+                 {"railgun": [("ephemeral", {"count": 4_000_000 // n, "size": 100, "subs": 10000, "topics": 100000})],
+                  "nats": [("ephemeral", {"count": 1_000_000 // n, "size": 100, "subs": 10000, "topics": 100000, "window": window})],
+                  "mosquitto": [("ephemeral", {"count": 200_000 // n, "size": 100, "subs": 10000, "topics": 100000})]}, {"nats": 4})
+        self.latency("request -> reply, 100 B, one outstanding",
+                     {"railgun": ("request", {"count": 20000 // n, "size": 100}),
+                      "nats": ("request", {"count": 20000 // n, "size": 100})}, (0.6, 0.8))
+
+    def idle_connections(self, count):
+        node = Railgun(self.args.bin)
+        try:
+            with open(os.path.join(node.dir, "run", "frontd-0.port")) as f:
+                port = int(f.read())
+            hello = frame_hello()
+            before = node.memory("VmRSS")
+            sockets = []
+            for _ in range(count):
+                s = socket.create_connection(("127.0.0.1", port))
+                s.sendall(hello)
+                sockets.append(s)
+            for s in sockets:
+                s.recv(1)
+            time.sleep(1)
+            each = (node.memory("VmRSS") - before) / count
+            print(f"\n{count:,} idle connections: {each / 1024:.2f} KiB each, all daemons (target 10)")
+            self.rows.append({"title": "idle connections", "count": count, "bytes_each": each})
+            for s in sockets:
+                s.close()
+        finally:
+            node.close()
+
     def run(self):
         n = 10 if self.args.quick else 1
         big, small = 4_000_000 // n, 20_000 // n
@@ -275,7 +382,9 @@ class Bench:
                   "jetstream": [("publish", {"count": peer, "size": 100, "inflight": 4000}), ("read", {"count": peer})],
                   "redis": [("publish", {"count": peer, "size": 100, "pipeline": 512}), ("read", {"count": peer, "size": 100, "pipeline": 1000})]},
                  {"jetstream": 5})
+        self.ephemeral(n)
         self.idle()
+        self.idle_connections(10000 // n)
         if os.environ.get("BENCH_OUT"):
             with open(os.environ["BENCH_OUT"], "w") as f:
                 json.dump(self.rows, f, indent=1)
