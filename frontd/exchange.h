@@ -44,6 +44,9 @@ int exchanges_ref(struct exchanges *self, struct span namespace_, struct span na
                   struct exchange **ret_exchange);
 /* Nulls. What nobody refers to is forgotten after a while (its routes and counters too), not inside this call. */
 void exchanges_unref(struct exchanges *self, struct exchange **exchange);
+/* The one that is known under this name; NULL. No reference. */
+struct exchange *exchanges_find(const struct exchanges *self, struct span namespace_,
+                                struct span name);
 /* The catalogue has changed: take over limits; ones that were deleted end (their subscriptions are cancelled with NOT_FOUND). */
 void exchanges_catalog_changed(struct exchanges *self);
 /* Walk: start with *cursor = 0; NULL at the end. */

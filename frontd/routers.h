@@ -65,6 +65,11 @@ void routers_resolve(struct routers *self, struct span namespace_, struct span n
                                   uint64_t request),
                      void *ud, uint64_t token);
 
+/* Has the process stood still for so long that what it knows may be out of date (router.proto, leases)? Then nothing is trusted from here on. Costs a look at
+ * the clock. routes_find asks once a turn; to be asked as well after each read from a client, before what was read is handled: then whatever is routed by
+ * what we knew was sent before anybody could give up on us. */
+void routers_check_pause(struct routers *self);
+
 /* Sessions that are up and ready, and live routerds. */
 unsigned routers_ready_count(const struct routers *self);
 unsigned routers_live_count(const struct routers *self);

@@ -1,6 +1,14 @@
 /* routes: the route cache: topic -> who gets it. Filled by routerds' answers, bounded in entries and bytes, made stale by their changes
  * (router.proto says how). A lookup is one hash probe; a change with a wildcard costs nothing until a route is next used: it is then held against the
- * changes since. */
+ * changes since.
+ *
+ * A route is used only as long as the session it came from is up, or since that ended no other routerd was there to be asked: only a session that is up
+ * tells of all changes to what it has answered. What is asked for and the changes may overtake each other:
+ *  - a change comes before the answer, on the session that was asked: the answer has it in;
+ *  - ... on another session: the answer may be older than the change, so it is asked for again (a few times; then it is taken, as the change is still to
+ *    come on the session that was asked too, or that session ends);
+ *  - the session ends, or its routerd is silent, before the change came on it: the route is void as soon as another routerd is ready. (Nothing is confirmed
+ *    to a subscriber before a routerd that has not said so is given up, ROUTE_LEASE_MS after it was lost: routers.h.) */
 #ifndef FRONTD_ROUTES_H
 #define FRONTD_ROUTES_H
 
@@ -23,8 +31,8 @@ struct route_group {
     struct span name;
     bool sticky_by_key;
     uint32_t count;
-    const struct route_members *members;
-    uint32_t member_count; /* of all frontds */
+    const struct route_members *members; /* the local ones first */
+    uint32_t member_count;               /* of all frontds */
 };
 
 struct route {
@@ -45,6 +53,7 @@ enum routes_result {
 struct routes;
 /* `on_progress`: routes came, or may be used again: whoever waits tries again. Not called inside routes_find. */
 struct routes *routes_new(struct frontd *frontd, void (*on_progress)(void *ud), void *ud);
+/* Before the exchanges, which lose their tables. */
 void routes_destroy(struct routes **self);
 
 /* The route of a topic that is valid if it is new (a topic that is not valid is never in the cache: check it when ROUTES_WAIT would be next; see
@@ -55,18 +64,22 @@ enum routes_result routes_find(struct routes *self, struct exchange *exchange, s
                                bool *ret_is_bad);
 
 /* --- from routers.c --- */
-/* An answer of the session `source` (never 0, never re-used). `routes`: Route messages, one for each topic asked with this number. */
+/* An answer of the session `source` (never 0, never re-used). `answer`: a RouteRoutes message with this number; a long answer comes in several. */
 void routes_answer(struct routes *self, uint64_t source, uint64_t number, struct span answer);
-/* This session will not answer any more: ask others. */
+/* This session will not answer any more: ask others. What it answered is void once another one is ready. */
 void routes_source_gone(struct routes *self, uint64_t source);
-/* A RouteChange. */
-int routes_change(struct routes *self, struct span change);
-/* Routes that came from `router` (its instance) by another session than `source` are stale from now on. */
-void routes_router_ready(struct routes *self, unsigned router, uint64_t source);
+/* A RouteChange that came on the session `source` (0: it is not ready). 0; ERR_PROTOCOL: it cannot be read; all routes are then stale. */
+int routes_change(struct routes *self, uint64_t source, struct span change);
+/* `source` is a session that may be asked from now on. Routes that came from sessions that are gone are stale from now on. */
+void routes_source_ready(struct routes *self, uint64_t source);
 /* May routes be used at all (router.proto, leases)? Starts out true. */
 void routes_trust(struct routes *self, bool is_trusted);
 /* There is a router to ask (again). */
 void routes_can_ask(struct routes *self);
+
+/* --- from exchange.c --- */
+/* The exchange is to be forgotten. It has no live topics. */
+void routes_forget(struct routes *self, struct exchange *exchange);
 
 struct routes_counts {
     uint64_t entries, bytes, hits, misses, stale, evicted;

@@ -42,6 +42,11 @@ struct settings {
     uint64_t es_waiting_total_bytes_max; /* of all */
     uint64_t es_turn_bytes;              /* of output that one publisher may cause in a turn */
 
+    uint64_t routes_entries_max;    /* of the route cache */
+    uint64_t routes_bytes_max;      /* likewise */
+    uint64_t topics_max;            /* live ones of one exchange here */
+    uint64_t connection_topics_max; /* of them: brought up by one connection */
+
     uint64_t hello_timeout_ms;
     uint64_t heartbeat_ms;
     uint64_t frame_grace_ms;
