@@ -27,6 +27,7 @@ struct exchange {
     struct span name;
     struct exchange_counts counts;
     uint64_t queued;            /* messages waiting in subscriptions here */
+    uint64_t subscriptions;     /* here */
     uint64_t subscriptions_max; /* 0: the settings' */
     uint64_t topics_max;        /* live topics in this frontd; 0: the settings' */
     uint32_t fanout_max;        /* 0: the settings' */
@@ -49,6 +50,8 @@ struct exchange *exchanges_find(const struct exchanges *self, struct span namesp
                                 struct span name);
 /* The catalogue has changed: take over limits; ones that were deleted end (their subscriptions are cancelled with NOT_FOUND). */
 void exchanges_catalog_changed(struct exchanges *self);
+/* Forget what nobody has used for a minute before `now_ms`. Done by a timer; for tests. */
+void exchanges_forget_idle(struct exchanges *self, uint64_t now_ms);
 /* Walk: start with *cursor = 0; NULL at the end. */
 struct exchange *exchanges_next(const struct exchanges *self, size_t *cursor);
 
