@@ -1,5 +1,5 @@
 /* up and down: a node in one folder. `up` lays out DIR/{etc,run,data,log}, writes the configuration files that are missing and supervises the daemons, here or in the
- * background; `down` asks the supervisor to stop and waits. */
+ * background; on a node that runs it tells the supervisor how many frontds and routerds are wanted. `down` asks the supervisor to stop and waits. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -24,7 +24,15 @@
 
 static const char *const dir_default = "./run";
 
-enum { READY_TIMEOUT_MS = 60000, DOWN_TIMEOUT_MS = 150000, MEET_TIMEOUT_MS = 10000 };
+enum {
+    READY_TIMEOUT_MS = 60000,
+    DOWN_TIMEOUT_MS = 150000,
+    MEET_TIMEOUT_MS = 10000,
+    SCALE_TIMEOUT_MS = 120000,
+    LOOK_MS = 20,
+    NOT_GIVEN = 0,      /* a number of instances: as before */
+    INSTANCES_MAX = 64, /* as the daemons' key `instance` allows */
+};
 
 /* A configuration file with what differs from the defaults; an existing one belongs to the user and stays. */
 static int write_config(const char *dir, const char *daemon)
@@ -66,9 +74,14 @@ static int lay_out(const char *dir)
             return result;
         }
     }
-    /* The port of an earlier run must not be taken for this one's. */
-    if (node_path(dir, "run/frontd-0.port", path) == 0) {
-        (void) unlink(path);
+    /* Port and state of an earlier run must not be taken for this one's. */
+    scale_state_remove(dir);
+    for (unsigned i = 0; i < INSTANCES_MAX; i++) {
+        char part[32];
+        (void) snprintf(part, sizeof(part), "run/frontd-%u.port", i);
+        if (node_path(dir, part, path) == 0) {
+            (void) unlink(path);
+        }
     }
     for (int i = 0; i < NODE_DAEMONS; i++) {
         int result = write_config(dir, node_daemons[i]);
@@ -80,8 +93,9 @@ static int lay_out(const char *dir)
 }
 
 /* The parent of a detached supervisor: wait for its one line. */
-static int wait_ready(struct ctl *ctl, const char *dir, int fd)
+static int wait_ready(struct ctl *ctl, const struct supervisor_options *options, int fd)
 {
+    const char *dir = options->dir;
     char line[2048] = "";
     char address[64] = "";
     struct pollfd wait = {.fd = fd, .events = POLLIN};
@@ -104,7 +118,7 @@ static int wait_ready(struct ctl *ctl, const char *dir, int fd)
     uint64_t until = timesource_monotonic_ms(timesource_system()) + MEET_TIMEOUT_MS;
     bool is_up = ctl_node_is_up(ctl);
     while (!is_up && timesource_monotonic_ms(timesource_system()) < until) {
-        (void) poll(NULL, 0, 20);
+        (void) poll(NULL, 0, LOOK_MS);
         is_up = ctl_node_is_up(ctl);
     }
     if (!is_up) {
@@ -118,6 +132,8 @@ static int wait_ready(struct ctl *ctl, const char *dir, int fd)
     output_object(out, NULL);
     output_text(out, "node", span_of("ready"));
     output_text(out, "address", span_of(address));
+    output_number(out, "frontd", options->scale.frontd);
+    output_number(out, "routerd", options->scale.routerd);
     output_text(out, "dir", span_of(dir));
     output_number(out, "pid", (uint64_t) node_owner(dir));
     output_end(out);
@@ -138,7 +154,7 @@ static int run_detached(struct ctl *ctl, struct supervisor_options *options, int
     if (pid > 0) {
         (void) close(ends[1]);
         (void) close(lock_fd);
-        return wait_ready(ctl, options->dir, ends[0]);
+        return wait_ready(ctl, options, ends[0]);
     }
     char path[NODE_PATH_MAX];
     char text[32];
@@ -162,41 +178,217 @@ static int run_detached(struct ctl *ctl, struct supervisor_options *options, int
     _exit(supervisor_run(options));
 }
 
+/* --- on a node that runs --- */
+
+/* What its supervisor says; it may be about to begin. */
+static int wait_state(const char *dir, struct scale_state *ret_state)
+{
+    uint64_t until = timesource_monotonic_ms(timesource_system()) + MEET_TIMEOUT_MS;
+    int result = scale_state_read(dir, ret_state);
+    while ((result < 0 || ret_state->pid != node_owner(dir)) &&
+           timesource_monotonic_ms(timesource_system()) < until) {
+        (void) poll(NULL, 0, LOOK_MS);
+        result = scale_state_read(dir, ret_state);
+    }
+    return result < 0 ? result : ret_state->pid == node_owner(dir) ? 0 : ERR_NOT_FOUND;
+}
+
+static bool scale_equal(const struct scale *a, const struct scale *b)
+{
+    return a->frontd == b->frontd && a->routerd == b->routerd;
+}
+
+/* Until the supervisor has made the wish true. */
+static int wait_scaled(struct ctl *ctl, const char *dir, const struct scale *wish)
+{
+    uint64_t until = timesource_monotonic_ms(timesource_system()) + SCALE_TIMEOUT_MS;
+    struct scale_state state = {0};
+    struct scale now = {0};
+    struct buf problem = {0};
+    while (scale_state_read(dir, &state) < 0 || !state.is_settled ||
+           !scale_equal(&state.wish, wish)) {
+        if (state.failing[0] != 0 && scale_equal(&state.wish, wish)) {
+            (void) fprintf(stderr, "adminctl: %s; the node goes on without it, it is tried again\n",
+                           state.failing);
+            return CTL_FAILED;
+        }
+        if (node_owner(dir) == 0) {
+            return ctl_fail(ctl, ERR_CLOSED, NULL, "the node in %s has ended", dir);
+        }
+        int result = scale_read(dir, &now, &problem);
+        buf_release(&problem);
+        if (result == 0 && !scale_equal(&now, wish)) {
+            (void) fprintf(stderr,
+                           "adminctl: somebody else has asked for %u frontd and %u routerd "
+                           "meanwhile\n",
+                           now.frontd, now.routerd);
+            return CTL_CONFLICT;
+        }
+        if (timesource_monotonic_ms(timesource_system()) > until) {
+            return ctl_fail(ctl, ERR_TIMEOUT, "it goes on in the background; see DIR/state",
+                            "the node in %s has not scaled", dir);
+        }
+        (void) poll(NULL, 0, LOOK_MS);
+    }
+    return CTL_OK;
+}
+
+/* The wish in the file with what was asked for now. */
+static int read_wish(struct ctl *ctl, const char *dir, const struct scale *asked,
+                     struct scale *ret_wish)
+{
+    struct buf problem = {0};
+    int result = scale_read(dir, ret_wish, &problem);
+    if (result < 0) {
+        result = ctl_fail(ctl, result, problem.size != 0 ? buf_text(&problem) : NULL,
+                          "cannot read %s/etc/scale.conf", dir);
+    }
+    buf_release(&problem);
+    if (asked->frontd != NOT_GIVEN) {
+        ret_wish->frontd = asked->frontd;
+    }
+    if (asked->routerd != NOT_GIVEN) {
+        ret_wish->routerd = asked->routerd;
+    }
+    return result;
+}
+
+static int scale_running(struct ctl *ctl, const char *dir, const struct scale *asked)
+{
+    struct scale_state state = {0};
+    struct scale wish = {1, 1};
+    if (wait_state(dir, &state) < 0) {
+        return ctl_fail(ctl, ERR_UNSUPPORTED, "stop it and start it again with this version",
+                        "the supervisor of the node in %s does not say its state", dir);
+    }
+    int result = read_wish(ctl, dir, asked, &wish);
+    if (result != 0) {
+        return result;
+    }
+    result = scale_write(dir, &wish);
+    if (result < 0) {
+        return ctl_fail(ctl, result, NULL, "cannot write %s/etc/scale.conf", dir);
+    }
+    if (kill(state.pid, SIGHUP) < 0) {
+        return ctl_fail(ctl, errno == EPERM ? ERR_DENIED : ERR_IO, NULL, "cannot tell pid %d",
+                        (int) state.pid);
+    }
+    result = wait_scaled(ctl, dir, &wish);
+    if (result != CTL_OK) {
+        return result;
+    }
+    struct output *out = output_new(ctl->format);
+    output_object(out, NULL);
+    output_text(out, "node", span_of("scaled"));
+    output_number(out, "frontd", wish.frontd);
+    output_number(out, "routerd", wish.routerd);
+    output_text(out, "dir", span_of(dir));
+    output_number(out, "pid", (uint64_t) state.pid);
+    output_end(out);
+    return output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
+}
+
+/* --- the commands --- */
+
+struct up_options {
+    bool detach;
+    const char *port;
+    const char *frontd; /* NULL: as before */
+    const char *routerd;
+};
+
+/* 0, or the exit code after having said what is wrong. */
+static int read_count(const char *name, const char *text, unsigned *ret_count)
+{
+    uint64_t number = 0;
+    if (text == NULL) {
+        *ret_count = NOT_GIVEN;
+        return 0;
+    }
+    if (str_to_u64(span_of(text), &number) < 0 || number < 1 || number > SCALE_MAX) {
+        return ctl_usage("up: --%s is 1 to %d, not '%s'", name, SCALE_MAX, text);
+    }
+    *ret_count = (unsigned) number;
+    return 0;
+}
+
+static int check_options(const struct ctl *ctl, const struct up_options *options,
+                         struct scale *ret_asked)
+{
+    uint64_t port = 0;
+    if (options->port != NULL && (str_to_u64(span_of(options->port), &port) < 0 || port > 65535)) {
+        return ctl_usage("up: --port is 0 to 65535, not '%s'", options->port);
+    }
+    if (ctl->dir != NULL && ctl->dir[0] == 0) {
+        return ctl_usage("up: --dir is empty");
+    }
+    int result = read_count("frontd", options->frontd, &ret_asked->frontd);
+    return result != 0 ? result : read_count("routerd", options->routerd, &ret_asked->routerd);
+}
+
+/* The folder's lock is ours. */
+static int run(struct ctl *ctl, const char *dir, const struct up_options *up,
+               const struct scale *asked, int lock_fd)
+{
+    struct scale wish = {1, 1};
+    int result = lay_out(dir);
+    if (result < 0) {
+        return ctl_fail(ctl, result, NULL, "cannot lay out '%s'", dir);
+    }
+    result = read_wish(ctl, dir, asked, &wish);
+    if (result != 0) {
+        return result;
+    }
+    if (asked->frontd != NOT_GIVEN || asked->routerd != NOT_GIVEN) {
+        result = scale_write(dir, &wish);
+        if (result < 0) {
+            return ctl_fail(ctl, result, NULL, "cannot write %s/etc/scale.conf", dir);
+        }
+    }
+    log_setup("up", LOG_LEVEL_INFO);
+    struct supervisor_options options = {
+        .dir = dir, .port = up->port, .scale = wish, .to_files = up->detach, .report_fd = -1};
+    return up->detach ? run_detached(ctl, &options, lock_fd) : supervisor_run(&options);
+}
+
 int cmd_up(struct ctl *ctl, int argc, char **argv)
 {
-    bool detach = false;
-    const char *port = NULL;
+    struct up_options up = {0};
     const struct option_spec specs[] = {
         {"dir", 'd', OPTION_TEXT, &ctl->dir, "DIR",
          "folder of the node: etc, run, data, log (default ./run)"},
-        {"port", 'p', OPTION_TEXT, &port, "PORT",
+        {"port", 'p', OPTION_TEXT, &up.port, "PORT",
          "client port on loopback (default 7470; 0: any free one)"},
-        {"detach", 'D', OPTION_FLAG, &detach, NULL,
+        {"frontd", 0, OPTION_TEXT, &up.frontd, "N",
+         "how many frontds share the port, 1 to 16 (default: as last time, at first 1)"},
+        {"routerd", 0, OPTION_TEXT, &up.routerd, "N",
+         "how many routerds, 1 to 16 (default: as last time, at first 1)"},
+        {"detach", 'D', OPTION_FLAG, &up.detach, NULL,
          "run in the background; return when the node is ready"},
     };
-    const struct command_help help = {"adminctl up [--dir DIR] [--port PORT] [--detach]",
-                                      "Start a node of four daemons on this machine: frontd, "
-                                      "routerd, logd, raftd. What dies is started again.\n"
-                                      "Without --detach it runs until Ctrl-C. Configuration files "
-                                      "are written to DIR/etc once and then are yours."};
+    const struct command_help help = {
+        "adminctl up [--dir DIR] [--port PORT] [--frontd N] [--routerd N] [--detach]",
+        "Start a node on this machine: frontd, routerd, logd, raftd. What dies is started again.\n"
+        "Without --detach it runs until Ctrl-C. Configuration files are written to DIR/etc once "
+        "and "
+        "then are yours.\n"
+        "On a node that runs, --frontd and --routerd start more of them or stop the last ones, and "
+        "return when that is done."};
     struct options_result args;
+    struct scale asked = {0};
     int exit_code = 0;
     char dir[NODE_PATH_MAX];
     int owner = 0;
-    uint64_t port_number = 0;
 
     if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 0, 0, &args, &exit_code) <
         0) {
         return exit_code;
     }
-    if (port != NULL && (str_to_u64(span_of(port), &port_number) < 0 || port_number > 65535)) {
-        return ctl_usage("up: --port is 0 to 65535, not '%s'", port);
+    exit_code = check_options(ctl, &up, &asked);
+    if (exit_code != 0) {
+        return exit_code;
     }
-    if (ctl->dir != NULL && ctl->dir[0] == 0) {
-        return ctl_usage("up: --dir is empty");
-    }
-    int result = node_absolute(ctl->dir != NULL ? ctl->dir : dir_default, dir);
-    if (result < 0) {
+    if (node_absolute(ctl->dir != NULL ? ctl->dir : dir_default, dir) < 0) {
         return ctl_usage("up: --dir: the path is too long");
     }
     if (fs_make_dirs(dir) < 0) {
@@ -205,6 +397,9 @@ int cmd_up(struct ctl *ctl, int argc, char **argv)
                         "cannot make the folder '%s', choose another with --dir", dir);
     }
     int lock_fd = dirlock_take(dir, &owner);
+    if (lock_fd == ERR_LOCKED && (up.frontd != NULL || up.routerd != NULL) && up.port == NULL) {
+        return scale_running(ctl, dir, &asked);
+    }
     if (lock_fd == ERR_LOCKED) {
         (void) fprintf(stderr,
                        "adminctl: a node runs in %s already (pid %d): use it, or stop it with: "
@@ -212,14 +407,10 @@ int cmd_up(struct ctl *ctl, int argc, char **argv)
                        dir, owner, dir);
         return CTL_CONFLICT;
     }
-    result = lock_fd < 0 ? lock_fd : lay_out(dir);
-    if (result < 0) {
-        return ctl_fail(ctl, result, NULL, "cannot lay out '%s'", dir);
+    if (lock_fd < 0) {
+        return ctl_fail(ctl, lock_fd, NULL, "cannot lay out '%s'", dir);
     }
-    log_setup("up", LOG_LEVEL_INFO);
-    struct supervisor_options options = {
-        .dir = dir, .port = port, .to_files = detach, .report_fd = -1};
-    return detach ? run_detached(ctl, &options, lock_fd) : supervisor_run(&options);
+    return run(ctl, dir, &up, &asked, lock_fd);
 }
 
 int cmd_down(struct ctl *ctl, int argc, char **argv)

@@ -13,6 +13,8 @@
 #include "common/base/span.h"
 #include "common/base/str.h"
 
+#include "adminctl/scale.h"
+
 const char *const node_daemons[NODE_DAEMONS] = {"raftd", "logd", "routerd", "frontd"};
 
 int node_path(const char *dir, const char *part, char ret_path[NODE_PATH_MAX])
@@ -51,16 +53,31 @@ static int read_line(const char *path, char *ret_line, size_t capacity)
     return 0;
 }
 
-int node_address(const char *dir, char *ret_address, size_t capacity)
+int node_port(const char *dir, uint16_t *ret_port)
 {
     char path[NODE_PATH_MAX];
+    char part[32];
     char port[32];
-    uint64_t number = 0;
-    if (node_path(dir, "run/frontd-0.port", path) < 0 || read_line(path, port, sizeof(port)) < 0 ||
-        str_to_u64(span_of(port), &number) < 0 || number == 0 || number > 65535) {
-        return ERR_NOT_FOUND;
+    for (unsigned i = 0; i < SCALE_MAX; i++) { /* they share it; one or the other may be down */
+        uint64_t number = 0;
+        (void) snprintf(part, sizeof(part), "run/frontd-%u.port", i);
+        if (node_path(dir, part, path) == 0 && read_line(path, port, sizeof(port)) == 0 &&
+            str_to_u64(span_of(port), &number) == 0 && number > 0 && number <= 65535) {
+            *ret_port = (uint16_t) number;
+            return 0;
+        }
     }
-    int length = snprintf(ret_address, capacity, "127.0.0.1:%u", (unsigned) number);
+    return ERR_NOT_FOUND;
+}
+
+int node_address(const char *dir, char *ret_address, size_t capacity)
+{
+    uint16_t port = 0;
+    int result = node_port(dir, &port);
+    if (result < 0) {
+        return result;
+    }
+    int length = snprintf(ret_address, capacity, "127.0.0.1:%u", port);
     return length > 0 && (size_t) length < capacity ? 0 : ERR_TOO_LARGE;
 }
 

@@ -1,4 +1,4 @@
-/* node: a node of four daemons in one folder, for one person on one machine: DIR/{etc,run,data,log}. Made by `adminctl up`; in production systemd or a pod does this. */
+/* node: a node in one folder, for one person on one machine: DIR/{etc,run,data,log}. Made by `adminctl up`; in production systemd or a pod does this. */
 #ifndef ADMINCTL_NODE_H
 #define ADMINCTL_NODE_H
 
@@ -18,7 +18,9 @@ int node_absolute(const char *dir, char ret_path[NODE_PATH_MAX]);
 /* DIR/<part>, cut never: ERR_TOO_LARGE. */
 int node_path(const char *dir, const char *part, char ret_path[NODE_PATH_MAX]);
 
-/* Where frontd-0 of this node listens, from its run directory: 0 and "127.0.0.1:7470", or ERR_NOT_FOUND. */
+/* Where the frontds of this node listen, from the run directory: 0, or ERR_NOT_FOUND. */
+int node_port(const char *dir, uint16_t *ret_port);
+/* The same as "127.0.0.1:7470". */
 int node_address(const char *dir, char *ret_address, size_t capacity);
 
 /* The folder of this program: the daemons lie beside it. 0 or ERR_IO. */

@@ -1,19 +1,16 @@
 /* supervisor: the parent of a node's daemons. Owns their processes and the folder's lock (held by the caller); it starts again whatever dies, waiting longer each
- * time it dies soon, and never touches data. One thread, no library of ours that starts threads: it forks. */
+ * time it dies soon, and never touches data. One thread, no library of ours that starts threads: it forks.
+ *
+ * The node stands on the first instance of each daemon: should one of those never come up, the node is given up. A further frontd or routerd that does not come up is
+ * told of and tried again, and disturbs nobody. */
 #include "adminctl/supervisor.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,6 +18,7 @@
 #include "common/base/err.h"
 #include "common/run/log.h"
 
+#include "adminctl/child.h"
 #include "adminctl/ctl.h"
 #include "adminctl/node.h"
 
@@ -29,34 +27,23 @@ enum {
     RESTART_DELAY_MAX_MS = 5000,
     STEADY_MS = 10000,     /* who ran this long begins again with the shortest delay */
     STOP_MS = 35000,       /* a little more than a daemon's own drain_timeout */
-    DAEMON_EXIT_USAGE = 2, /* its configuration is wrong: starting it again helps nobody */
-    FAILED_STARTS_MAX = 3, /* never ready, and ended by itself so often: the same */
-    LOG_TAIL_BYTES = 4096,
-    REPORT_BYTES = 1024
-};
-
-struct child {
-    const char *daemon;
-    pid_t pid; /* 0: not running */
-    int notify_fd;
-    bool ready;
-    bool was_ready;
-    uint64_t started_ms;
-    uint64_t restart_at_ms;
-    uint64_t delay_ms;
-    unsigned restarts;
-    unsigned failed_starts;
+    FAILED_STARTS_MAX = 3, /* never ready, and ended by itself so often: it is failing */
+    CHILDREN = 2 + 2 * SCALE_MAX,
 };
 
 struct supervisor {
     const struct supervisor_options *options;
     char programs[NODE_PATH_MAX];
-    struct child children[NODE_DAEMONS];
+    struct child_place place;
+    struct scale scale;
+    struct child children[CHILDREN]; /* raftd, logd, routerds, frontds */
+    char port[8];                    /* of all frontds, once the first listens; "" before */
     int signal_fd;
     bool stopping;
     bool reported;
     int exit;
-    char why[REPORT_BYTES * 2]; /* what to report when all are stopped */
+    char why[SCALE_TEXT_MAX]; /* what to report when all are stopped */
+    struct buf told;          /* what the state file says */
 };
 
 static uint64_t now_ms(void)
@@ -74,161 +61,98 @@ static void report(struct supervisor *self, const char *line)
     self->reported = true;
 }
 
-/* --- readiness --- */
+#define EACH_CHILD(self, child)                                                                    \
+    (struct child *child = (self)->children; child < (self)->children + CHILDREN; child++)
 
-/* The abstract name that the child sends to; nothing of it lies on disk. */
-static socklen_t notify_address(const struct supervisor *self, const struct child *child,
-                                struct sockaddr_un *address)
-{
-    (void) self;
-    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    int length = snprintf(address->sun_path + 1, sizeof(address->sun_path) - 1, "railgun-up-%d-%s",
-                          (int) getpid(), child->daemon);
-    return (socklen_t) (offsetof(struct sockaddr_un, sun_path) + 1 + (size_t) length);
-}
+/* --- what is told --- */
 
-static int notify_open(struct supervisor *self, struct child *child)
+static const char *state_name(const struct child *child)
 {
-    struct sockaddr_un address;
-    socklen_t size = notify_address(self, child, &address);
-    child->notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (child->notify_fd < 0 ||
-        bind(child->notify_fd, (const struct sockaddr *) &address, size) < 0) {
-        return err_from_errno(errno);
+    if (child->pid == 0) {
+        return child->is_failing ? "failing" : "waiting";
     }
-    return 0;
+    if (child->is_stopping) {
+        return "stopping";
+    }
+    return child->ready ? "ready" : "starting";
 }
 
-static void notify_read(struct supervisor *self, struct child *child)
+static void failing_text(const struct supervisor *self, const struct child *child, char *out,
+                         size_t capacity)
 {
-    char text[512];
-    ssize_t size = 0;
-    while ((size = recv(child->notify_fd, text, sizeof(text) - 1, 0)) > 0) {
-        text[size] = 0;
-        if (strstr(text, "READY=1") != NULL) {
-            child->ready = true;
-            child->was_ready = true;
+    char why[CHILD_ERROR_SIZE];
+    char log_name[CHILD_NAME_SIZE + 8];
+    child_last_error(child, &self->place, why);
+    (void) snprintf(out, capacity, "%s does not start: %s%s(see %s/log/%s)",
+                    child->instance == 0 ? child->daemon : child->name, why, why[0] != 0 ? " " : "",
+                    self->options->to_files ? self->options->dir : "standard error, or",
+                    child_log_name(child, log_name));
+}
+
+/* Write the state file if it would say something else than before; report "ready" the first time that all are. */
+static void tell(struct supervisor *self)
+{
+    struct buf daemons = {0};
+    struct scale_state state = {.pid = getpid(), .wish = self->scale, .is_settled = true};
+    buf_append_text(&daemons, "daemons = {\n");
+    for
+        EACH_CHILD(self, child)
+        {
+            if (child->is_wanted || child->pid != 0) {
+                buf_printf(&daemons, "    %s = \"%s\";\n", child->name, state_name(child));
+            }
+            state.is_settled = state.is_settled && child->is_wanted == (child->pid != 0) &&
+                               child->is_wanted == child->ready;
+            if (child->is_failing && state.failing[0] == 0) {
+                failing_text(self, child, state.failing, sizeof(state.failing));
+            }
         }
+    buf_append_text(&daemons, "};\n");
+    if (state.is_settled) {
+        report(self, "ready\n");
     }
-    for (int i = 0; i < NODE_DAEMONS; i++) {
-        if (!self->children[i].ready) {
-            return;
+    if (!span_equal(buf_span(&daemons), buf_span(&self->told))) {
+        int result = scale_state_write(self->options->dir, &state, buf_text(&daemons));
+        if (result < 0) {
+            log_warn(
+                "cannot write the state",
+                "file=%s/state error=%s action=\"adminctl up --frontd will not find the node\"",
+                self->options->dir, err_name(result));
         }
+        buf_reset(&self->told);
+        buf_append(&self->told, buf_span(&daemons));
     }
-    report(self, "ready\n");
+    buf_release(&daemons);
 }
 
-/* --- processes --- */
+/* --- what dies --- */
 
-static void child_exec(const struct supervisor *self, const struct child *child)
-{
-    char program[NODE_PATH_MAX];
-    char config[NODE_PATH_MAX];
-    char part[64];
-    char port[64];
-    char notify[128];
-    char log_path[NODE_PATH_MAX];
-    sigset_t none;
-
-    (void) prctl(PR_SET_PDEATHSIG, SIGTERM); /* no orphans should we be killed with -9 */
-    (void) sigemptyset(&none);
-    (void) sigprocmask(SIG_SETMASK, &none, NULL);
-    (void) setpgid(0, 0); /* Ctrl-C reaches us alone: we stop them in order */
-    if (node_path(self->programs, child->daemon, program) < 0) {
-        _exit(DAEMON_EXIT_USAGE);
-    }
-    (void) snprintf(part, sizeof(part), "etc/%s.conf", child->daemon);
-    if (node_path(self->options->dir, part, config) < 0) {
-        _exit(DAEMON_EXIT_USAGE);
-    }
-    if (self->options->to_files) {
-        (void) snprintf(part, sizeof(part), "log/%s.log", child->daemon);
-        int fd = node_path(self->options->dir, part, log_path) < 0
-                     ? -1
-                     : open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-        if (fd >= 0) {
-            (void) dup2(fd, STDOUT_FILENO);
-            (void) dup2(fd, STDERR_FILENO);
-        }
-    }
-    (void) snprintf(notify, sizeof(notify), "@railgun-up-%d-%s", (int) getppid(), child->daemon);
-    (void) setenv("NOTIFY_SOCKET", notify, 1);
-    (void) unsetenv("WATCHDOG_USEC");
-    char option_config[] = "--config"; /* execv has no const */
-    char option_set[] = "--set";
-    char *arguments[] = {program, option_config, config, NULL, NULL, NULL};
-    if (strcmp(child->daemon, "frontd") == 0 && self->options->port != NULL) {
-        (void) snprintf(port, sizeof(port), "listen.port=%s", self->options->port);
-        arguments[3] = option_set;
-        arguments[4] = port;
-    }
-    (void) execv(program, arguments);
-    (void) fprintf(stderr, "adminctl: cannot start %s: %s: build or install it beside adminctl\n",
-                   program, strerror(errno));
-    _exit(DAEMON_EXIT_USAGE);
-}
-
-static void child_start(struct supervisor *self, struct child *child)
-{
-    child->ready = false;
-    child->started_ms = now_ms();
-    child->restart_at_ms = 0;
-    pid_t pid = fork();
-    if (pid == 0) {
-        child_exec(self, child);
-    }
-    if (pid < 0) {
-        child->restart_at_ms = now_ms() + RESTART_DELAY_MAX_MS;
-        log_error("cannot fork", "daemon=%s errno=%d action=\"tried again in 5 s\"", child->daemon,
-                  errno);
-        return;
-    }
-    child->pid = pid;
-}
-
-/* The last error that the daemon has logged; "" if it cannot be found. */
-static void last_error(const struct supervisor *self, const struct child *child,
-                       char out[REPORT_BYTES])
-{
-    char text[LOG_TAIL_BYTES + 1];
-    char path[NODE_PATH_MAX];
-    char part[64];
-    out[0] = 0;
-    (void) snprintf(part, sizeof(part), "log/%s.log", child->daemon);
-    int fd = !self->options->to_files || node_path(self->options->dir, part, path) < 0
-                 ? -1
-                 : open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return;
-    }
-    off_t size = lseek(fd, 0, SEEK_END);
-    ssize_t got =
-        pread(fd, text, LOG_TAIL_BYTES, size > LOG_TAIL_BYTES ? size - LOG_TAIL_BYTES : 0);
-    (void) close(fd);
-    text[got > 0 ? got : 0] = 0;
-    char *rest = NULL;
-    for (const char *line = strtok_r(text, "\n", &rest); line != NULL;
-         line = strtok_r(NULL, "\n", &rest)) {
-        /* A daemon that refuses its configuration says so before it has a log. */
-        if (strstr(line, "level=error") != NULL || strstr(line, " level=") == NULL) {
-            (void) snprintf(out, REPORT_BYTES, "%.900s", line);
-        }
-    }
-}
-
-/* It never comes up: say why, stop the others. */
+/* The first of its kind never comes up: say why, stop the others. */
 static void give_up(struct supervisor *self, const struct child *child, int code)
 {
-    char why[REPORT_BYTES];
-    last_error(self, child, why);
-    (void) snprintf(self->why, sizeof(self->why), "%s does not start: %s%s(see %s/log/%s.log)\n",
-                    child->daemon, why, why[0] != 0 ? " " : "",
-                    self->options->to_files ? self->options->dir : "standard error, or",
-                    child->daemon);
+    failing_text(self, child, self->why, sizeof(self->why) - 1);
+    (void) strcat(self->why, "\n");
     log_error("daemon does not start", "daemon=%s exit=%d action=\"the node is stopped\"",
-              child->daemon, code);
+              child->name, code);
     self->stopping = true;
     self->exit = CTL_FAILED;
+}
+
+/* Another one never comes up: say why, go on. */
+static void mark_failing(struct supervisor *self, struct child *child, int code)
+{
+    char why[SCALE_TEXT_MAX];
+    char line[SCALE_TEXT_MAX + 64];
+    if (child->is_failing) {
+        return;
+    }
+    child->is_failing = true;
+    log_error("daemon does not start",
+              "daemon=%s exit=%d action=\"the node goes on without it, it is tried again\"",
+              child->name, code);
+    failing_text(self, child, why, sizeof(why));
+    (void) snprintf(line, sizeof(line), "%s; the node goes on without it\n", why);
+    report(self, line);
 }
 
 static void child_ended(struct supervisor *self, struct child *child, int status)
@@ -236,17 +160,29 @@ static void child_ended(struct supervisor *self, struct child *child, int status
     uint64_t ran_ms = now_ms() - child->started_ms;
     bool by_signal = WIFSIGNALED(status);
     int code = by_signal ? WTERMSIG(status) : WEXITSTATUS(status);
+    bool was_asked = child->is_stopping;
 
     child->pid = 0;
     child->ready = false;
+    child->is_stopping = false;
     if (self->stopping) {
+        return;
+    }
+    if (!child->is_wanted || was_asked) { /* asked, and wanted again since: it starts at once */
+        log_info("daemon stopped", "daemon=%s %s=%d", child->name, by_signal ? "signal" : "exit",
+                 code);
         return;
     }
     child->failed_starts += !by_signal && code != 0;
     if (!by_signal && !child->was_ready &&
-        (code == DAEMON_EXIT_USAGE || child->failed_starts >= FAILED_STARTS_MAX)) {
-        give_up(self, child, code);
-        return;
+        (code == CHILD_EXIT_USAGE || child->failed_starts >= FAILED_STARTS_MAX)) {
+        if (child->instance == 0) {
+            give_up(self, child, code);
+            return;
+        }
+        if (child->failed_starts >= FAILED_STARTS_MAX) {
+            mark_failing(self, child, code);
+        }
     }
     child->delay_ms =
         ran_ms >= STEADY_MS || child->delay_ms == 0 ? RESTART_DELAY_MIN_MS : child->delay_ms * 2;
@@ -257,7 +193,7 @@ static void child_ended(struct supervisor *self, struct child *child, int status
     child->restarts++;
     log_warn("daemon ended",
              "daemon=%s %s=%d ran_ms=%llu restarts=%u action=\"started again in %llu ms\"",
-             child->daemon, by_signal ? "signal" : "exit", code, (unsigned long long) ran_ms,
+             child->name, by_signal ? "signal" : "exit", code, (unsigned long long) ran_ms,
              child->restarts, (unsigned long long) child->delay_ms);
 }
 
@@ -266,113 +202,267 @@ static void reap(struct supervisor *self)
     int status = 0;
     pid_t pid = 0;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        for (int i = 0; i < NODE_DAEMONS; i++) {
-            if (self->children[i].pid == pid) {
-                child_ended(self, &self->children[i], status);
+        for
+            EACH_CHILD(self, child)
+            {
+                if (child->pid == pid) {
+                    child_ended(self, child, status);
+                }
             }
+    }
+}
+
+/* --- what is to run --- */
+
+static bool is_frontd(const struct child *child)
+{
+    return strcmp(child->daemon, "frontd") == 0;
+}
+
+static void want(struct supervisor *self, const struct scale *scale)
+{
+    self->scale = *scale;
+    for
+        EACH_CHILD(self, child)
+        {
+            bool was_wanted = child->is_wanted;
+            unsigned count = is_frontd(child)                        ? scale->frontd
+                             : strcmp(child->daemon, "routerd") == 0 ? scale->routerd
+                                                                     : 1;
+            child->is_wanted = child->instance < count;
+            if (child->is_wanted != was_wanted) { /* its life begins, or is over: no old grudges */
+                child->is_failing = false;
+                child->was_ready = false;
+                child->failed_starts = 0;
+                child->delay_ms = 0;
+                child->restart_at_ms = 0;
+            }
+        }
+}
+
+static void rescale(struct supervisor *self)
+{
+    struct scale scale;
+    struct buf problem = {0};
+    int result = scale_read(self->options->dir, &scale, &problem);
+    if (result < 0) {
+        log_warn("cannot read the scale",
+                 "file=%s/etc/scale.conf error=%s detail=\"%s\" action=\"it stays as it is\"",
+                 self->options->dir, err_name(result), buf_text(&problem));
+    } else if (scale.frontd != self->scale.frontd || scale.routerd != self->scale.routerd) {
+        log_info("scaling", "frontd=%u routerd=%u", scale.frontd, scale.routerd);
+        want(self, &scale);
+    }
+    buf_release(&problem);
+}
+
+/* All frontds listen on one port: the first one picks it. */
+static bool may_start(const struct supervisor *self, const struct child *child)
+{
+    return child->is_wanted && child->pid == 0 &&
+           (child->instance == 0 || !is_frontd(child) || self->port[0] != 0);
+}
+
+static void start(struct supervisor *self, struct child *child)
+{
+    const char *port = self->port[0] != 0 ? self->port : self->options->port;
+    int result = child_start(child, &self->place, port);
+    if (result < 0) {
+        child->restart_at_ms = now_ms() + RESTART_DELAY_MAX_MS;
+        log_error("cannot start a process", "daemon=%s error=%s action=\"tried again in 5 s\"",
+                  child->name, err_name(result));
+    }
+}
+
+static void stop(struct child *child)
+{
+    child->is_stopping = true;
+    child->kill_at_ms = now_ms() + STOP_MS;
+    (void) kill(child->pid, SIGTERM);
+}
+
+static void kill_overdue(struct child *child)
+{
+    log_warn("daemon does not stop", "daemon=%s action=\"killed\"", child->name);
+    (void) kill(child->pid, SIGKILL);
+    child->kill_at_ms = UINT64_MAX;
+}
+
+/* Start and stop what is due; returns how long the next poll may wait. The surplus is stopped all at once: none of it listens any more then, so clients that are told
+ * to go away come to those that stay. */
+static int tend(struct supervisor *self)
+{
+    uint64_t now = now_ms();
+    uint64_t next = UINT64_MAX;
+    for (size_t i = CHILDREN; i-- > 0;) {
+        struct child *child = &self->children[i];
+        if (child->pid != 0 && !child->is_wanted && !child->is_stopping) {
+            stop(child);
+        }
+    }
+    for
+        EACH_CHILD(self, child)
+        {
+            if (may_start(self, child) && child->restart_at_ms <= now) {
+                start(self, child);
+            }
+            if (may_start(self, child) && child->restart_at_ms < next) {
+                next = child->restart_at_ms;
+            }
+            if (child->pid != 0 && child->is_stopping && child->kill_at_ms <= now) {
+                kill_overdue(child);
+            }
+            if (child->pid != 0 && child->is_stopping && child->kill_at_ms < next) {
+                next = child->kill_at_ms;
+            }
+        }
+    return next == UINT64_MAX ? -1 : next <= now ? 0 : (int) (next - now);
+}
+
+/* --- the turn --- */
+
+static void on_ready(struct supervisor *self, struct child *child)
+{
+    child->is_failing = false;
+    child->failed_starts = 0;
+    if (child->owes_reload) {
+        child->owes_reload = false;
+        (void) kill(child->pid, SIGHUP);
+    }
+    if (is_frontd(child) && child->instance == 0 && self->port[0] == 0) {
+        uint16_t port = 0;
+        if (node_port(self->options->dir, &port) == 0) {
+            (void) snprintf(self->port, sizeof(self->port), "%u", port);
+        } else {
+            log_error("frontd-0 has left no port file", "dir=%s/run action=\"no further frontds\"",
+                      self->options->dir);
         }
     }
 }
 
-/* How long the next poll may wait; starts what is due. */
-static int start_due(struct supervisor *self)
+/* One that is not ready might not be prepared for the signal: it would end. */
+static void reload(struct supervisor *self)
 {
-    uint64_t now = now_ms();
-    uint64_t next = UINT64_MAX;
-    for (int i = 0; i < NODE_DAEMONS; i++) {
-        struct child *child = &self->children[i];
-        if (child->pid == 0 && child->restart_at_ms <= now) {
-            child_start(self, child);
+    for
+        EACH_CHILD(self, child)
+        {
+            if (child->ready) {
+                (void) kill(child->pid, SIGHUP);
+            } else {
+                child->owes_reload = child->pid != 0;
+            }
         }
-        if (child->pid == 0 && child->restart_at_ms < next) {
-            next = child->restart_at_ms;
-        }
-    }
-    return next == UINT64_MAX ? -1 : next <= now ? 0 : (int) (next - now);
 }
 
 /* Wait for signals and notifications; true when asked to stop. */
 static bool turn(struct supervisor *self, int timeout_ms)
 {
-    struct pollfd fds[1 + NODE_DAEMONS] = {{.fd = self->signal_fd, .events = POLLIN}};
-    bool stop = false;
-    for (int i = 0; i < NODE_DAEMONS; i++) {
+    struct pollfd fds[1 + CHILDREN] = {{.fd = self->signal_fd, .events = POLLIN}};
+    bool stop_asked = false;
+    for (size_t i = 0; i < CHILDREN; i++) { /* -1 is passed over */
         fds[1 + i] = (struct pollfd){.fd = self->children[i].notify_fd, .events = POLLIN};
     }
-    if (poll(fds, 1 + NODE_DAEMONS, timeout_ms) <= 0) {
+    if (poll(fds, 1 + CHILDREN, timeout_ms) <= 0) {
         return false;
     }
     struct signalfd_siginfo info;
     while (read(self->signal_fd, &info, sizeof(info)) == (ssize_t) sizeof(info)) {
-        stop = stop || info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT;
-        for (int i = 0; i < NODE_DAEMONS && info.ssi_signo == SIGHUP; i++) {
-            if (self->children[i].pid != 0) {
-                (void) kill(self->children[i].pid, SIGHUP);
-            }
+        stop_asked = stop_asked || info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT;
+        if (info.ssi_signo == SIGHUP && !self->stopping) {
+            rescale(self);
+            reload(self);
         }
     }
-    for (int i = 0; i < NODE_DAEMONS; i++) {
-        if ((fds[1 + i].revents & POLLIN) != 0) {
-            notify_read(self, &self->children[i]);
+    for (size_t i = 0; i < CHILDREN; i++) {
+        if ((fds[1 + i].revents & POLLIN) != 0 && child_hear(&self->children[i])) {
+            on_ready(self, &self->children[i]);
         }
     }
     reap(self);
-    return stop;
+    return stop_asked;
+}
+
+static bool runs_any(const struct supervisor *self, const char *daemon)
+{
+    for (size_t i = 0; i < CHILDREN; i++) {
+        if (self->children[i].pid != 0 && strcmp(self->children[i].daemon, daemon) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Clients first, so that no request meets a closed door: frontd, routerd, logd, raftd. */
 static void stop_all(struct supervisor *self)
 {
     self->stopping = true;
-    for (int i = NODE_DAEMONS - 1; i >= 0; i--) {
-        struct child *child = &self->children[i];
-        uint64_t until = now_ms() + STOP_MS;
-        if (child->pid == 0) {
-            continue;
-        }
-        (void) kill(child->pid, SIGTERM);
-        while (child->pid != 0 && now_ms() < until) {
+    for (int kind = NODE_DAEMONS - 1; kind >= 0; kind--) {
+        const char *daemon = node_daemons[kind];
+        for
+            EACH_CHILD(self, child)
+            {
+                if (child->pid != 0 && !child->is_stopping && strcmp(child->daemon, daemon) == 0) {
+                    stop(child);
+                }
+            }
+        while (runs_any(self, daemon)) {
             (void) turn(self, 100);
-        }
-        if (child->pid != 0) {
-            log_warn("daemon does not stop", "daemon=%s action=\"killed\"", child->daemon);
-            (void) kill(child->pid, SIGKILL);
-            (void) waitpid(child->pid, NULL, 0);
-            child->pid = 0;
+            for
+                EACH_CHILD(self, child)
+                {
+                    if (child->pid != 0 && child->is_stopping && child->kill_at_ms <= now_ms()) {
+                        kill_overdue(child);
+                    }
+                }
         }
     }
 }
 
-int supervisor_run(const struct supervisor_options *options)
+static int prepare(struct supervisor *self)
 {
-    struct supervisor self = {.options = options, .signal_fd = -1};
     sigset_t signals;
-
+    size_t count = 0;
     (void) sigemptyset(&signals);
     (void) sigaddset(&signals, SIGTERM);
     (void) sigaddset(&signals, SIGINT);
     (void) sigaddset(&signals, SIGHUP);
     (void) sigaddset(&signals, SIGCHLD);
     (void) sigprocmask(SIG_BLOCK, &signals, NULL);
-    self.signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (self.signal_fd < 0 || node_program_dir(self.programs) < 0) {
+    for (int kind = 0; kind < NODE_DAEMONS; kind++) {
+        unsigned instances = kind < 2 ? 1 : SCALE_MAX; /* raftd, logd; routerd, frontd */
+        for (unsigned i = 0; i < instances; i++) {
+            child_init(&self->children[count++], node_daemons[kind], i);
+        }
+    }
+    self->place = (struct child_place){
+        .dir = self->options->dir, .programs = self->programs, .to_files = self->options->to_files};
+    want(self, &self->options->scale);
+    self->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    return self->signal_fd < 0 ? err_from_errno(errno) : node_program_dir(self->programs);
+}
+
+int supervisor_run(const struct supervisor_options *options)
+{
+    struct supervisor self = {.options = options};
+    if (prepare(&self) < 0) {
         report(&self, "cannot prepare to start daemons\n");
         return CTL_FAILED;
     }
-    for (int i = 0; i < NODE_DAEMONS; i++) {
-        self.children[i].daemon = node_daemons[i];
-        if (notify_open(&self, &self.children[i]) < 0) {
-            report(&self, "cannot open a notification socket\n");
-            return CTL_FAILED;
-        }
-    }
-    while (!self.stopping && !turn(&self, start_due(&self))) {
+    bool stop_asked = false;
+    while (!self.stopping && !stop_asked) {
+        int timeout_ms = tend(&self);
+        tell(&self);
+        stop_asked = turn(&self, timeout_ms);
     }
     stop_all(&self);
+    scale_state_remove(options->dir);
     report(&self, self.why[0] != 0 ? self.why : "stopped before it was ready\n");
-    for (int i = 0; i < NODE_DAEMONS; i++) {
-        (void) close(self.children[i].notify_fd);
-    }
+    for
+        EACH_CHILD(&self, child)
+        {
+            child_release(child);
+        }
+    buf_release(&self.told);
     (void) close(self.signal_fd);
     return self.exit;
 }

@@ -29,11 +29,10 @@ struct raw {
     bool is_closed;
 };
 
-struct raw *raw_connect(const struct node *node)
+static struct raw *raw_connect_port(uint16_t port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons(node_port(node)),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ck_assert_int_ge(fd, 0);
     if (connect(fd, (const struct sockaddr *) &address, sizeof(address)) != 0) {
@@ -44,6 +43,11 @@ struct raw *raw_connect(const struct node *node)
     self->fd = fd;
     self->corr = 1000;
     return self;
+}
+
+struct raw *raw_connect(const struct node *node)
+{
+    return raw_connect_port(node_port(node));
 }
 
 struct raw *raw_open(const struct node *node)
@@ -58,8 +62,21 @@ struct raw *raw_open(const struct node *node)
 
 struct raw *raw_try_open(const struct node *node)
 {
+    return raw_open_port(node_port(node));
+}
+
+uint16_t raw_local_port(const struct raw *self)
+{
+    struct sockaddr_in address = {0};
+    socklen_t size = sizeof(address);
+    ck_assert_int_eq(getsockname(self->fd, (struct sockaddr *) &address, &size), 0);
+    return ntohs(address.sin_port);
+}
+
+struct raw *raw_open_port(uint16_t port)
+{
     struct raw_frame frame;
-    struct raw *self = raw_connect(node);
+    struct raw *self = raw_connect_port(port);
     if (self != NULL &&
         (!raw_hello(self) || raw_receive(self, ANSWER_SECONDS, &frame) != RAW_FRAME ||
          frame.field != RAW_HELLO_OK)) {

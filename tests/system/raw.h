@@ -54,6 +54,9 @@ enum raw_got { RAW_FRAME, RAW_CLOSED, RAW_NOTHING };
 struct raw *raw_connect(const struct node *node);
 /* And greeted. */
 struct raw *raw_open(const struct node *node);
+/* Connected and greeted, to whatever listens on this port of loopback; NULL: it did not work out. */
+struct raw *raw_open_port(uint16_t port);
+uint16_t raw_local_port(const struct raw *self);
 /* The same; NULL: it was turned away. */
 struct raw *raw_try_open(const struct node *node);
 void raw_close(struct raw **self);

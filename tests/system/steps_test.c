@@ -1,16 +1,15 @@
 /* First steps with adminctl: a node in one folder, streams, publishing, reading, consuming; exit codes; help; and errors that say what to do. */
 #include "tests/lib/test.h"
+#include "tests/system/home.h"
 #include "tests/system/node.h"
 #include "tests/system/process.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/base/err.h"
@@ -30,53 +29,6 @@ static int ctl(struct process *said, const char *input, const char *const *words
         all[i + 1] = words[i];
     }
     return process_run(said, LONG, all, input);
-}
-
-/* --- a node that adminctl runs: ends with the test, whatever happens --- */
-
-struct home {
-    char dir[256];
-    int guard_fd;
-    pid_t guard_pid;
-};
-
-static void kill_owner(const char *dir)
-{
-    char path[300];
-    (void) snprintf(path, sizeof(path), "%s/lock", dir);
-    FILE *file = fopen(path, "re");
-    int pid = 0;
-    if (file != NULL && fscanf(file, "%d", &pid) == 1 && pid > 1) {
-        (void) kill(pid, SIGKILL); /* its daemons end with it */
-    }
-}
-
-static void home_open(struct home *self)
-{
-    int ends[2];
-    (void) snprintf(self->dir, sizeof(self->dir), "%s", test_folder());
-    ck_assert_int_eq(pipe(ends), 0);
-    self->guard_pid = fork();
-    if (self->guard_pid == 0) {
-        char byte;
-        (void) close(ends[1]);
-        (void) setsid();
-        while (read(ends[0], &byte, 1) < 0 && errno == EINTR) {
-        }
-        kill_owner(self->dir);
-        _exit(0);
-    }
-    ck_assert_int_gt(self->guard_pid, 0);
-    (void) close(ends[0]);
-    self->guard_fd = ends[1];
-}
-
-/* Call with the node stopped. */
-static void home_close(struct home *self)
-{
-    (void) kill(self->guard_pid, SIGKILL);
-    (void) waitpid(self->guard_pid, NULL, 0);
-    (void) close(self->guard_fd);
 }
 
 /* --- a node, up and down --- */
