@@ -42,8 +42,8 @@ struct supervisor {
     bool stopping;
     bool reported;
     int exit;
-    char why[SCALE_TEXT_MAX]; /* what to report when all are stopped */
-    struct buf told;          /* what the state file says */
+    char why[SCALE_TEXT_MAX + 8]; /* what to report when all are stopped */
+    struct buf told;              /* what the state file says */
 };
 
 static uint64_t now_ms(void)
@@ -60,9 +60,6 @@ static void report(struct supervisor *self, const char *line)
     }
     self->reported = true;
 }
-
-#define EACH_CHILD(self, child)                                                                    \
-    (struct child *child = (self)->children; child < (self)->children + CHILDREN; child++)
 
 /* --- what is told --- */
 
@@ -95,18 +92,17 @@ static void tell(struct supervisor *self)
     struct buf daemons = {0};
     struct scale_state state = {.pid = getpid(), .wish = self->scale, .is_settled = true};
     buf_append_text(&daemons, "daemons = {\n");
-    for
-        EACH_CHILD(self, child)
-        {
-            if (child->is_wanted || child->pid != 0) {
-                buf_printf(&daemons, "    %s = \"%s\";\n", child->name, state_name(child));
-            }
-            state.is_settled = state.is_settled && child->is_wanted == (child->pid != 0) &&
-                               child->is_wanted == child->ready;
-            if (child->is_failing && state.failing[0] == 0) {
-                failing_text(self, child, state.failing, sizeof(state.failing));
-            }
+    for (size_t i = 0; i < CHILDREN; i++) {
+        const struct child *child = &self->children[i];
+        if (child->is_wanted || child->pid != 0) {
+            buf_printf(&daemons, "    %s = \"%s\";\n", child->name, state_name(child));
         }
+        state.is_settled = state.is_settled && child->is_wanted == (child->pid != 0) &&
+                           child->is_wanted == child->ready && !child->is_stopping;
+        if (child->is_failing && state.failing[0] == 0) {
+            failing_text(self, child, state.failing, sizeof(state.failing));
+        }
+    }
     buf_append_text(&daemons, "};\n");
     if (state.is_settled) {
         report(self, "ready\n");
@@ -130,8 +126,9 @@ static void tell(struct supervisor *self)
 /* The first of its kind never comes up: say why, stop the others. */
 static void give_up(struct supervisor *self, const struct child *child, int code)
 {
-    failing_text(self, child, self->why, sizeof(self->why) - 1);
-    (void) strcat(self->why, "\n");
+    char why[SCALE_TEXT_MAX];
+    failing_text(self, child, why, sizeof(why));
+    (void) snprintf(self->why, sizeof(self->why), "%s\n", why);
     log_error("daemon does not start", "daemon=%s exit=%d action=\"the node is stopped\"",
               child->name, code);
     self->stopping = true;
@@ -202,13 +199,12 @@ static void reap(struct supervisor *self)
     int status = 0;
     pid_t pid = 0;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        for
-            EACH_CHILD(self, child)
-            {
-                if (child->pid == pid) {
-                    child_ended(self, child, status);
-                }
+        for (size_t i = 0; i < CHILDREN; i++) {
+            struct child *child = &self->children[i];
+            if (child->pid == pid) {
+                child_ended(self, child, status);
             }
+        }
     }
 }
 
@@ -222,22 +218,21 @@ static bool is_frontd(const struct child *child)
 static void want(struct supervisor *self, const struct scale *scale)
 {
     self->scale = *scale;
-    for
-        EACH_CHILD(self, child)
-        {
-            bool was_wanted = child->is_wanted;
-            unsigned count = is_frontd(child)                        ? scale->frontd
-                             : strcmp(child->daemon, "routerd") == 0 ? scale->routerd
-                                                                     : 1;
-            child->is_wanted = child->instance < count;
-            if (child->is_wanted != was_wanted) { /* its life begins, or is over: no old grudges */
-                child->is_failing = false;
-                child->was_ready = false;
-                child->failed_starts = 0;
-                child->delay_ms = 0;
-                child->restart_at_ms = 0;
-            }
+    for (size_t i = 0; i < CHILDREN; i++) {
+        struct child *child = &self->children[i];
+        bool was_wanted = child->is_wanted;
+        unsigned count = is_frontd(child)                        ? scale->frontd
+                         : strcmp(child->daemon, "routerd") == 0 ? scale->routerd
+                                                                 : 1;
+        child->is_wanted = child->instance < count;
+        if (child->is_wanted != was_wanted) { /* its life begins, or is over: no old grudges */
+            child->is_failing = false;
+            child->was_ready = false;
+            child->failed_starts = 0;
+            child->delay_ms = 0;
+            child->restart_at_ms = 0;
         }
+    }
 }
 
 static void rescale(struct supervisor *self)
@@ -300,22 +295,21 @@ static int tend(struct supervisor *self)
             stop(child);
         }
     }
-    for
-        EACH_CHILD(self, child)
-        {
-            if (may_start(self, child) && child->restart_at_ms <= now) {
-                start(self, child);
-            }
-            if (may_start(self, child) && child->restart_at_ms < next) {
-                next = child->restart_at_ms;
-            }
-            if (child->pid != 0 && child->is_stopping && child->kill_at_ms <= now) {
-                kill_overdue(child);
-            }
-            if (child->pid != 0 && child->is_stopping && child->kill_at_ms < next) {
-                next = child->kill_at_ms;
-            }
+    for (size_t i = 0; i < CHILDREN; i++) {
+        struct child *child = &self->children[i];
+        if (may_start(self, child) && child->restart_at_ms <= now) {
+            start(self, child);
         }
+        if (may_start(self, child) && child->restart_at_ms < next) {
+            next = child->restart_at_ms;
+        }
+        if (child->pid != 0 && child->is_stopping && child->kill_at_ms <= now) {
+            kill_overdue(child);
+        }
+        if (child->pid != 0 && child->is_stopping && child->kill_at_ms < next) {
+            next = child->kill_at_ms;
+        }
+    }
     return next == UINT64_MAX ? -1 : next <= now ? 0 : (int) (next - now);
 }
 
@@ -343,15 +337,14 @@ static void on_ready(struct supervisor *self, struct child *child)
 /* One that is not ready might not be prepared for the signal: it would end. */
 static void reload(struct supervisor *self)
 {
-    for
-        EACH_CHILD(self, child)
-        {
-            if (child->ready) {
-                (void) kill(child->pid, SIGHUP);
-            } else {
-                child->owes_reload = child->pid != 0;
-            }
+    for (size_t i = 0; i < CHILDREN; i++) {
+        struct child *child = &self->children[i];
+        if (child->ready) {
+            (void) kill(child->pid, SIGHUP);
+        } else {
+            child->owes_reload = child->pid != 0;
         }
+    }
 }
 
 /* Wait for signals and notifications; true when asked to stop. */
@@ -398,22 +391,20 @@ static void stop_all(struct supervisor *self)
     self->stopping = true;
     for (int kind = NODE_DAEMONS - 1; kind >= 0; kind--) {
         const char *daemon = node_daemons[kind];
-        for
-            EACH_CHILD(self, child)
-            {
-                if (child->pid != 0 && !child->is_stopping && strcmp(child->daemon, daemon) == 0) {
-                    stop(child);
-                }
+        for (size_t i = 0; i < CHILDREN; i++) {
+            struct child *child = &self->children[i];
+            if (child->pid != 0 && !child->is_stopping && strcmp(child->daemon, daemon) == 0) {
+                stop(child);
             }
+        }
         while (runs_any(self, daemon)) {
             (void) turn(self, 100);
-            for
-                EACH_CHILD(self, child)
-                {
-                    if (child->pid != 0 && child->is_stopping && child->kill_at_ms <= now_ms()) {
-                        kill_overdue(child);
-                    }
+            for (size_t i = 0; i < CHILDREN; i++) {
+                struct child *child = &self->children[i];
+                if (child->pid != 0 && child->is_stopping && child->kill_at_ms <= now_ms()) {
+                    kill_overdue(child);
                 }
+            }
         }
     }
 }
@@ -457,11 +448,9 @@ int supervisor_run(const struct supervisor_options *options)
     stop_all(&self);
     scale_state_remove(options->dir);
     report(&self, self.why[0] != 0 ? self.why : "stopped before it was ready\n");
-    for
-        EACH_CHILD(&self, child)
-        {
-            child_release(child);
-        }
+    for (size_t i = 0; i < CHILDREN; i++) {
+        child_release(&self.children[i]);
+    }
     buf_release(&self.told);
     (void) close(self.signal_fd);
     return self.exit;
