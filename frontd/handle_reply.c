@@ -15,7 +15,12 @@
 #include "frontd/responses_private.h"
 #include "frontd/routers.h"
 
-enum { REPLY_REQUEST = 1, REPLY_SECRET = 2, SECRET_SIZE = 8 };
+enum {
+    REPLY_REQUEST = 1,
+    REPLY_SECRET = 2,
+    NUMBER_SIZE = 8,
+    META_SIZE_MAX = 2 * (2 + NUMBER_SIZE),
+};
 
 static void reply_answer(struct session *session, uint32_t channel, uint64_t corr, int result)
 {
@@ -78,19 +83,20 @@ static void reply_ask(struct request *request, const struct given_key *key, cons
                       const struct slice *message)
 {
     struct frontd *frontd = request->frontd;
-    struct buf *meta = &frontd->scratch;
-    uint8_t bytes[SECRET_SIZE];
-    pb_append_fixed64(meta, REPLY_REQUEST, key->request);
+    uint8_t meta[META_SIZE_MAX];
+    uint8_t *at = pb_put_tag(meta, REPLY_REQUEST, PB_FIXED64);
+    bytes_put_u64(at, key->request);
+    at += NUMBER_SIZE;
     if (secret != NULL) {
-        bytes_put_u64(bytes, *secret);
-        pb_append_bytes(meta, REPLY_SECRET, span_make(bytes, sizeof(bytes)));
+        at = pb_put_varint(pb_put_tag(at, REPLY_SECRET, PB_BYTES), NUMBER_SIZE);
+        bytes_put_u64(at, *secret);
+        at += NUMBER_SIZE;
     }
     key_keep(request, key);
     given_replying(frontd->responses->given, key);
     neighbours_ask(frontd->neighbours, (unsigned) key->origin, request,
-                   RAILGUN__BUS_TYPE__BUS_RS_REPLY, buf_span(meta), message,
+                   RAILGUN__BUS_TYPE__BUS_RS_REPLY, span_make(meta, (size_t) (at - meta)), message,
                    frontd->settings->request_timeout_ms);
-    buf_reset(meta);
 }
 
 static int reply_elsewhere(struct session *self, const struct frame_view *view,

@@ -111,6 +111,7 @@ static int request_send(struct asked *asked, struct exchange *exchange, const st
     if (route->entities != 0) {
         switch_run(frontd, exchange, route, &run, &result);
     }
+    inlet_charge(asked->session, run.messages.size * (1 + (uint64_t) result.outputs));
     run_release(&run);
     payload_unref(&payload);
     asked_sent(asked, result.receivers);
@@ -209,6 +210,9 @@ static void request_late(struct session *session, const struct frame_view *view)
 {
     struct asked *asked = asked_first_unsent(session);
     (void) view;
+    if (session->is_dead) {
+        return; /* responses_session_closed has seen to all of them, or is about to */
+    }
     INVARIANT(asked != NULL);
     if (asked->sm.state == ASKED_UNSENT) {
         asked_end(asked, ERR_NO_QUORUM, "no route in time");

@@ -42,6 +42,7 @@ struct asked_set {
     size_t spare_count;
     uint64_t last_number;
     struct responses_counts counts;
+    struct buf scratch; /* ours: the frontd's may be in use by who drops what was queued */
     uint64_t secrets[SECRETS];
     unsigned secret_count; /* unused ones left */
 };
@@ -77,6 +78,7 @@ void asked_set_destroy(struct asked_set **self)
     while ((node = list_pop_front(&set->spare)) != NULL) {
         asked_free(LIST_ENTRY(node, struct asked, of_session));
     }
+    buf_release(&set->scratch);
     hash64_destroy(&set->by_number);
     hash_destroy(&set->by_name);
     mem_free(set);
@@ -122,10 +124,10 @@ static void result_head(struct buf *out, int error, bool is_more, uint32_t repli
 void asked_refuse(struct session *session, const struct frame_view *view, int error,
                   const char *detail)
 {
-    struct buf *head = &session->frontd->scratch;
-    result_head(head, error, false, 0, detail);
-    result_send(session, view->channel, view->corr, head, NULL);
-    buf_reset(head);
+    struct buf head = {0}; /* rare */
+    result_head(&head, error, false, 0, detail);
+    result_send(session, view->channel, view->corr, &head, NULL);
+    buf_release(&head);
     ++*session->frontd->counters.errors;
 }
 
@@ -201,7 +203,7 @@ static void asked_ended(struct asked *self, int error)
 
 void asked_end(struct asked *self, int error, const char *detail)
 {
-    struct buf *head = &self->set->frontd->scratch;
+    struct buf *head = &self->set->scratch;
     result_head(head, error, false, self->replies, detail);
     result_send(self->session, self->channel, self->corr, head, NULL);
     buf_reset(head);
@@ -370,10 +372,10 @@ bool asked_claim(struct asked *self, struct span name)
 struct asked *asked_find_named(const struct asked_set *self, struct span namespace_,
                                struct span name)
 {
-    struct buf *key = &self->frontd->scratch;
-    name_key(key, namespace_, name);
-    struct asked *asked = hash_get(self->by_name, buf_span(key));
-    buf_reset(key);
+    struct buf key = {0};
+    name_key(&key, namespace_, name);
+    struct asked *asked = hash_get(self->by_name, buf_span(&key));
+    buf_release(&key);
     return asked != NULL && asked->is_claimed && asked->sm.state == ASKED_SENT ? asked : NULL;
 }
 
@@ -472,7 +474,7 @@ int asked_reply(struct asked *self, const struct slice *message, bool *ret_is_mo
 {
     struct frontd *frontd = self->set->frontd;
     struct session *session = self->session;
-    struct buf *head = &frontd->scratch;
+    struct buf *head = &self->set->scratch;
     if (conn_outbound_bytes(session->conn) + message->bytes.size >
         frontd->settings->outbound_bytes_max) {
         asked_end(self, ERR_OVERLOADED, "replies are not read fast enough");

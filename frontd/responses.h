@@ -32,7 +32,7 @@ void responses_forwarded(struct responses *self, uint64_t request, unsigned neig
                          uint32_t receivers);
 
 /* --- from others --- */
-/* A responder's or requester's connection is closed: before inlet_close and subscriptions_session_closed. */
+/* A responder's or requester's connection is closed (session->is_dead). */
 void responses_session_closed(struct responses *self, struct session *session);
 /* The end of draining: what this client still asks ends with RS_CANCELLED. */
 void responses_session_drained(struct responses *self, struct session *session);
