@@ -54,7 +54,7 @@ static int admin_check(struct rg_client *client, const char *stream, const char 
 {
     int result = client_check_blocking(client, function);
     if (result == 0 && stream == NULL) {
-        result = error_note(ERR_USAGE, "%s: the stream is NULL", function);
+        result = error_note(ERR_USAGE, "%s: the name is NULL", function);
     }
     return result;
 }
@@ -193,21 +193,56 @@ int rg_stream_describe(struct rg_client *client, const char *stream,
     return result;
 }
 
-int rg_stream_delete(struct rg_client *client, const char *stream)
+static int admin_delete(struct rg_client *client, Railgun__Kind kind, const char *name)
 {
-    int result = admin_check(client, stream, "rg_stream_delete");
-    if (result < 0) {
-        return result;
-    }
     struct call call = {.field = RAILGUN__FRAME__BODY_DELETE};
     Railgun__Delete request = RAILGUN__DELETE__INIT;
     request.has_kind = true;
-    request.kind = RAILGUN__KIND__KIND_STREAM;
-    request.name = text_of(stream);
+    request.kind = kind;
+    request.name = text_of(name);
     scan_pack(&call.body, &request.base);
-    result = call_ask(client, &call, RAILGUN__FRAME__BODY_DELETE_OK);
+    int result = call_ask(client, &call, RAILGUN__FRAME__BODY_DELETE_OK);
     call_release(&call);
     return result;
+}
+
+int rg_stream_delete(struct rg_client *client, const char *stream)
+{
+    int result = admin_check(client, stream, "rg_stream_delete");
+    return result == 0 ? admin_delete(client, RAILGUN__KIND__KIND_STREAM, stream) : result;
+}
+
+int rg_exchange_delete(struct rg_client *client, const char *exchange)
+{
+    int result = admin_check(client, exchange, "rg_exchange_delete");
+    return result == 0 ? admin_delete(client, RAILGUN__KIND__KIND_EXCHANGE, exchange) : result;
+}
+
+int rg_exchange_ensure(struct rg_client *client, const char *exchange,
+                       const struct rg_exchange_spec *spec, enum rg_ensure_result *ret_result)
+{
+    int result = admin_check(client, exchange, "rg_exchange_ensure");
+    if (result < 0) {
+        return result;
+    }
+    Railgun__Ensure request = RAILGUN__ENSURE__INIT;
+    Railgun__ExchangeSpec exchange_spec = RAILGUN__EXCHANGE_SPEC__INIT;
+    request.has_kind = true;
+    request.kind = RAILGUN__KIND__KIND_EXCHANGE;
+    request.name = text_of(exchange);
+    if (spec != NULL) {
+        request.has_version = spec->version != 0;
+        request.version = spec->version;
+        exchange_spec.description = text_of(spec->description);
+        exchange_spec.has_max_subscriptions = spec->max_subscriptions != 0;
+        exchange_spec.max_subscriptions = spec->max_subscriptions;
+        exchange_spec.has_max_topics = spec->max_topics != 0;
+        exchange_spec.max_topics = spec->max_topics;
+        exchange_spec.has_max_fanout = spec->max_fanout != 0;
+        exchange_spec.max_fanout = spec->max_fanout;
+        request.exchange = &exchange_spec;
+    }
+    return ensure(client, &request, ret_result);
 }
 
 /* What changes nothing, or the same when it is done twice. */
@@ -224,7 +259,9 @@ static bool field_is_ours(uint32_t field)
     return field == 0 || field >= 1000 || field == RAILGUN__FRAME__BODY_HELLO ||
            field == RAILGUN__FRAME__BODY_PUBLISH || field == RAILGUN__FRAME__BODY_CONSUME ||
            field == RAILGUN__FRAME__BODY_CANCEL || field == RAILGUN__FRAME__BODY_ACK ||
-           field == RAILGUN__FRAME__BODY_CREDIT;
+           field == RAILGUN__FRAME__BODY_CREDIT || field == RAILGUN__FRAME__BODY_ES_PUBLISH ||
+           field == RAILGUN__FRAME__BODY_ES_SUBSCRIBE || field == RAILGUN__FRAME__BODY_REQUEST ||
+           field == RAILGUN__FRAME__BODY_REPLY || field == RAILGUN__FRAME__BODY_REQUEST_CANCEL;
 }
 
 int rg_raw_request(struct rg_client *client, uint32_t field, const void *body, size_t size,

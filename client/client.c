@@ -13,9 +13,12 @@
 #include "common/base/mem.h"
 #include "common/wire/client.pb-c.h"
 
+#include "client/ask.h"
 #include "client/client_private.h"
 #include "client/consume.h"
+#include "client/outbox.h"
 #include "client/publish.h"
+#include "client/subscription.h"
 
 enum { US_OF_MS = 1000, NAME_BYTES_MAX = 255 };
 
@@ -124,6 +127,9 @@ void client_ref(struct rg_client *self)
 static void client_free(struct rg_client *self)
 {
     publish_release(self);
+    outbox_release(self);
+    asks_release(self);
+    subscriptions_release(self);
     hash64_destroy(&self->pending);
     hash64_destroy(&self->channels);
     conn_release(&self->conn);
@@ -137,6 +143,7 @@ static void client_free(struct rg_client *self)
         (void) close(self->wake_fd);
     }
     mem_free(self->name);
+    mem_free(self->namespace_);
     mem_free(self);
 }
 
@@ -173,6 +180,9 @@ static struct rg_options options_complete(const struct rg_options *given)
     if (options.window_bytes == 0) {
         options.window_bytes = 8 << 20;
     }
+    if (options.send_buffer_bytes == 0) {
+        options.send_buffer_bytes = 4 << 20;
+    }
     if (options.reconnect_max_ms < options.reconnect_min_ms) {
         options.reconnect_max_ms = options.reconnect_min_ms;
     }
@@ -197,6 +207,8 @@ static struct rg_client *client_new(const struct rg_options *options)
     const char *name = self->options.name != NULL ? self->options.name : "librailgun/" RG_VERSION;
     self->name = mem_strdup(name);
     self->options.name = self->name;
+    self->namespace_ = mem_strdup(self->options.namespace_ != NULL ? self->options.namespace_ : "");
+    self->options.namespace_ = self->namespace_;
     conn_init(&self->conn);
     prng_init(&self->prng, entropy_u64());
     self->backoff_ms = self->options.reconnect_min_ms;
@@ -204,6 +216,9 @@ static struct rg_client *client_new(const struct rg_options *options)
     self->next_corr = 1;
     list_init(&self->calls);
     publish_init(self);
+    outbox_init(self);
+    asks_init(self);
+    subscriptions_init(self);
     self->channels = hash64_new();
     list_init(&self->consumers);
     list_init(&self->busy);
@@ -278,6 +293,12 @@ int rg_connect(const char *addresses, const struct rg_options *options,
     }
     if (options != NULL && options->name != NULL && strlen(options->name) > NAME_BYTES_MAX) {
         return error_note(ERR_USAGE, "rg_connect: the name is longer than 255 bytes");
+    }
+    if (options != NULL && options->namespace_ != NULL && options->namespace_[0] != 0) {
+        const char *problem = name_check(span_of(options->namespace_));
+        if (problem != NULL) {
+            return error_note(ERR_USAGE, "rg_connect: namespace: %s", problem);
+        }
     }
     struct rg_client *self = client_new(options);
     int result = addresses_parse(&self->addresses, addresses);

@@ -15,10 +15,13 @@
 
 #include "common/base/buf.h"
 #include "common/base/hash.h"
+#include "common/base/heap.h"
 #include "common/base/list.h"
+#include "common/base/name.h"
 #include "common/base/payload.h"
 #include "common/base/rand.h"
 #include "common/base/span.h"
+#include "common/base/topic.h"
 #include "common/wire/frame.h"
 
 #include "client/addresses.h"
@@ -47,7 +50,7 @@ struct waiter {
 
 /* What a correlation number stands for. */
 struct pending {
-    enum { PENDING_CALL, PENDING_PACK, PENDING_GHOST } kind;
+    enum { PENDING_CALL, PENDING_PACK, PENDING_GHOST, PENDING_ASK } kind;
     uint64_t corr;
 };
 
@@ -93,6 +96,7 @@ struct conn {
     struct buf writing;   /* the part of them that is being written */
     size_t written;       /* of `writing`, then of the first of `sending` */
     struct list sending;  /* struct pack */
+    struct list mail;     /* struct parcel; after those */
     uint64_t sent_us;     /* when something last went out */
     uint64_t received_us; /* when something last came in */
 };
@@ -141,6 +145,57 @@ struct publishing {
     struct buf scratch;
 };
 
+struct parcel;
+
+/* Ephemeral messages, requests and replies on their way out, in order (outbox.c). */
+struct outbox {
+    struct list queue;   /* struct parcel */
+    struct parcel *open; /* the last one, if more may be appended; NULL: none */
+    struct list spare;
+    size_t spare_count;
+    uint64_t next_serial;
+    uint64_t bytes;    /* waiting and being written */
+    bool is_scheduled; /* something waits, and it is known when it goes out: */
+    uint64_t due_us;   /* 0: at once */
+    size_t blocked;    /* threads that wait for room */
+    pthread_cond_t room;
+    size_t flushers;
+    pthread_cond_t flushed;
+    /* the EsPublish at the end of the open parcel */
+    bool is_publishing;
+    size_t publish_start;
+    size_t exchange_size;
+    char exchange[NAME_SIZE_MAX];
+    /* the last topic that was found valid */
+    bool has_topic;
+    size_t topic_size;
+    char topic[TOPIC_SIZE_MAX];
+    struct buf scratch;
+};
+
+/* Requests, receipts and replies that wait for their answers (ask.c). */
+struct asks {
+    struct list open;
+    struct heap deadlines;
+    uint64_t check_us; /* when to look; UINT64_MAX: at no time */
+    size_t count;
+    struct list spare;
+    size_t spare_count;
+};
+
+/* Subscriptions, and what came for callbacks in the order in which it came (subscription.c, arrival.c). */
+struct subscriptions {
+    struct hash64 *channels; /* struct rg_subscription */
+    struct list all;
+    size_t count;
+    size_t full;          /* whose queue is full: the socket is not read */
+    uint64_t reattach_us; /* when to try again for those that are down; 0: not */
+    struct list arrivals; /* struct arrival */
+    struct list spare;    /* of them */
+    size_t spare_count;
+    bool is_malformed; /* a delivery was: the connection is to be given up */
+};
+
 struct state_report {
     bool up;
     int reason;
@@ -151,6 +206,7 @@ struct rg_client {
     unsigned references; /* the caller's, and one for each consumer and reader */
     struct rg_options options;
     char *name;
+    char *namespace_;
 
     pthread_t thread;
     int epoll_fd;
@@ -194,6 +250,9 @@ struct rg_client {
     uint64_t calls_check_us;
 
     struct publishing pub;
+    struct outbox outbox;
+    struct asks asks;
+    struct subscriptions subs;
 
     struct hash64 *channels; /* struct rg_consumer */
     struct list consumers;

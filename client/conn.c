@@ -1,5 +1,5 @@
-/* conn: the client's socket as bytes: what comes in is cut into frames where it lies, what goes out is gathered from control frames and
- * batches. Owns the socket and the inbox. Must never allocate for a length that the server announced, nor write a part of a frame and
+/* conn: the client's socket as bytes: what comes in is cut into frames where it lies, what goes out is gathered from control frames,
+ * batches and parcels. Owns the socket and the inbox. Must never allocate for a length that the server announced, nor write a part of a frame and
  * then something else. */
 #include <errno.h>
 #include <netinet/in.h>
@@ -15,7 +15,9 @@
 #include "common/base/invariant.h"
 
 #include "client/client_private.h"
+#include "client/outbox.h"
 #include "client/publish.h"
+#include "client/subscription.h"
 
 enum {
     INBOX_CHUNK_BYTES_MIN = 256 << 10,
@@ -129,6 +131,7 @@ void conn_init(struct conn *self)
 {
     *self = (struct conn){.fd = -1};
     list_init(&self->sending);
+    list_init(&self->mail);
     inbox_reset(&self->inbox);
 }
 
@@ -179,7 +182,9 @@ void conn_update_interest(struct rg_client *client)
         return;
     }
     uint32_t interest = self->is_blocked ? EPOLLOUT : 0;
-    if (!client->is_led && client->state != CLIENT_CONNECTING) {
+    if (subscriptions_are_full(client)) {
+        interest |= EPOLLET; /* a hang-up is then told once, not again and again */
+    } else if (!client->is_led && client->state != CLIENT_CONNECTING) {
         interest |= EPOLLIN;
     }
     if (interest == self->interest) {
@@ -203,14 +208,15 @@ bool conn_has_output(const struct rg_client *client)
 {
     const struct conn *self = &client->conn;
     return self->control.size != 0 || self->writing.size != 0 || !list_is_empty(&self->sending) ||
-           (client->state == CLIENT_UP && publish_may_send(client));
+           !list_is_empty(&self->mail) ||
+           (client->state == CLIENT_UP && (publish_may_send(client) || outbox_has_waiting(client)));
 }
 
 /* Everything taken so far is written: take what is next. */
 static void conn_refill(struct rg_client *client)
 {
     struct conn *self = &client->conn;
-    if (self->writing.size != 0 || !list_is_empty(&self->sending)) {
+    if (self->writing.size != 0 || !list_is_empty(&self->sending) || !list_is_empty(&self->mail)) {
         return;
     }
     struct buf written = self->writing;
@@ -219,6 +225,9 @@ static void conn_refill(struct rg_client *client)
     self->written = 0;
     if (client->state == CLIENT_UP) {
         publish_take(client, &self->sending);
+        if (self->writing.size != 0 || !list_is_empty(&self->sending) || outbox_is_due(client)) {
+            outbox_take(client, &self->mail);
+        }
     }
 }
 
@@ -244,6 +253,14 @@ static size_t conn_gather(const struct conn *self, struct iovec *vectors)
         vectors[count++] = (struct iovec){pack->records.data + skip, pack->records.size - skip};
         skip = 0;
     }
+    LIST_FOREACH (&self->mail, node) {
+        if (count == WRITE_VECTORS) {
+            break;
+        }
+        const struct parcel *parcel = LIST_ENTRY(node, struct parcel, of_queue);
+        vectors[count++] = (struct iovec){parcel->bytes.data + parcel->written,
+                                          parcel->bytes.size - parcel->written};
+    }
     return count;
 }
 
@@ -263,12 +280,23 @@ static void conn_advance(struct rg_client *client, size_t bytes)
     while (!list_is_empty(&self->sending)) {
         struct pack *pack = LIST_ENTRY(self->sending.next, struct pack, of_queue);
         if (written < pack->head.size + pack->records.size) {
-            break;
+            self->written = written;
+            return;
         }
         written -= pack->head.size + pack->records.size;
         publish_sent(client, pack);
     }
-    self->written = written;
+    self->written = 0;
+    while (!list_is_empty(&self->mail)) {
+        struct parcel *parcel = LIST_ENTRY(self->mail.next, struct parcel, of_queue);
+        size_t left = parcel->bytes.size - parcel->written;
+        if (written < left) {
+            parcel->written += written;
+            return;
+        }
+        written -= left;
+        outbox_written(client, parcel);
+    }
 }
 
 int conn_write(struct rg_client *client, bool may_unlock)

@@ -12,9 +12,13 @@
 
 #include "common/base/err.h"
 
+#include "client/arrival.h"
+#include "client/ask.h"
 #include "client/client_private.h"
 #include "client/consume.h"
+#include "client/outbox.h"
 #include "client/publish.h"
+#include "client/subscription.h"
 
 enum { IO_SLEEP_US_MAX = 60 * 1000 * 1000, IO_EVENTS = 2 };
 
@@ -40,6 +44,9 @@ static uint64_t io_next_us(const struct rg_client *self, uint64_t now_us, uint64
 {
     uint64_t at_us = earlier(now_us + IO_SLEEP_US_MAX, publish_us);
     at_us = earlier(at_us, consumers_next_us(self));
+    at_us = earlier(at_us, subscriptions_next_us(self));
+    at_us = earlier(at_us, outbox_next_us(self));
+    at_us = earlier(at_us, self->asks.check_us);
     if (self->call_count != 0) {
         at_us = earlier(at_us, self->calls_check_us);
     }
@@ -119,6 +126,8 @@ static void io_socket(struct rg_client *self, uint32_t ready)
         if (ready != 0) {
             reconnect_writable(self);
         }
+    } else if (subscriptions_are_full(self)) {
+        return; /* nothing is read until there is room */
     } else if (self->conn.has_input || (ready & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
         io_read(self);
     }
@@ -149,6 +158,13 @@ static void io_call_back(struct rg_client *self)
     publish_call_back(self);
     io_report_state(self);
     consumers_call_back(self);
+    arrivals_call_back(self);
+    if (self->subs.is_malformed) {
+        self->subs.is_malformed = false;
+        if (self->conn.fd != -1) {
+            reconnect_lost(self, ERR_PROTOCOL, NULL);
+        }
+    }
 }
 
 static void io_due(struct rg_client *self, uint64_t now_us)
@@ -169,6 +185,8 @@ static void io_due(struct rg_client *self, uint64_t now_us)
         calls_check(self, now_us);
     }
     consumers_check(self, now_us);
+    subscriptions_check(self, now_us);
+    asks_check(self, now_us);
 }
 
 static void io_write(struct rg_client *self, uint32_t ready)
@@ -192,7 +210,8 @@ static bool io_is_finished(const struct rg_client *self, uint64_t now_us)
         return false;
     }
     bool is_sent = !conn_has_output(self) || self->conn.fd == -1;
-    return now_us >= self->close_deadline_us || (publish_is_idle(self) && is_sent);
+    return now_us >= self->close_deadline_us ||
+           (publish_is_idle(self) && outbox_is_empty(self) && is_sent);
 }
 
 void *io_main(void *ud)
@@ -216,8 +235,10 @@ void *io_main(void *ud)
             break;
         }
         conn_update_interest(self);
-        bool is_more = self->is_woken || self->conn.has_input || consumers_are_busy(self) ||
-                       !list_is_empty(&self->pub.done) || self->report_count != 0;
+        bool has_input = self->conn.has_input && !subscriptions_are_full(self);
+        bool is_more = self->is_woken || has_input || consumers_are_busy(self) ||
+                       arrivals_are_waiting(self) || !list_is_empty(&self->pub.done) ||
+                       self->report_count != 0;
         until_us = is_more ? 0 : io_next_us(self, now_us, publish_us);
     }
     reconnect_stop(self);

@@ -15,8 +15,9 @@ static bool lead_is_possible(const struct rg_client *client)
 {
     const struct conn *conn = &client->conn;
     return client->is_sleeping && !client->is_led && client->state == CLIENT_UP &&
-           client->consumer_count == 0 && hash64_count(client->pending) == 1 && !conn->has_input &&
-           !conn->is_writing && !conn->is_blocked;
+           client->consumer_count == 0 && client->subs.count == 0 &&
+           hash64_count(client->pending) == 1 && !conn->has_input && !conn->is_writing &&
+           !conn->is_blocked;
 }
 
 /* Take the answer if it is the next frame. 1: it was; 0: no whole frame yet; ERR_AGAIN: something else has come. */

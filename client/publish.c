@@ -5,13 +5,10 @@
 #include "common/wire/batch.h"
 #include "common/wire/pb.h"
 
+#include "client/headers.h"
 #include "client/publish.h"
 
-enum {
-    ID_BYTES_MAX = 128,
-    HEADERS_MAX = 32,
-    HEADER_BYTES_MAX = 16 << 10,
-};
+enum { ID_BYTES_MAX = 128 };
 
 static bool publish_is_full(const struct rg_client *client)
 {
@@ -36,48 +33,11 @@ int publish_wait_room(struct rg_client *client)
     return client->is_closing ? error_note(ERR_CLOSED, "the client is closed") : 0;
 }
 
-static bool bytes_are_null(const struct rg_bytes *bytes)
-{
-    return bytes->data == NULL && bytes->size != 0;
-}
-
 static bool message_has_null(const struct rg_message *message)
 {
-    bool has = bytes_are_null(&message->payload) || bytes_are_null(&message->id) ||
-               bytes_are_null(&message->key) ||
-               (message->headers == NULL && message->header_count != 0);
-    /* More headers than are allowed are refused for that. */
-    for (size_t i = 0; !has && i < message->header_count && i < HEADERS_MAX; i++) {
-        has =
-            bytes_are_null(&message->headers[i].name) || bytes_are_null(&message->headers[i].value);
-    }
-    return has;
-}
-
-/* Encode the headers to `scratch`. */
-static int headers_encode(struct rg_client *client, const struct rg_message *message)
-{
-    struct buf *scratch = &client->pub.scratch;
-    buf_reset(scratch);
-    if (message->header_count > HEADERS_MAX) {
-        return error_note(ERR_TOO_LARGE, "more than 32 headers");
-    }
-    for (size_t i = 0; i < message->header_count; i++) {
-        const struct rg_header *header = &message->headers[i];
-        struct span name = span_make(header->name.data, header->name.size);
-        if (!pb_is_text(name)) {
-            return error_note(ERR_BAD_REQUEST, "a header's name is not UTF-8 text");
-        }
-        if (name.size > HEADER_BYTES_MAX || header->value.size > HEADER_BYTES_MAX ||
-            scratch->size > HEADER_BYTES_MAX) {
-            return error_note(ERR_TOO_LARGE, "the headers are larger than 16 KiB");
-        }
-        batch_header_append(scratch, name, span_make(header->value.data, header->value.size));
-    }
-    if (scratch->size > HEADER_BYTES_MAX) {
-        return error_note(ERR_TOO_LARGE, "the headers are larger than 16 KiB");
-    }
-    return 0;
+    return bytes_are_null(&message->payload) || bytes_are_null(&message->id) ||
+           bytes_are_null(&message->key) ||
+           headers_have_null(message->headers, message->header_count);
 }
 
 struct record_parts {
@@ -103,7 +63,7 @@ static int record_prepare(struct rg_client *client, const struct rg_message *mes
         return error_note(ERR_TOO_LARGE, "the message id is longer than 128 bytes");
     }
     if (message->header_count != 0) {
-        int result = headers_encode(client, message);
+        int result = headers_encode(&client->pub.scratch, message->headers, message->header_count);
         if (result < 0) {
             return result;
         }

@@ -9,9 +9,12 @@
 #include "common/base/err.h"
 #include "common/base/invariant.h"
 
+#include "client/ask.h"
 #include "client/client_private.h"
 #include "client/consume.h"
+#include "client/outbox.h"
 #include "client/publish.h"
+#include "client/subscription.h"
 
 enum { STEADY_US = 1000 * 1000, ATTEMPT_MS_MIN = 250 };
 
@@ -101,7 +104,7 @@ static void reconnect_next(struct rg_client *self)
 
 void reconnect_step(struct rg_client *self, uint64_t now_us)
 {
-    if (self->is_closing && self->conn.fd == -1 && publish_is_idle(self)) {
+    if (self->is_closing && self->conn.fd == -1 && publish_is_idle(self) && outbox_is_empty(self)) {
         return; /* nothing is left that would need a connection */
     }
     if (self->state == CLIENT_BACKOFF && now_us >= self->retry_at_us) {
@@ -151,6 +154,7 @@ void reconnect_up(struct rg_client *self)
     (void) pthread_cond_broadcast(&self->first_over);
     calls_up(self);
     consumers_up(self);
+    subscriptions_up(self);
 }
 
 /* The connection ended after it had been up. */
@@ -159,7 +163,10 @@ static void reconnect_lost_up(struct rg_client *self, int reason)
     uint64_t now_us = client_now_us();
     calls_lost(self);
     consumers_lost(self);
+    subscriptions_lost(self);
     publish_lost(self);
+    asks_lost(self);
+    outbox_lost(self);
     reconnect_report(self, false, reason);
     if (reason == ERR_GOING_AWAY && self->addresses.count > 1) {
         self->address_index++; /* somewhere else */
@@ -210,6 +217,9 @@ void reconnect_stop(struct rg_client *self)
     self->state = CLIENT_BACKOFF;
     self->retry_at_us = UINT64_MAX;
     publish_stop(self);
+    asks_stop(self);
+    outbox_stop(self);
     calls_stop(self);
     consumers_stop(self);
+    subscriptions_stop(self);
 }

@@ -9,9 +9,11 @@
 #include "common/wire/pb.h"
 #include "common/wire/scan.h"
 
+#include "client/ask.h"
 #include "client/client_private.h"
 #include "client/consume.h"
 #include "client/publish.h"
+#include "client/subscription.h"
 
 enum {
     PROTOCOL_VERSION = 1,
@@ -33,6 +35,7 @@ void session_greet(struct rg_client *client)
     hello.has_version_max = true;
     hello.version_max = PROTOCOL_VERSION;
     hello.client = client->name;
+    hello.namespace_ = client->namespace_[0] != 0 ? client->namespace_ : NULL;
     hello.has_heartbeat_ms = true;
     hello.heartbeat_ms = client->options.heartbeat_ms;
     scan_pack(&body, &hello.base);
@@ -166,6 +169,9 @@ static int session_answer(struct rg_client *client, const struct frame_view *vie
         return publish_answered(client, LIST_ENTRY(pending, struct pack, pending), view->field,
                                 view->body);
     }
+    if (pending->kind == PENDING_ASK) {
+        return ask_answered(client, pending, view->field, view->body);
+    }
     struct hot_delivery page;
     if (view->field == BODY(PUBLISH_OK) ||
         (view->field == BODY(READ_OK) && hot_read_ok_read(view->body, &page) < 0)) {
@@ -185,6 +191,24 @@ static int session_answer(struct rg_client *client, const struct frame_view *vie
     return 0;
 }
 
+static void session_channel_ended(struct rg_client *client, uint32_t channel, int code,
+                                  struct span detail)
+{
+    struct rg_subscription *subscription = subscription_find(client, channel);
+    if (subscription != NULL) {
+        subscription_cancelled(subscription, code, detail);
+    } else {
+        consumer_cancelled(client, channel, code, detail);
+    }
+}
+
+static int session_group_event(struct rg_client *client, const struct frame_view *view)
+{
+    struct rg_subscription *subscription = subscription_find(client, view->channel);
+    return subscription != NULL ? subscription_group_event(subscription, view->body)
+                                : consumer_group_event(client, view->channel, view->body);
+}
+
 /* An Error without a correlation ends a channel or the connection. */
 static int session_error(struct rg_client *client, const struct frame_view *view)
 {
@@ -197,7 +221,7 @@ static int session_error(struct rg_client *client, const struct frame_view *view
         return result;
     }
     if (view->channel != 0) {
-        consumer_cancelled(client, view->channel, answer.code, answer.detail);
+        session_channel_ended(client, view->channel, answer.code, answer.detail);
         return 0;
     }
     (void) snprintf(client->last_detail, sizeof(client->last_detail), "%.*s",
@@ -231,8 +255,8 @@ static int session_cancel(struct rg_client *client, const struct frame_view *vie
         }
     }
     if (result == 0) {
-        consumer_cancelled(client, view->channel,
-                           code != 0 && code < 1000 ? -(int) code : ERR_CLOSED, detail);
+        session_channel_ended(client, view->channel,
+                              code != 0 && code < 1000 ? -(int) code : ERR_CLOSED, detail);
     }
     return result;
 }
@@ -249,7 +273,9 @@ static int session_frame(struct rg_client *client, const struct frame_view *view
     case BODY(DELIVER):
         return consumer_deliver(client, view->channel, view->body);
     case BODY(GROUP_EVENT):
-        return consumer_group_event(client, view->channel, view->body);
+        return session_group_event(client, view);
+    case BODY(ES_DELIVER):
+        return subscription_deliver(client, view->channel, view->body);
     case BODY(CANCEL):
         return session_cancel(client, view);
     case BODY(CREDIT):
@@ -278,11 +304,16 @@ int session_take_frames(struct rg_client *client)
 {
     struct span frame;
     int result = 0;
-    while ((result = inbox_next(&client->conn.inbox, &frame)) == 1) {
+    while (!subscriptions_are_full(client) &&
+           (result = inbox_next(&client->conn.inbox, &frame)) == 1) {
         result = session_take_frame(client, frame);
         if (result < 0) {
             return result;
         }
+    }
+    if (subscriptions_are_full(client)) {
+        client->conn.has_input = true; /* perhaps: it is looked at again when there is room */
+        return 0;
     }
     return result;
 }
@@ -311,7 +342,8 @@ static bool session_is_drained(const struct rg_client *client, uint64_t now_us)
             return false;
         }
     }
-    return list_is_empty(&client->pub.sent) && list_is_empty(&client->conn.sending) &&
+    return !asks_are_sent(client) && list_is_empty(&client->pub.sent) &&
+           list_is_empty(&client->conn.sending) && list_is_empty(&client->conn.mail) &&
            client->conn.control.size == 0 && client->conn.writing.size == 0;
 }
 
@@ -324,7 +356,9 @@ int session_check(struct rg_client *client, uint64_t now_us)
     if (client->state != CLIENT_UP && client->state != CLIENT_DRAINING) {
         return 0;
     }
-    if (now_us >= conn->received_us + SILENT_INTERVALS * client->heartbeat_us) {
+    /* While nothing is read, nothing is heard. */
+    if (!subscriptions_are_full(client) &&
+        now_us >= conn->received_us + SILENT_INTERVALS * client->heartbeat_us) {
         return ERR_HEARTBEAT_LOST;
     }
     if (now_us >= conn->sent_us + client->heartbeat_us && !conn_has_output(client)) {
