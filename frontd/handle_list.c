@@ -19,6 +19,7 @@ enum {
     ITEM_DESCRIPTION = 6,
     STREAM_SPEC_DESCRIPTION = 6,
     GROUP_SPEC_DESCRIPTION = 7,
+    EXCHANGE_SPEC_DESCRIPTION = 4,
 };
 
 static void item_append_description(struct buf *item, struct span spec, uint32_t number)
@@ -99,14 +100,44 @@ static void list_groups(struct catalog *catalog, const Railgun__List *list, uint
     buf_release(&item);
 }
 
+/* The namespace's own comes first: it has no name and is not in the catalogue, and does not count against the limit. */
+static void list_exchanges(struct catalog *catalog, struct span namespace_,
+                           const Railgun__List *list, uint32_t limit, struct buf *out)
+{
+    struct span prefix = span_of(list->prefix != NULL ? list->prefix : "");
+    struct span after = span_of(list->after != NULL ? list->after : "");
+    struct buf item = {0};
+    const struct catalog_exchange *exchange = NULL;
+    if (after.size == 0 && prefix.size == 0) {
+        pb_append_bytes(&item, ITEM_NAME, (struct span){0});
+        pb_append_bytes(out, OK_ITEMS, buf_span(&item));
+    }
+    while ((exchange = catalog_next_exchange(catalog, namespace_, after, prefix)) != NULL) {
+        if (limit-- == 0 || out->size > LIST_BYTES_MAX) {
+            pb_append_varint(out, OK_MORE, 1);
+            break;
+        }
+        buf_reset(&item);
+        pb_append_bytes(&item, ITEM_NAME, exchange->name);
+        pb_append_varint(&item, ITEM_VERSION, exchange->version);
+        pb_append_fixed64(&item, ITEM_CREATED, exchange->created_us);
+        item_append_description(&item, exchange->spec, EXCHANGE_SPEC_DESCRIPTION);
+        pb_append_bytes(out, OK_ITEMS, buf_span(&item));
+        after = exchange->name;
+    }
+    buf_release(&item);
+}
+
 static int list_answer(struct session *self, const struct frame_view *view,
                        const Railgun__List *list)
 {
     struct frontd *frontd = self->frontd;
     uint32_t limit =
         list->has_limit && list->limit != 0 ? list->limit : (uint32_t) LIST_LIMIT_DEFAULT;
-    if (list->kind != RAILGUN__KIND__KIND_STREAM && list->kind != RAILGUN__KIND__KIND_GROUP) {
-        return session_refuse(self, view, ERR_BAD_REQUEST, "kind: stream or group is needed");
+    if (list->kind != RAILGUN__KIND__KIND_STREAM && list->kind != RAILGUN__KIND__KIND_GROUP &&
+        list->kind != RAILGUN__KIND__KIND_EXCHANGE) {
+        return session_refuse(self, view, ERR_BAD_REQUEST,
+                              "kind: stream, group or exchange is needed");
     }
     if (!catalog_is_known(frontd->catalog)) {
         if (loop_now_ms(frontd->loop) < frontd->started_ms + frontd->settings->catalog_wait_ms) {
@@ -122,6 +153,8 @@ static int list_answer(struct session *self, const struct frame_view *view,
     struct buf body = {0};
     if (list->kind == RAILGUN__KIND__KIND_STREAM) {
         list_streams(frontd->catalog, list, limit, &body);
+    } else if (list->kind == RAILGUN__KIND__KIND_EXCHANGE) {
+        list_exchanges(frontd->catalog, self->namespace_, list, limit, &body);
     } else {
         list_groups(frontd->catalog, list, limit, &body);
     }

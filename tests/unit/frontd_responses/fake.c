@@ -8,8 +8,10 @@
 #include "common/base/mem.h"
 #include "common/base/wheel.h"
 #include "common/run/presence.h"
+#include "common/wire/bus.pb-c.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/pb.h"
+#include "frontd/describe_exchange.h"
 #include "frontd/handle.h"
 #include "frontd/inlet.h"
 #include "frontd/neighbours.h"
@@ -59,9 +61,10 @@ struct event {
     unsigned from;
     unsigned to;
     struct client *client; /* FORWARD */
-    struct buf bytes;      /* FORWARD: the run; ASK, TELL: meta */
+    struct buf bytes;      /* FORWARD: the run; others: meta */
     uint64_t number;       /* FORWARD: the request */
     uint32_t timeout_ms;
+    uint16_t type;           /* ASK */
     struct request *request; /* ASK, ANSWER */
     struct slice body;       /* ASK */
     int status;              /* ANSWER */
@@ -125,6 +128,8 @@ static struct {
     struct list lookups;
     struct event *asked; /* being handled by responses_on_reply */
     bool names_are_down;
+    struct request *info; /* asked of a routerd */
+    struct buf info_meta;
 } world;
 struct fake fake;
 
@@ -199,8 +204,7 @@ void fake_stop(void)
         client_close(LIST_ENTRY(node, struct client, of_all));
     }
     fake_settle();
-    LIST_FOREACH(&world.clients, node)
-    {
+    LIST_FOREACH (&world.clients, node) {
         struct client *client = LIST_ENTRY(node, struct client, of_all);
         for (size_t i = 0; i < client->sent_count; i++) {
             buf_release(&client->sent[i].body);
@@ -223,6 +227,8 @@ void fake_stop(void)
     ck_assert(list_is_empty(&world.claims));
     ck_assert_uint_eq(wheel_next_due_ms(world.loop.wheel), UINT64_MAX);
     wheel_destroy(&world.loop.wheel);
+    ck_assert_ptr_null(world.info);
+    buf_release(&world.info_meta);
 }
 
 struct frontd *fake_frontd(unsigned node)
@@ -476,6 +482,12 @@ int session_request(struct session *self, const struct frame_view *view, request
     return 0;
 }
 
+int session_query(struct session *self, const struct frame_view *view, request_done_fn *done,
+                  struct request **ret_request)
+{
+    return session_request(self, view, done, ret_request);
+}
+
 void frontd_request_end(void *self, struct request *request)
 {
     struct frontd *frontd = self;
@@ -500,26 +512,53 @@ uint64_t conn_outbound_bytes(const struct conn *self)
 
 /* --- exchanges, routes, the inlet --- */
 
+static struct exchange the_exchange; /* the same for all */
+
 int exchanges_ref(struct exchanges *self, struct span namespace_, struct span name,
                   struct exchange **ret_exchange)
 {
-    static struct exchange exchange;
     (void) self;
-    (void) namespace_;
     (void) name;
+    ck_assert(span_is(namespace_, SESSION_NAMESPACE));
     if (fake.exchange_error != 0) {
         return fake.exchange_error;
     }
-    exchange.references++;
-    *ret_exchange = &exchange;
+    the_exchange.references++;
+    *ret_exchange = &the_exchange;
     return 0;
 }
 
-void exchanges_unref(struct exchanges *self, struct exchange **exchange)
+void exchanges_unref(struct exchanges *self, struct exchange **reference)
 {
     (void) self;
-    (*exchange)->references--;
-    *exchange = NULL;
+    (*reference)->references--;
+    *reference = NULL;
+}
+
+struct exchange *fake_exchange(void)
+{
+    return &the_exchange;
+}
+
+uint64_t routes_live_topics(const struct exchange *self)
+{
+    (void) self;
+    return 5;
+}
+
+const struct catalog_exchange *catalog_find_exchange(const struct catalog *self,
+                                                     struct span namespace_, struct span name)
+{
+    static struct catalog_exchange stored;
+    (void) self;
+    stored = (struct catalog_exchange){
+        .namespace_ = namespace_,
+        .name = name,
+        .version = 3,
+        .created_us = 1234,
+        .spec = span_make("\x10\x07", 2), /* max_topics: 7 */
+    };
+    return &stored;
 }
 
 enum routes_result routes_find(struct routes *self, struct exchange *exchange, struct span topic,
@@ -608,11 +647,11 @@ static bool switch_here(const struct receiver *receiver, const struct run *run)
     return true;
 }
 
-void switch_run(struct frontd *frontd, struct exchange *exchange, const struct route *route,
+void switch_run(struct frontd *frontd, struct exchange *of, const struct route *route,
                 struct run *run, struct switch_result *ret_result)
 {
     unsigned here = frontd->bus->node;
-    (void) exchange;
+    (void) of;
     (void) route;
     ck_assert_uint_eq(run->origin, ROUTE_LOCAL);
     ck_assert_uint_eq(run->count, 1);
@@ -752,16 +791,29 @@ bool neighbours_tell(struct neighbours *self, unsigned frontd, uint16_t type, st
 void neighbours_ask(struct neighbours *self, unsigned frontd, struct request *request,
                     uint16_t type, struct span meta, const struct slice *body, uint64_t timeout_ms)
 {
-    (void) type;
     ck_assert(neighbours_is_up(self, frontd));
     ck_assert_uint_gt(timeout_ms, 0);
     struct event *event = event_add(EVENT_ASK, self->node, frontd);
+    event->type = type;
     event->request = request;
     buf_append(&event->bytes, meta);
-    event->body = slice_ref(body);
+    if (body != NULL) {
+        event->body = slice_ref(body);
+    }
 }
 
-static void answer(struct bus *self, int status, uint64_t subject)
+int neighbours_next(const struct neighbours *self, unsigned *cursor)
+{
+    while (*cursor < NODES) {
+        unsigned instance = (*cursor)++;
+        if (neighbours_is_up(self, instance)) {
+            return (int) instance;
+        }
+    }
+    return -1;
+}
+
+static void answer(struct bus *self, int status, uint64_t subject, struct span meta)
 {
     struct event *ask = world.asked;
     ck_assert_ptr_nonnull(ask);
@@ -770,12 +822,13 @@ static void answer(struct bus *self, int status, uint64_t subject)
     event->request = ask->request;
     event->status = status;
     event->subject = subject;
+    buf_append(&event->bytes, meta);
 }
 
 int bus_reply(struct bus *self, uint64_t ticket, const struct bus_outgoing *out)
 {
     (void) ticket;
-    answer(self, out->status, out->subject);
+    answer(self, out->status, out->subject, out->meta);
     return 0;
 }
 
@@ -783,7 +836,7 @@ int bus_reply_error(struct bus *self, uint64_t ticket, int error, const char *de
 {
     (void) ticket;
     (void) detail;
-    answer(self, error, 0);
+    answer(self, error, 0, (struct span){0});
     return 0;
 }
 
@@ -811,7 +864,11 @@ static void event_run(struct event *event)
         break;
     case EVENT_ASK:
         world.asked = event;
-        responses_on_reply(responses, &message);
+        if (event->type == RAILGUN__BUS_TYPE__BUS_RS_REPLY) {
+            responses_on_reply(responses, &message);
+        } else {
+            describe_exchange_on_info(&node->frontd, &message);
+        }
         ck_assert_ptr_null(world.asked);
         break;
     case EVENT_ANSWER:
@@ -907,6 +964,41 @@ void fake_kill(unsigned dead, bool again)
     if (again) {
         node_start(dead);
     }
+}
+
+/* --- one routerd, asked for information --- */
+
+void routers_ask(struct routers *self, struct request *request, uint16_t type, struct span meta,
+                 uint64_t timeout_ms)
+{
+    (void) self;
+    ck_assert_uint_eq(type, RAILGUN__BUS_TYPE__BUS_ROUTE_INFO);
+    ck_assert_uint_gt(timeout_ms, 0);
+    ck_assert_ptr_null(world.info);
+    world.info = request;
+    buf_reset(&world.info_meta);
+    buf_append(&world.info_meta, meta);
+}
+
+struct span fake_routerd_question(void)
+{
+    ck_assert_ptr_nonnull(world.info);
+    return buf_span(&world.info_meta);
+}
+
+void fake_routerd_answer(const struct span *info)
+{
+    struct request *request = world.info;
+    struct bus_message message = {.meta = info != NULL ? *info : (struct span){0}};
+    ck_assert_ptr_nonnull(request);
+    world.info = NULL;
+    ask_over(request, info != NULL ? BUS_OK : BUS_FAILED, info != NULL ? &message : NULL);
+}
+
+unsigned routers_ready_count(const struct routers *self)
+{
+    (void) self;
+    return 2;
 }
 
 /* --- names --- */

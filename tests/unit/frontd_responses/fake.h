@@ -11,6 +11,7 @@
 #include "common/base/rand.h"
 #include "common/wire/es.h"
 #include "common/wire/frame.h"
+#include "frontd/exchange.h"
 #include "frontd/frontd.h"
 #include "frontd/responses.h"
 #include "frontd/session.h"
@@ -107,6 +108,12 @@ bool fake_names_step(void);
 void fake_name_lost(const char *name);
 /* No routerd: claims and lookups end with NO_QUORUM. */
 void fake_names_down(bool is_down);
+
+/* Counters of the exchange, which all frontds share. */
+struct exchange *fake_exchange(void);
+/* What a routerd was asked for; and its answer: an ExchangeInfo, or NULL when it cannot be asked. */
+struct span fake_routerd_question(void);
+void fake_routerd_answer(const struct span *info);
 
 struct request_options {
     uint32_t timeout_ms;
