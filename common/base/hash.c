@@ -224,6 +224,11 @@ void *hash_next(const struct hash *self, size_t *cursor)
     return NULL;
 }
 
+size_t hash_memory(const struct hash *self)
+{
+    return sizeof(*self) + (self->mask + 1) * sizeof(struct hash_slot);
+}
+
 /* --- from numbers: the same, with the key in the slot --- */
 
 /* Without a value a slot is free (key 0) or a grave (key 1). */
@@ -368,4 +373,9 @@ void *hash64_next(const struct hash64 *self, size_t *cursor)
         }
     }
     return NULL;
+}
+
+size_t hash64_memory(const struct hash64 *self)
+{
+    return sizeof(*self) + (self->mask + 1) * sizeof(struct hash64_slot);
 }

@@ -24,6 +24,8 @@ void *hash_remove(struct hash *self, struct span key);
 /* Walk: start with *cursor = 0; NULL at the end. Nothing may be put while walking; the current value may be
  * removed. The order means nothing. */
 void *hash_next(const struct hash *self, size_t *cursor);
+/* Bytes that the table itself takes. It grows with what is put, and never shrinks. */
+size_t hash_memory(const struct hash *self);
 
 /* --- from numbers --- */
 struct hash64;
@@ -34,5 +36,6 @@ void *hash64_get(const struct hash64 *self, uint64_t key);
 void *hash64_put(struct hash64 *self, uint64_t key, void *value);
 void *hash64_remove(struct hash64 *self, uint64_t key);
 void *hash64_next(const struct hash64 *self, size_t *cursor);
+size_t hash64_memory(const struct hash64 *self);
 
 #endif

@@ -234,3 +234,24 @@ TEST(the_hash_reads_nothing_beyond_the_key)
         mem_free(odd);
     }
 }
+
+TEST(a_table_says_what_it_takes_and_grows_with_its_values)
+{
+    struct hash *table = hash_new();
+    struct hash64 *numbers = hash64_new();
+    size_t empty = hash_memory(table);
+    size_t empty64 = hash64_memory(numbers);
+    char keys[1000][8];
+    for (unsigned i = 0; i < 1000; i++) {
+        (void) snprintf(keys[i], sizeof(keys[i]), "%u", i);
+        hash_put(table, span_of(keys[i]), keys[i]);
+        hash64_put(numbers, i, keys[i]);
+    }
+    ck_assert_uint_gt(empty, 0);
+    ck_assert_uint_ge(hash_memory(table), empty + 1000 * 24);
+    ck_assert_uint_le(hash_memory(table), 1000 * 32 * 6);
+    ck_assert_uint_ge(hash64_memory(numbers), empty64 + 1000 * 16);
+    ck_assert_uint_le(hash64_memory(numbers), 1000 * 16 * 6);
+    hash_destroy(&table);
+    hash64_destroy(&numbers);
+}

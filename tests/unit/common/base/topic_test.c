@@ -217,7 +217,7 @@ static struct span random_text(struct prng *prng, const char *const *words, size
     size_t size = 0;
     for (size_t i = 0; i < length; i++) {
         const char *word = words[prng_below(prng, count)];
-        size += (size_t) sprintf(out + size, "%s%s", i > 0 ? "." : "", word);
+        size += (size_t) snprintf(out + size, 64 - size, "%s%s", i > 0 ? "." : "", word);
     }
     return span_make(out, size);
 }
