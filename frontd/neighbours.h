@@ -14,6 +14,8 @@
 struct neighbours;
 
 struct neighbours_events {
+    /* There is a session to it: it knows nothing of us yet. */
+    void (*on_up)(void *ud, unsigned frontd);
     /* A neighbour's process is gone, or the session to it: what it held is lost. */
     void (*on_lost)(void *ud, unsigned frontd);
     /* There is room again (neighbours_has_room said no). */
