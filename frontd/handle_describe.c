@@ -1,4 +1,5 @@
-/* handle_describe: streams and groups: logd knows the numbers, the catalogue the rest; and what is pending in a group. Nodes: describe_node.c. */
+/* handle_describe: streams and groups: logd knows the numbers, the catalogue the rest; and what is pending in a group. Nodes: describe_node.c;
+ * exchanges: describe_exchange.c. */
 #include "frontd/handle.h"
 
 #include "common/base/err.h"
@@ -8,6 +9,7 @@
 #include "common/wire/scan.h"
 
 #include "frontd/answer.h"
+#include "frontd/describe_exchange.h"
 #include "frontd/describe_node.h"
 #include "frontd/to_logd.h"
 
@@ -146,9 +148,12 @@ int handle_describe(struct session *self, const struct frame_view *view, struct 
         result = describe_ask(self, view, describe);
     } else if (describe->kind == RAILGUN__KIND__KIND_NODE) {
         result = describe_node(self, view);
-    } else {
+    } else if (describe->kind == RAILGUN__KIND__KIND_EXCHANGE) {
         result =
-            session_refuse(self, view, ERR_BAD_REQUEST, "kind: stream, group or node is needed");
+            describe_exchange(self, view, span_of(describe->name != NULL ? describe->name : ""));
+    } else {
+        result = session_refuse(self, view, ERR_BAD_REQUEST,
+                                "kind: stream, group, node or exchange is needed");
     }
     SCAN_FREE(&describe);
     return result;

@@ -56,29 +56,44 @@ static void expect_sums(const Railgun__ExchangeInfo *info, uint64_t frontds)
     ck_assert_uint_eq(info->routerds, 2);
 }
 
-TEST(an_exchange_is_the_sum_of_its_frontds_and_a_table)
+/* A routerd is asked for this exchange, and tells of 11 subscriptions with 12 matchers, and a group. */
+static void tables_answer(const char *name)
 {
-    fake_start();
-    struct client *client = client_open(1);
     struct buf tables = {0};
     struct buf group = {0};
-    counts_set();
-    ck_assert_int_eq(describe(client, 9, "orders"), 0);
-    pb_append_bytes(&group, 1, span_of("workers"));
-    pb_append_varint(&group, 2, 6);
-    pb_append_bytes(&tables, 1, span_of("orders"));
-    pb_append_varint(&tables, 4, 11);
-    pb_append_varint(&tables, 5, 12);
-    pb_append_bytes(&tables, 6, buf_span(&group));
-    struct span answer = buf_span(&tables);
-    /* namespace and name */
     struct span question = fake_routerd_question();
     struct pb_field field;
     ck_assert_int_eq(pb_next(&question, &field), 1);
     ck_assert(span_is(field.bytes, SESSION_NAMESPACE));
     ck_assert_int_eq(pb_next(&question, &field), 1);
-    ck_assert(span_is(field.bytes, "orders"));
+    ck_assert(span_is(field.bytes, name));
+    pb_append_bytes(&group, 1, span_of("workers"));
+    pb_append_varint(&group, 2, 6);
+    pb_append_bytes(&tables, 1, span_of(name));
+    pb_append_varint(&tables, 4, 11);
+    pb_append_varint(&tables, 5, 12);
+    pb_append_bytes(&tables, 6, buf_span(&group));
+    struct span answer = buf_span(&tables);
     fake_routerd_answer(&answer);
+    buf_release(&tables);
+    buf_release(&group);
+}
+
+static void expect_tables(const Railgun__ExchangeInfo *info)
+{
+    ck_assert_uint_eq(info->subscriptions, 11);
+    ck_assert_uint_eq(info->matchers, 12);
+    ck_assert_uint_eq(info->n_groups, 1);
+    ck_assert_str_eq(info->groups[0]->name, "workers");
+}
+
+TEST(an_exchange_is_the_sum_of_its_frontds_and_a_table)
+{
+    fake_start();
+    struct client *client = client_open(1);
+    counts_set();
+    ck_assert_int_eq(describe(client, 9, "orders"), 0);
+    tables_answer("orders");
     ck_assert_ptr_null(client_next(client)); /* the frontds have not answered */
     fake_settle();
     Railgun__DescribeOk *ok = described(client, 9);
@@ -87,14 +102,9 @@ TEST(an_exchange_is_the_sum_of_its_frontds_and_a_table)
     ck_assert_uint_eq(ok->exchange->version, 3);
     ck_assert_uint_eq(ok->exchange->created_us, 1234);
     ck_assert_uint_eq(ok->exchange->spec->max_topics, 7);
-    ck_assert_uint_eq(ok->exchange->subscriptions, 11);
-    ck_assert_uint_eq(ok->exchange->matchers, 12);
-    ck_assert_uint_eq(ok->exchange->n_groups, 1);
-    ck_assert_str_eq(ok->exchange->groups[0]->name, "workers");
+    expect_tables(ok->exchange);
     ck_assert_uint_eq(client->session.request_count, 0);
     SCAN_FREE(&ok);
-    buf_release(&tables);
-    buf_release(&group);
     fake_stop();
 }
 

@@ -146,39 +146,46 @@ static void event_run(struct event *event)
     event_free(event);
 }
 
-bool fake_bus_step(void)
+/* The one that comes next if nothing is by chance; NULL: none. */
+static struct event *event_first(void)
 {
-    size_t count = 0;
-    struct event *chosen = NULL;
-    LIST_FOREACH (&world.events, node) {
-        count++;
-    }
-    if (count == 0) {
-        return false;
-    }
-    size_t skip = fake.is_random ? prng_below(&fake.prng, count) : 0;
+    struct event *first = NULL;
     LIST_FOREACH (&world.events, node) {
         struct event *event = LIST_ENTRY(node, struct event, of_all);
-        if (fake.asks_are_slow && event->kind != EVENT_ASK) {
-            event_run(event);
-            return true;
+        bool is_behind = event->kind == EVENT_ASK;
+        if (first == NULL || (fake.asks_are_slow && first->kind == EVENT_ASK && !is_behind)) {
+            first = event;
         }
     }
+    return first;
+}
+
+/* Any, but the first of its link: those keep their order. */
+static struct event *event_by_chance(struct event *first)
+{
+    size_t count = 0;
+    struct event *chosen = first;
     LIST_FOREACH (&world.events, node) {
-        if (skip-- == 0) {
+        if (prng_below(&fake.prng, ++count) == 0) {
             chosen = LIST_ENTRY(node, struct event, of_all);
-            break;
         }
     }
-    /* The first of its link: those keep their order. */
     LIST_FOREACH (&world.events, node) {
         struct event *event = LIST_ENTRY(node, struct event, of_all);
         if (event->from == chosen->from && event->to == chosen->to) {
-            chosen = event;
-            break;
+            return event;
         }
     }
-    event_run(chosen);
+    return chosen;
+}
+
+bool fake_bus_step(void)
+{
+    struct event *event = event_first();
+    if (event == NULL) {
+        return false;
+    }
+    event_run(fake.is_random ? event_by_chance(event) : event);
     return true;
 }
 
