@@ -64,6 +64,7 @@ static void given_message_free(struct given_message *message)
 {
     list_remove(&message->of_all);
     buf_release(&message->address);
+    buf_release(&message->payload);
     mem_free(message);
 }
 

@@ -128,6 +128,8 @@ int client_request(struct client *self, uint64_t corr, const struct request_opti
 int client_cancel(struct client *self, uint64_t corr);
 int client_reply(struct client *self, uint64_t corr, struct span reply_to, const char *payload);
 
+/* Has a client that is there been given the request with this payload, or may one still be? */
+bool fake_may_be_answered(struct span payload);
 /* The last request that this client was given: its reply_to. Fails the test when it has none. */
 struct span client_address(struct client *self);
 /* Requests it was given so far. */

@@ -70,6 +70,7 @@ struct given_message {
     struct list of_all;
     const struct client *client;
     struct buf address;
+    struct buf payload;
 };
 
 struct waiting {

@@ -102,6 +102,7 @@ static void client_give(struct client *client, struct span run)
     ck_assert(span_is(message.topic, "t"));
     given->client = client;
     buf_append(&given->address, message.reply_to);
+    buf_append(&given->payload, message.payload);
     list_push_back(&world.given, &given->of_all);
 }
 
@@ -251,4 +252,36 @@ void fake_receivers_reset(void)
 void fake_receiver(struct client *client, enum fate fate)
 {
     fake.receivers[fake.receiver_count++] = (struct receiver){client, fate};
+}
+
+/* --- for the model --- */
+
+static bool run_is(const struct buf *run, struct span payload)
+{
+    struct es_limits limits = es_limits_default();
+    struct es_message message;
+    struct span rest = buf_span(run);
+    return es_next(&rest, &limits, &message) == 1 && span_equal(message.payload, payload);
+}
+
+bool fake_may_be_answered(struct span payload)
+{
+    LIST_FOREACH (&world.given, node) {
+        const struct given_message *given = LIST_ENTRY(node, struct given_message, of_all);
+        if (given->client->is_open && span_equal(buf_span(&given->payload), payload)) {
+            return true;
+        }
+    }
+    LIST_FOREACH (&world.queue, node) {
+        if (run_is(&LIST_ENTRY(node, struct queued, of_all)->bytes, payload)) {
+            return true;
+        }
+    }
+    LIST_FOREACH (&world.events, node) {
+        const struct event *event = LIST_ENTRY(node, struct event, of_all);
+        if (event->kind == EVENT_FORWARD && run_is(&event->bytes, payload)) {
+            return true;
+        }
+    }
+    return false;
 }
