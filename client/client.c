@@ -322,14 +322,36 @@ int rg_connect(const char *addresses, const struct rg_options *options,
     return 0;
 }
 
+/* What was published in the background has reached the server when it has answered something that came after it; without that it could be lost
+ * with the connection. Not while nothing is read. */
+static void client_settle(struct rg_client *self, uint64_t deadline_us)
+{
+    struct waiter waiter;
+    struct call call = {.field = RAILGUN__FRAME__BODY_PING};
+    if (self->outbox.next_serial == 0 || outbox_flush(self, deadline_us) < 0 ||
+        self->state != CLIENT_UP || subscriptions_are_full(self)) {
+        return;
+    }
+    waiter_init(&waiter);
+    call.waiter = &waiter;
+    call_start(self, &call, deadline_us);
+    lead_wait(self, &waiter, call.pending.corr);
+    waiter_release(&waiter);
+    call_release(&call);
+}
+
 void rg_close(struct rg_client **client)
 {
     if (client == NULL || *client == NULL || client_is_io_thread(*client)) {
         return;
     }
     struct rg_client *self = *client;
+    uint64_t deadline_us = client_request_deadline(self, client_now_us());
     *client = NULL;
-    client_end(self, client_request_deadline(self, client_now_us()));
+    client_lock(self);
+    client_settle(self, deadline_us);
+    client_unlock(self);
+    client_end(self, deadline_us);
 }
 
 const char *rg_server_address(struct rg_client *client)

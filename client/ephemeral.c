@@ -126,7 +126,7 @@ static int publish_one(struct rg_client *client, struct span topic, struct span 
         return result;
     }
     es_append(outbox_publish(client, none, size), topic, payload, none, none, none);
-    outbox_published(client, size);
+    outbox_published(client);
     return 0;
 }
 
@@ -227,8 +227,8 @@ static void batch_append(struct rg_client *client, struct span exchange,
         struct span headers = batch_headers(scratch, message);
         size_t size = es_append_size(topic, payload, key, headers, none);
         es_append(outbox_publish(client, exchange, size), topic, payload, key, headers, none);
-        outbox_published(client, size);
     }
+    outbox_published(client);
 }
 
 int rg_es_publish_batch(struct rg_client *client, const char *exchange,

@@ -215,6 +215,7 @@ struct buf *outbox_publish(struct rg_client *client, struct span exchange, size_
 {
     struct outbox *self = &client->outbox;
     if (exchange_is_open(self, exchange) && self->open->bytes.size + size <= PARCEL_BYTES_MAX) {
+        self->bytes += size;
         return &self->open->bytes;
     }
     (void) outbox_open(client, size + PUBLISH_HEAD_BYTES + exchange.size + PB_TAG_SIZE_MAX);
@@ -222,6 +223,7 @@ struct buf *outbox_publish(struct rg_client *client, struct span exchange, size_
         publish_close(self);
         publish_begin(self, exchange);
     }
+    self->bytes += size;
     return &self->open->bytes;
 }
 
@@ -254,10 +256,9 @@ static void outbox_schedule(struct rg_client *client)
     }
 }
 
-void outbox_published(struct rg_client *client, size_t size)
+void outbox_published(struct rg_client *client)
 {
     struct outbox *self = &client->outbox;
-    self->bytes += size;
     if (!self->is_scheduled) {
         self->is_scheduled = true;
         outbox_schedule(client);

@@ -27,7 +27,7 @@ int outbox_wait_room(struct rg_client *client);
 /* The end of an EsPublish of that exchange, to which `size` bytes of `messages` fields are to be appended at once. */
 struct buf *outbox_publish(struct rg_client *client, struct span exchange, size_t size);
 /* They were: goes out at once when nothing did for a moment, else soon, with what follows. */
-void outbox_published(struct rg_client *client, size_t size);
+void outbox_published(struct rg_client *client);
 /* A frame to which nobody waits for an answer: `head`: its fields before `messages`, which is one field or empty. */
 void outbox_append(struct rg_client *client, uint32_t field, struct span head, struct span message);
 /* Takes the parcel (parcel_take, filled); goes out at once. */

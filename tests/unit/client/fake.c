@@ -20,6 +20,7 @@
 #include "common/wire/pb.h"
 #include "common/wire/scan.h"
 #include "tests/lib/test.h"
+#include "tests/unit/client/fake_es.h"
 
 enum { INBOX_BYTES = 1 << 20, FAKE_FRAME_MAX = 8 << 20 };
 
@@ -309,7 +310,9 @@ static void handle_default(struct fake *fake, const struct frame_view *view)
     case BODY(PONG):
         break;
     default:
-        fake_send_error(fake, view->channel, view->corr, -404, "not here");
+        if (!fake_es_handle(fake, view)) {
+            fake_send_error(fake, view->channel, view->corr, -404, "not here");
+        }
         break;
     }
 }
@@ -430,6 +433,7 @@ void fake_destroy(struct fake **fake)
     buf_release(&self->stored);
     buf_release(&self->ack_log);
     buf_release(&self->stream_log);
+    buf_release(&self->es_log);
     pthread_mutex_destroy(&self->lock);
     pthread_cond_destroy(&self->changed);
     mem_free(self);

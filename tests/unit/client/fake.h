@@ -52,6 +52,8 @@ struct fake {
     uint64_t credit;       /* granted on it, less what was delivered */
     struct buf ack_log;    /* "1-5 n7-7 s9-9 ", of all connections */
     uint64_t last_corr;    /* of the last frame seen of a field that wants an answer */
+    struct buf es_log;     /* of ephemeral messages: fake_es.h */
+    uint64_t es_messages;  /* published */
     struct buf stream_log; /* names of the streams published to, with counts: "a:3 " */
 };
 
