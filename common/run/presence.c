@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <unistd.h>
@@ -90,8 +91,8 @@ static uint64_t presence_read(const struct presence *self)
     while ((entry = readdir(files)) != NULL) {
         int instance = presence_lock_instance(self->kind, entry->d_name);
         if (instance >= 0) {
-            char name[BUS_NAME_MAX + 1] = "";
-            (void) strncat(name, entry->d_name, strlen(entry->d_name) - strlen(presence_suffix));
+            char name[BUS_NAME_MAX + 1];
+            (void) snprintf(name, sizeof(name), "%s-%d", self->kind, instance); /* it fits */
             bool was_live = presence_is_live(self, (unsigned) instance);
             if (bus_dir_is_locked(&self->dir, name, was_live)) {
                 mask |= presence_bit((unsigned) instance);
