@@ -230,7 +230,7 @@ static bool routes_are_same(const struct route *a, const struct route *b)
         return a->group_count == 0;
     }
     if (a->group_count + b->group_count != 0 || a->plain_count != b->plain_count ||
-        a->plain_count > 1) {
+        a->plain_count > 1 || a->entities != b->entities) {
         return false;
     }
     return a->plain_count == 0 ||

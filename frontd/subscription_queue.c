@@ -137,9 +137,9 @@ static void gap_topic(char to[255], uint8_t *ret_size, struct span topic)
     *ret_size = (uint8_t) size;
 }
 
-/* Messages were dropped that stood behind `behind` others. */
-static void gap_add(struct subscription_queue *self, struct span messages, uint32_t count,
-                    uint32_t behind)
+/* Messages were dropped that stood behind `behind` others; the last of them is looked for by gap_end. */
+static void gap_begin(struct subscription_queue *self, struct span messages, uint32_t count,
+                      uint32_t behind)
 {
     if (count == 0) {
         return;
@@ -153,9 +153,22 @@ static void gap_add(struct subscription_queue *self, struct span messages, uint3
     if (behind < self->gap_behind) {
         self->gap_behind = behind; /* one gap is kept: it is told at the first of its places */
     }
-    struct span last = count == 1 ? messages_topic(messages) : messages_last_topic(messages);
-    gap_topic(self->gap->last_topic, &self->gap->last_size, last);
     self->gap->count += count;
+}
+
+static void gap_end(struct subscription_queue *self, struct span messages, uint32_t count)
+{
+    if (count != 0) {
+        struct span last = count == 1 ? messages_topic(messages) : messages_last_topic(messages);
+        gap_topic(self->gap->last_topic, &self->gap->last_size, last);
+    }
+}
+
+static void gap_add(struct subscription_queue *self, struct span messages, uint32_t count,
+                    uint32_t behind)
+{
+    gap_begin(self, messages, count, behind);
+    gap_end(self, messages, count);
 }
 
 const struct subscription_gap *subscription_queue_gap_due(const struct subscription_queue *self)
@@ -241,10 +254,13 @@ static uint32_t queue_drop_front(struct subscription_queue *self, uint32_t count
         if (count > count_left && size > bytes_left) {
             size = messages_prefix_at_least(entry->messages, count_left, bytes_left, &count);
         }
-        gap_add(self, messages_first(entry->messages, size), count, 0);
+        gap_begin(self, messages_first(entry->messages, size), count, 0);
         tell_request_dropped(self, entry);
         dropped += count;
         dropped_bytes += size;
+        if ((dropped >= count_min && dropped_bytes >= bytes_min) || count == self->messages) {
+            gap_end(self, messages_first(entry->messages, size), count);
+        }
         entry_shorten(self, entry, size, count);
     }
     return dropped;
