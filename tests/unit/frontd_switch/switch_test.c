@@ -277,7 +277,8 @@ static int holder_of(struct fixture *self, char key)
         struct fake_received received = {0};
         self->conns[i]->out_read = 0;
         fake_receive(self->conns[i], &received);
-        if (memchr(received.payloads.data, key, received.payloads.size) != NULL) {
+        if (received.payloads.size != 0 &&
+            memchr(received.payloads.data, key, received.payloads.size) != NULL) {
             ck_assert_int_eq(holder, -1);
             holder = (int) i;
         }
