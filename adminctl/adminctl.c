@@ -25,7 +25,10 @@ static const struct {
     {"read", cmd_read, "read a stream in order, without a group"},
     {"consume", cmd_consume, "consume with a group; acknowledge"},
     {"group", cmd_group, "list groups, their state, what is pending"},
-    {"bench", cmd_bench, "measure publishing, consuming, reading"},
+    {"es", cmd_es, "ephemeral messages: publish, subscribe; exchanges"},
+    {"req", cmd_req, "send a request, print the replies"},
+    {"reply", cmd_reply, "answer requests with a command, a text, or what came"},
+    {"bench", cmd_bench, "measure publishing, consuming, reading, ephemeral messages, requests"},
     {"explain", cmd_explain, "what an error code means and what to do"},
     {"inspect", cmd_inspect, "show a file of a data directory"},
 };
@@ -43,6 +46,8 @@ static void print_help(void)
                   "127.0.0.1:7470)\n"
                   "  -d, --dir DIR            the node that `adminctl up` runs in DIR\n"
                   "  -o, --output FORMAT      table (default) or json\n"
+                  "  -N, --namespace NAME     of ephemeral messages and exchanges (default "
+                  "\"default\")\n"
                   "      --timeout TIME       longest wait for an answer (default 10s)\n"
                   "      --version, --help\n"
                   "\nExit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unavailable, "
@@ -131,14 +136,11 @@ int ctl_fail(const struct ctl *ctl, int error, const char *detail, const char *f
     return exit_of(error);
 }
 
-int ctl_connect(struct ctl *ctl)
+int ctl_open(const struct ctl *ctl, struct rg_client **ret_client)
 {
     static const char *const server_default = "127.0.0.1:7470";
     char address[64];
     const char *server = ctl->server;
-    if (ctl->client != NULL) {
-        return 0;
-    }
     if (ctl->dir != NULL && server == NULL) {
         if (node_address(ctl->dir, address, sizeof(address)) < 0) {
             return ctl_fail(ctl, ERR_CLOSED, "start it with: adminctl up --dir DIR --detach",
@@ -152,8 +154,9 @@ int ctl_connect(struct ctl *ctl)
     struct rg_options options = {.name = "adminctl/" RAILGUN_VERSION,
                                  .request_timeout_ms = (uint32_t) ctl->timeout_ms,
                                  .connect_timeout_ms =
-                                     ctl->timeout_ms < 5000 ? (uint32_t) ctl->timeout_ms : 5000};
-    int result = rg_connect(server, &options, &ctl->client);
+                                     ctl->timeout_ms < 5000 ? (uint32_t) ctl->timeout_ms : 5000,
+                                 .namespace_ = ctl->namespace_};
+    int result = rg_connect(server, &options, ret_client);
     if (result < 0) {
         return ctl_fail(ctl, result,
                         result == RG_ERR_CLOSED
@@ -164,19 +167,26 @@ int ctl_connect(struct ctl *ctl)
     return 0;
 }
 
+int ctl_connect(struct ctl *ctl)
+{
+    return ctl->client != NULL ? 0 : ctl_open(ctl, &ctl->client);
+}
+
 /* Global options may stand anywhere before "--": take them out of argv. 0, or an exit code + 1 to end with. */
 static int take_globals(struct ctl *ctl, int *argc, char **argv)
 {
     static const struct {
         const char *name;
         char letter;
-    } names[] = {{"server", 's'}, {"dir", 'd'}, {"output", 'o'}, {"timeout", 0}};
+    } names[] = {
+        {"server", 's'}, {"dir", 'd'}, {"output", 'o'}, {"namespace", 'N'}, {"timeout", 0}};
+    enum { GLOBALS = sizeof(names) / sizeof(names[0]) };
     int kept = 1;
     int i = 1;
     for (; i < *argc && strcmp(argv[i], "--") != 0; i++) {
         const char *value = NULL;
         size_t which = 0;
-        for (; which < 4; which++) {
+        for (; which < GLOBALS; which++) {
             size_t length = strlen(names[which].name);
             if (strncmp(argv[i], "--", 2) == 0 &&
                 strncmp(argv[i] + 2, names[which].name, length) == 0 &&
@@ -189,7 +199,7 @@ static int take_globals(struct ctl *ctl, int *argc, char **argv)
                 break;
             }
         }
-        if (which == 4) {
+        if (which == GLOBALS) {
             argv[kept++] = argv[i];
             continue;
         }
@@ -205,6 +215,8 @@ static int take_globals(struct ctl *ctl, int *argc, char **argv)
             ctl->format = strcmp(value, "json") == 0 ? OUTPUT_JSON : OUTPUT_TABLE;
         } else if (which == 2) {
             return 1 + ctl_usage("--output is table or json, not '%s'", value);
+        } else if (which == 3) {
+            ctl->namespace_ = value;
         } else if (str_to_duration_ms(span_of(value), &ctl->timeout_ms) < 0 ||
                    ctl->timeout_ms == 0 || ctl->timeout_ms > 3600000) {
             return 1 + ctl_usage("--timeout '%s' is not a duration between 1ms and 1h", value);

@@ -16,6 +16,10 @@ struct bench_options {
     uint64_t batch;    /* records a publish request */
     uint64_t streams;
     bool ids;
+    /* ephemeral */
+    uint64_t subs;
+    uint64_t topics;
+    uint64_t groups; /* 0: none */
 };
 
 struct bench_result {
@@ -28,7 +32,8 @@ struct bench_result {
     uint64_t lost;
     uint64_t out_of_order;
     uint64_t duplicates;
-    uint64_t corrupt; /* payloads that are not what was published */
+    uint64_t corrupt;   /* payloads that are not what was published */
+    uint64_t delivered; /* ephemeral: to all subscribers; `lost` counts deliveries then */
 };
 
 /* Each returns 0 or a negative rg_err; rg_last_error tells more. */
@@ -38,6 +43,11 @@ int bench_consume(struct ctl *ctl, const struct bench_options *options,
                   struct bench_result *ret_result);
 int bench_read(struct ctl *ctl, const struct bench_options *options,
                struct bench_result *ret_result);
+
+int bench_ephemeral(struct ctl *ctl, const struct bench_options *options,
+                    struct bench_result *ret_result);
+int bench_request(struct ctl *ctl, const struct bench_options *options,
+                  struct bench_result *ret_result);
 
 /* --- shared by them --- */
 

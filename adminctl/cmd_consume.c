@@ -4,15 +4,12 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "common/base/buf.h"
 #include "common/base/clock.h"
 
 #include "adminctl/ctl.h"
+#include "adminctl/exec.h"
 #include "adminctl/format.h"
 #include "adminctl/options.h"
 #include "adminctl/pace.h"
@@ -102,41 +99,16 @@ static int mark_done(struct consuming *self, uint64_t offset)
     return result;
 }
 
-/* Run the command with the payload on its standard input; true if it exited with 0. */
+/* true: the command exited with 0. */
 static bool run_command(const struct consuming *self, const struct rg_record *record)
 {
-    int ends[2];
-    char text[32];
-    int status = 0;
-    if (pipe(ends) < 0) {
-        return false;
-    }
-    pid_t pid = fork();
-    if (pid == 0) {
-        (void) dup2(ends[0], STDIN_FILENO);
-        (void) close(ends[0]);
-        (void) close(ends[1]);
-        (void) snprintf(text, sizeof(text), "%llu", (unsigned long long) record->offset);
-        (void) setenv("RAILGUN_OFFSET", text, 1);
-        (void) snprintf(text, sizeof(text), "%u", record->attempt);
-        (void) setenv("RAILGUN_ATTEMPT", text, 1);
-        (void) signal(SIGPIPE, SIG_DFL);
-        (void) execl("/bin/sh", "sh", "-c", self->command, (char *) NULL);
-        _exit(127);
-    }
-    (void) close(ends[0]);
-    const char *data = record->payload.data;
-    for (size_t sent = 0; pid > 0 && sent < record->payload.size;) {
-        ssize_t size = write(ends[1], data + sent, record->payload.size - sent);
-        if (size < 0 && errno != EINTR) {
-            break; /* a command need not read its input */
-        }
-        sent += size > 0 ? (size_t) size : 0;
-    }
-    (void) close(ends[1]);
-    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-    }
-    return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    char offset[32];
+    char attempt[32];
+    (void) snprintf(offset, sizeof(offset), "%llu", (unsigned long long) record->offset);
+    (void) snprintf(attempt, sizeof(attempt), "%u", record->attempt);
+    const struct exec_variable variables[] = {{"RAILGUN_OFFSET", offset},
+                                              {"RAILGUN_ATTEMPT", attempt}};
+    return exec_run(self->command, record->payload, variables, 2, NULL, 0);
 }
 
 static int take(struct consuming *self, const struct rg_record *record)

@@ -2,98 +2,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/base/uuid.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/scan.h"
 
 #include "adminctl/ask.h"
 #include "adminctl/ctl.h"
+#include "adminctl/ensure.h"
 #include "adminctl/options.h"
 #include "adminctl/verbs.h"
-
-static const char *result_text(Railgun__EnsureOk__Result result)
-{
-    switch (result) {
-    case RAILGUN__ENSURE_OK__RESULT__CREATED:
-        return "created";
-    case RAILGUN__ENSURE_OK__RESULT__UNCHANGED:
-        return "unchanged";
-    case RAILGUN__ENSURE_OK__RESULT__UPDATED:
-        return "updated";
-    case RAILGUN__ENSURE_OK__RESULT__STALE_VERSION:
-        return "stale_version";
-    case RAILGUN__ENSURE_OK__RESULT__DIFFERS:
-        return "differs";
-    case RAILGUN__ENSURE_OK__RESULT__RESULT_NONE:
-    case _RAILGUN__ENSURE_OK__RESULT_IS_INT_SIZE:
-    default:
-        return "unknown";
-    }
-}
-
-/* "check" and so on, from client.proto's enum. */
-static bool mode_parse(const char *text, Railgun__Ensure__Mode *ret_mode)
-{
-    static const struct {
-        const char *name;
-        Railgun__Ensure__Mode mode;
-    } modes[] = {{"update", RAILGUN__ENSURE__MODE__MODE_UPDATE},
-                 {"check", RAILGUN__ENSURE__MODE__MODE_CHECK},
-                 {"warn", RAILGUN__ENSURE__MODE__MODE_WARN},
-                 {"create-only", RAILGUN__ENSURE__MODE__MODE_CREATE_ONLY}};
-    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
-        if (strcmp(modes[i].name, text) == 0) {
-            *ret_mode = modes[i].mode;
-            return true;
-        }
-    }
-    return false;
-}
-
-static void put_stream_id(struct output *out, ProtobufCBinaryData id)
-{
-    char text[UUID_TEXT_SIZE] = "";
-    struct uuid uuid;
-    if (uuid_from_bytes(span_make(id.data, id.len), &uuid) == 0) {
-        uuid_format(&uuid, text);
-    }
-    output_text(out, "stream_id", span_of(text));
-}
-
-static int show_ensured(struct ctl *ctl, const char *name, const Railgun__EnsureOk *answer,
-                        bool warn)
-{
-    struct output *out = output_new(ctl->format);
-    output_object(out, NULL);
-    output_text(out, "stream", span_of(name));
-    output_text(out, "result", span_of(result_text(answer->result)));
-    output_number(out, "version", answer->version);
-    put_stream_id(out, answer->stream_id);
-    if (answer->n_diff > 0) {
-        output_list(out, "differences");
-        for (size_t i = 0; i < answer->n_diff; i++) {
-            const Railgun__Diff *diff = answer->diff[i];
-            output_object(out, NULL);
-            output_text(out, "path", span_of(diff->path));
-            output_text(out, "current", span_of(diff->current));
-            output_text(out, "wanted", span_of(diff->wanted));
-            output_text(out, "class", span_of(diff->class_));
-            output_end(out);
-        }
-        output_end(out);
-    }
-    output_end(out);
-    bool differs = answer->result == RAILGUN__ENSURE_OK__RESULT__DIFFERS;
-    if (output_finish(&out) < 0) {
-        return CTL_FAILED;
-    }
-    if (differs && !warn) {
-        (void) fprintf(stderr, "adminctl: the stored configuration differs: take it over, or "
-                               "ensure with a higher --version to change it\n");
-        return CTL_CONFLICT;
-    }
-    return CTL_OK;
-}
 
 static int stream_ensure(struct ctl *ctl, int argc, char **argv)
 {
@@ -133,7 +49,7 @@ static int stream_ensure(struct ctl *ctl, int argc, char **argv)
         0) {
         return exit_code;
     }
-    if (!mode_parse(mode, &request.mode)) {
+    if (!ensure_mode_parse(mode, &request.mode)) {
         return ctl_usage("stream ensure: --mode is update, check, warn or create-only, not '%s'",
                          mode);
     }
@@ -156,7 +72,8 @@ static int stream_ensure(struct ctl *ctl, int argc, char **argv)
     (void) snprintf(what, sizeof(what), "ensure stream '%.255s'", name);
     int result = ASK(ctl, ASK_ENSURE, &request, railgun__ensure_ok, what, &answer);
     if (result == 0) {
-        result = show_ensured(ctl, name, answer, request.mode == RAILGUN__ENSURE__MODE__MODE_WARN);
+        result = ensure_show(ctl, "stream", name, answer,
+                             request.mode == RAILGUN__ENSURE__MODE__MODE_WARN);
         SCAN_FREE(&answer);
     }
     return result;
@@ -198,7 +115,7 @@ static int stream_ls(struct ctl *ctl, int argc, char **argv)
             output_object(out, NULL);
             output_text(out, "name", span_of(item->name));
             output_number(out, "version", item->version);
-            put_stream_id(out, item->stream_id);
+            ensure_put_stream_id(out, item->stream_id);
             output_text(out, "created", span_of(output_time_us(item->created_us, human)));
             output_text(out, "description",
                         span_of(item->description != NULL ? item->description : ""));
@@ -217,7 +134,7 @@ static void put_info(struct output *out, const Railgun__StreamInfo *info)
     char human[32];
     output_object(out, NULL);
     output_text(out, "name", span_of(info->name != NULL ? info->name : ""));
-    put_stream_id(out, info->stream_id);
+    ensure_put_stream_id(out, info->stream_id);
     output_number(out, "version", info->version);
     output_text(out, "description",
                 span_of(info->spec != NULL && info->spec->description != NULL

@@ -23,11 +23,15 @@ struct ctl {
     const char *dir;     /* --dir; NULL: not given */
     uint64_t timeout_ms; /* --timeout */
     enum output_format format;
+    const char *namespace_;   /* --namespace; NULL: the default one */
     struct rg_client *client; /* once connected */
 };
 
 /* Connect as the options say (kept in ctl->client; the second call does nothing). 0, or a ctl_exit after having said why. */
 int ctl_connect(struct ctl *ctl);
+
+/* A further connection (rg_close it). As ctl_connect. */
+int ctl_open(const struct ctl *ctl, struct rg_client **ret_client);
 
 /* Say what failed on standard error, with the code, the cause and the remedy: "adminctl: cannot ensure stream 'x': DIFFERS (444): ...". `detail` may be NULL.
  * Returns the exit code that belongs to the error. */
@@ -52,6 +56,9 @@ int cmd_group(struct ctl *ctl, int argc, char **argv);
 int cmd_pub(struct ctl *ctl, int argc, char **argv);
 int cmd_read(struct ctl *ctl, int argc, char **argv);
 int cmd_consume(struct ctl *ctl, int argc, char **argv);
+int cmd_es(struct ctl *ctl, int argc, char **argv);
+int cmd_req(struct ctl *ctl, int argc, char **argv);
+int cmd_reply(struct ctl *ctl, int argc, char **argv);
 int cmd_explain(struct ctl *ctl, int argc, char **argv);
 int cmd_inspect(struct ctl *ctl, int argc, char **argv);
 int cmd_bench(struct ctl *ctl, int argc, char **argv);

@@ -6,13 +6,13 @@
 
 #include "common/base/span.h"
 
-const char *format_check(const char *format)
+static const char *check(const char *format, const char *directives, const char *problem)
 {
     for (; *format != 0; format++) {
         if (*format == '%') {
             format++;
-            if (*format == 0 || strchr("optikahs%", *format) == NULL) {
-                return "behind % stands one of o p t i k a h s %";
+            if (*format == 0 || strchr(directives, *format) == NULL) {
+                return problem;
             }
         } else if (*format == '\\') {
             format++;
@@ -24,16 +24,38 @@ const char *format_check(const char *format)
     return NULL;
 }
 
+const char *format_check(const char *format)
+{
+    return check(format, "optikahs%", "behind % stands one of o p t i k a h s %");
+}
+
+const char *format_check_delivery(const char *format)
+{
+    return check(format, "pTkhsr%", "behind % stands one of T p k h s r %");
+}
+
+/* What is printed: a record or a delivery; the other is NULL. */
+struct source {
+    const struct rg_record *record;
+    const struct rg_es_delivery *delivery;
+};
+
+static bool next_header(const struct source *source, size_t *cursor, struct rg_header *ret_header)
+{
+    return source->record != NULL ? rg_record_header(source->record, cursor, ret_header)
+                                  : rg_es_header(source->delivery, cursor, ret_header);
+}
+
 static void append_bytes(struct buf *out, struct rg_bytes bytes)
 {
     buf_append(out, span_make(bytes.data, bytes.size));
 }
 
-static void append_headers(struct buf *out, const struct rg_record *record)
+static void append_headers(struct buf *out, const struct source *source)
 {
     struct rg_header header;
     size_t cursor = 0;
-    for (bool first = true; rg_record_header(record, &cursor, &header); first = false) {
+    for (bool first = true; next_header(source, &cursor, &header); first = false) {
         if (!first) {
             buf_append_byte(out, ' ');
         }
@@ -43,15 +65,12 @@ static void append_headers(struct buf *out, const struct rg_record *record)
     }
 }
 
-static void append_directive(struct buf *out, char directive, const struct rg_record *record)
+static void append_of_record(struct buf *out, char directive, const struct rg_record *record)
 {
     char time[32];
     switch (directive) {
     case 'o':
         buf_printf(out, "%" PRIu64, record->offset);
-        break;
-    case 'p':
-        append_bytes(out, record->payload);
         break;
     case 't':
         buf_append_text(out, output_time_us(record->ts_us, time));
@@ -59,17 +78,8 @@ static void append_directive(struct buf *out, char directive, const struct rg_re
     case 'i':
         append_bytes(out, record->id);
         break;
-    case 'k':
-        append_bytes(out, record->key);
-        break;
     case 'a':
         buf_printf(out, "%" PRIu32, record->attempt);
-        break;
-    case 'h':
-        append_headers(out, record);
-        break;
-    case 's':
-        buf_printf(out, "%zu", record->payload.size);
         break;
     default:
         buf_append_byte(out, (uint8_t) directive);
@@ -77,11 +87,50 @@ static void append_directive(struct buf *out, char directive, const struct rg_re
     }
 }
 
-void format_record(struct buf *out, const char *format, const struct rg_record *record)
+static void append_of_delivery(struct buf *out, char directive,
+                               const struct rg_es_delivery *delivery)
+{
+    if (directive == 'T') {
+        append_bytes(out, delivery->topic);
+    } else if (directive == 'r') {
+        append_bytes(out, delivery->reply_to);
+    } else {
+        buf_append_byte(out, (uint8_t) directive);
+    }
+}
+
+static void append_directive(struct buf *out, char directive, const struct source *source)
+{
+    struct rg_bytes payload =
+        source->record != NULL ? source->record->payload : source->delivery->payload;
+    switch (directive) {
+    case 'p':
+        append_bytes(out, payload);
+        break;
+    case 'k':
+        append_bytes(out, source->record != NULL ? source->record->key : source->delivery->key);
+        break;
+    case 'h':
+        append_headers(out, source);
+        break;
+    case 's':
+        buf_printf(out, "%zu", payload.size);
+        break;
+    default:
+        if (source->record != NULL) {
+            append_of_record(out, directive, source->record);
+        } else {
+            append_of_delivery(out, directive, source->delivery);
+        }
+        break;
+    }
+}
+
+static void append_formatted(struct buf *out, const char *format, const struct source *source)
 {
     for (; *format != 0; format++) {
         if (*format == '%') {
-            append_directive(out, *++format, record);
+            append_directive(out, *++format, source);
         } else if (*format == '\\') {
             format++;
             buf_append_byte(out, *format == 'n'   ? '\n'
@@ -92,6 +141,16 @@ void format_record(struct buf *out, const char *format, const struct rg_record *
             buf_append_byte(out, (uint8_t) *format);
         }
     }
+}
+
+void format_record(struct buf *out, const char *format, const struct rg_record *record)
+{
+    append_formatted(out, format, &(struct source){.record = record});
+}
+
+void format_delivery(struct buf *out, const char *format, const struct rg_es_delivery *delivery)
+{
+    append_formatted(out, format, &(struct source){.delivery = delivery});
 }
 
 static void append_base64(struct buf *out, struct rg_bytes bytes)
@@ -122,10 +181,32 @@ static void append_field(struct buf *out, const char *name, struct rg_bytes byte
     buf_append_byte(out, '"');
 }
 
-void format_json(struct buf *out, const struct rg_record *record)
+/* The fields that both have, the last ones of the object. */
+static void append_json_end(struct buf *out, const struct source *source, struct rg_bytes key,
+                            struct rg_bytes payload)
 {
     struct rg_header header;
     size_t cursor = 0;
+    bool any = false;
+    if (key.size > 0) {
+        append_field(out, "key", key);
+        buf_append_text(out, ", ");
+    }
+    while (next_header(source, &cursor, &header)) {
+        buf_append_text(out, any ? ", {" : "\"headers\": [{");
+        append_field(out, "name", header.name);
+        buf_append_text(out, ", ");
+        append_field(out, "value", header.value);
+        buf_append_byte(out, '}');
+        any = true;
+    }
+    buf_append_text(out, any ? "], " : "");
+    append_field(out, "payload", payload);
+    buf_append_text(out, "}\n");
+}
+
+void format_json(struct buf *out, const struct rg_record *record)
+{
     buf_printf(out, "{\"offset\": %" PRIu64 ", \"ts_us\": %" PRIu64 ", ", record->offset,
                record->ts_us);
     if (record->attempt > 0) {
@@ -135,20 +216,17 @@ void format_json(struct buf *out, const struct rg_record *record)
         append_field(out, "id", record->id);
         buf_append_text(out, ", ");
     }
-    if (record->key.size > 0) {
-        append_field(out, "key", record->key);
+    append_json_end(out, &(struct source){.record = record}, record->key, record->payload);
+}
+
+void format_delivery_json(struct buf *out, const struct rg_es_delivery *delivery)
+{
+    buf_append_byte(out, '{');
+    append_field(out, "topic", delivery->topic);
+    buf_append_text(out, ", ");
+    if (delivery->reply_to.size > 0) {
+        append_field(out, "reply_to", delivery->reply_to);
         buf_append_text(out, ", ");
     }
-    bool any = false;
-    while (rg_record_header(record, &cursor, &header)) {
-        buf_append_text(out, any ? ", {" : "\"headers\": [{");
-        append_field(out, "name", header.name);
-        buf_append_text(out, ", ");
-        append_field(out, "value", header.value);
-        buf_append_byte(out, '}');
-        any = true;
-    }
-    buf_append_text(out, any ? "], " : "");
-    append_field(out, "payload", record->payload);
-    buf_append_text(out, "}\n");
+    append_json_end(out, &(struct source){.delivery = delivery}, delivery->key, delivery->payload);
 }

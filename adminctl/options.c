@@ -64,6 +64,14 @@ static int assign(const struct option_spec *spec, const char *value)
         return str_to_size(span_of(value), spec->target);
     case OPTION_DURATION:
         return str_to_duration_ms(span_of(value), spec->target);
+    case OPTION_TEXTS: {
+        struct option_texts *texts = spec->target;
+        if (texts->count == OPTION_TEXTS_MAX) {
+            return ERR_TOO_LARGE;
+        }
+        texts->values[texts->count++] = value;
+        return 0;
+    }
     default:
         return ERR_USAGE;
     }
@@ -104,6 +112,7 @@ static int take_option(const struct command_help *help, const struct option_spec
                        value,
                        spec->type == OPTION_DURATION ? "duration (250ms, 5s, 1h)"
                        : spec->type == OPTION_SIZE   ? "size (4096, 64k, 8M)"
+                       : spec->type == OPTION_TEXTS  ? "one more (it was given too often)"
                                                      : "number");
         return usage_error(ret_exit, help);
     }

@@ -12,6 +12,13 @@ enum option_type {
     OPTION_NUMBER,   /* uint64_t */
     OPTION_SIZE,     /* uint64_t bytes: 64k, 8M */
     OPTION_DURATION, /* uint64_t ms: 250ms, 5s */
+    OPTION_TEXTS,    /* struct option_texts: may be given several times */
+};
+
+enum { OPTION_TEXTS_MAX = 64 };
+struct option_texts {
+    const char *values[OPTION_TEXTS_MAX]; /* borrowed from argv */
+    size_t count;
 };
 
 struct option_spec {
@@ -28,7 +35,7 @@ struct command_help {
     const char *summary; /* one or more lines */
 };
 
-enum { OPTIONS_ARGUMENTS_MAX = 8 };
+enum { OPTIONS_ARGUMENTS_MAX = 64 };
 struct options_result {
     const char *arguments[OPTIONS_ARGUMENTS_MAX]; /* what is not an option */
     int count;
