@@ -33,7 +33,7 @@ struct request {
     uint64_t reply_bytes;        /* of the output queue, kept free for the reply */
     uint64_t consumer;           /* whom it is about, where it is about one; else 0 */
     uint64_t number;             /* belongs to who made the request */
-    struct gathering *gathering; /* of describe_node; NULL for all others */
+    struct gathering *gathering; /* of a part of an answer (gathering.h); NULL for all others */
     struct buf keep;             /* likewise: bytes for the answer */
     request_done_fn *done;       /* NULL: a one-way event */
     /* of a held request: the catalogue has come as far as `number` */
