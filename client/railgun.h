@@ -24,7 +24,7 @@
  * Reading, describing and ensuring are repeated by the library until their deadline.
  *
  * Deadlines: each request ends within request_timeout_ms (and at most a second), whatever the server does: RG_ERR_TIMEOUT if it was sent,
- * RG_ERR_CLOSED if no server could be reached, RG_ERR_OVERLOADED if the server let nothing more be published.
+ * RG_ERR_CLOSED if no server could be reached, RG_ERR_OVERLOADED if the server let nothing more be published. (rg_request has a time of its own.)
  *
  * Memory: what you pass in is copied before the call returns. What callbacks are given is valid until they return. */
 #ifndef RAILGUN_H
@@ -106,9 +106,9 @@ struct rg_options {
     uint32_t linger_us;      /* 0 */
     uint64_t window_bytes;   /* published and not yet answered: 8 MiB */
     uint32_t window_records; /* the same in records: 65,536 */
-    uint64_t
-        send_buffer_bytes; /* of ephemeral messages, requests and replies not yet given to the system: 4 MiB */
-    const char *namespace_; /* "default" */
+    /* Ephemeral messages, requests and replies not yet given to the system: 4 MiB. One call may go beyond it, by what it brings. */
+    uint64_t send_buffer_bytes;
+    const char *namespace_; /* "default". Not a name (as of a stream): RG_ERR_USAGE */
     /* Called on the I/O thread when the connection is lost (up = false, with the reason) or made again. May be NULL. */
     void (*on_state)(void *ud, bool up, int reason);
     void *ud;
@@ -121,7 +121,8 @@ struct rg_options {
 int rg_connect(const char *addresses, const struct rg_options *options,
                struct rg_client **ret_client);
 
-/* Send what is waiting (at most request_timeout_ms), then close; every completion that is still open is called before this returns.
+/* Send what is waiting (at most request_timeout_ms), then close; every completion that is still open is called before this returns. It is not waited
+ * for replies: requests that are open end with RG_ERR_TIMEOUT (sent) or RG_ERR_CLOSED (not sent).
  * Nulls the pointer; accepts NULL. Not inside a callback (it does nothing there), and not while another thread is in a function of
  * this client. Consumers and readers that are still there return RG_ERR_CLOSED from now on; they are closed on their own. */
 void rg_close(struct rg_client **client);
@@ -318,19 +319,23 @@ struct rg_es_message {
     size_t header_count;
 };
 
-/* Publish in the background and return; blocks while the client's send buffer (send_buffer_bytes) is full, at most request_timeout_ms (inside a callback:
- * not at all): RG_ERR_AGAIN. What was not yet given to the system when the connection is lost goes out on the next one; what was is lost or not, and is never
- * sent twice. RG_ERR_BAD_REQUEST: no valid topic. RG_ERR_CLOSED: there is no connection and none came in time. */
+/* Publish in the background and return. After a pause the message is given to the system before this returns; those that follow are gathered and
+ * go out together, when they are 64 KiB or after a tenth of a millisecond. Blocks while the send buffer (send_buffer_bytes) is full, at most
+ * request_timeout_ms (inside a callback: not at all). When the connection is lost, what was not yet given to the system goes out on the next one, in
+ * order; of what was, each message was received or not, and is never sent twice. What is published and asked by one thread reaches the server
+ * in that order. RG_ERR_AGAIN: the buffer is full; RG_ERR_CLOSED: it is full and there is no connection; RG_ERR_BAD_REQUEST: no valid topic;
+ * RG_ERR_TOO_LARGE: as encoded more than the server's limit of 1 MiB. */
 int rg_es_publish(struct rg_client *client, const char *topic, const void *payload, size_t size);
-/* The same for several at once, in order (any topics), to one exchange. All are queued, or none. At most 65,536 and 4 MiB. */
+/* The same for several at once, in order (any topics), to one exchange. All are queued, or none. At most 65,536 and 4 MiB (RG_ERR_TOO_LARGE). Messages
+ * in a row that have the same `topic` pointer are checked once. */
 int rg_es_publish_batch(struct rg_client *client, const char *exchange,
                         const struct rg_es_message *messages, size_t count);
 /* Publish and wait for the receipt: of each message, how many entities (subscriptions and groups) matched. `ret_matched` has room for `count`. On an
- * error nothing was published, but with RG_ERR_TIMEOUT that is unknown. */
+ * error nothing was published, but with RG_ERR_TIMEOUT (no answer, or the connection was lost) that is unknown. */
 int rg_es_publish_counted(struct rg_client *client, const char *exchange,
                           const struct rg_es_message *messages, size_t count,
                           uint32_t *ret_matched);
-/* Wait until all that was published in the background is given to the system: RG_OK or RG_ERR_TIMEOUT. */
+/* Wait until all that was published in the background (and asked and replied) is given to the system: RG_OK or RG_ERR_TIMEOUT. */
 int rg_es_flush(struct rg_client *client, uint32_t timeout_ms);
 
 struct rg_subscription;
@@ -380,9 +385,12 @@ struct rg_subscribe_options { /* zeroed: all defaults */
     uint32_t max_messages; /* of the queue in the server: 10,000, which is also the most */
     uint64_t max_bytes;    /* 16 MiB, which is also the most */
     bool sticky_by_key;    /* for groups; all members say the same */
-    /* Of the queue in the library, for who pulls: 4,096 messages. When it is full no more is read from the connection. */
+    /* Of the queue in the library, for who pulls: 4,096 messages (and 16 MiB). When it is full no more is read from the connection until half of it was
+     * taken: then the server's queue fills, and `policy` decides. But nothing else comes meanwhile either, no answers and no deliveries to others
+     * of this client, so a thread must not wait for an answer with its own queue full. Who pulls slowly has a client of its own. */
     uint32_t pull_messages;
-    /* A member with explicit credit gets only so many messages as it has asked for (rg_subscription_grant); 0: no credit is needed. */
+    /* With credit only so many messages are delivered, and more when they are asked for (rg_subscription_grant). What is left of it outlives a lost
+     * connection. 0: no credit is needed. */
     uint64_t credit_messages;
     /* Given: messages are pushed on the I/O thread. NULL: pull with rg_subscription_next. */
     void (*on_message)(void *ud, struct rg_subscription *subscription,
@@ -392,46 +400,54 @@ struct rg_subscribe_options { /* zeroed: all defaults */
     void *ud;
 };
 
-/* Subscribe. When it returns RG_OK, every message that is published from then on, on whichever server of the node, is seen. Callbacks may come before. After a lost
- * connection it subscribes again by itself. Close it with rg_subscription_close. */
+/* Subscribe. When it returns RG_OK, every message that is published from then on, on whichever server of the node, is seen. Callbacks may come before, and
+ * are given the subscription. Messages and events are pushed in the order in which they came. After a lost connection it subscribes again by
+ * itself; what had come before it can still be pulled. RG_ERR_BAD_REQUEST: no valid matcher or name; RG_ERR_NOT_FOUND: no such exchange; RG_ERR_QUOTA;
+ * RG_ERR_TIMEOUT: not confirmed within request_timeout_ms. Close it with rg_subscription_close. `options` may be NULL. */
 int rg_subscribe(struct rg_client *client, const struct rg_subscribe_options *options,
                  struct rg_subscription **ret_subscription);
-/* Pull the next message, waiting at most timeout_ms. RG_ERR_AGAIN: none; RG_ERR_CLOSED: the server ended it. *ret_delivery is valid until the next call on this
- * subscription. One thread at a time. */
+/* Pull the next message, waiting at most timeout_ms (inside a callback: not at all). RG_ERR_AGAIN: none; RG_ERR_CLOSED: the server ended it (rg_last_error says
+ * why), and all that came before was pulled. *ret_delivery is valid until the next call on this subscription. One thread at a time. */
 int rg_subscription_next(struct rg_subscription *subscription, uint32_t timeout_ms,
                          struct rg_es_delivery *ret_delivery);
-/* More credit, for who has set credit_messages. */
+/* More credit, for who has set credit_messages (else RG_ERR_USAGE). */
 int rg_subscription_grant(struct rg_subscription *subscription, uint64_t messages);
-/* Unsubscribe. Nulls; accepts NULL. Not inside a callback (it does nothing there). */
+/* Unsubscribe; returns when no callback of it runs or will run. Nulls; accepts NULL. Not inside a callback (it does nothing there). */
 void rg_subscription_close(struct rg_subscription **subscription);
 
 /* --- requests and responses -------------------------------------------------------------------------------- */
 
 struct rg_request_options { /* zeroed: all defaults */
     const char *exchange;
-    uint32_t timeout_ms;  /* 5,000; at most 600,000. The server keeps the time */
-    uint32_t max_replies; /* 1 */
+    /* 5,000; at most 600,000. The server keeps the time; if it does not answer, the library ends the request a second later */
+    uint32_t timeout_ms;
+    uint32_t max_replies; /* 1; at most 65,535 */
     const char
         *response; /* a name of one's own for the response stream; NULL: the server makes one */
 };
 
-/* Called on the I/O thread. First for each reply (result RG_OK, more = true but for the last), and, when no further reply will come, once with more = false: RG_OK
- * with the last reply that was asked for, or the error with delivery NULL: RG_ERR_RS_TIMEOUT (fewer replies came in time), RG_ERR_NO_RESPONDERS, RG_ERR_RESPONDER_LOST,
- * RG_ERR_RS_IN_USE, RG_ERR_RS_CANCELLED, RG_ERR_TIMEOUT (the connection was lost: unknown). */
+/* Called on the I/O thread for each reply, with result RG_OK, and `more` for all but the last that was asked for. When no further reply will come before that,
+ * called once more with the reason, more = false and reply NULL: RG_ERR_RS_TIMEOUT (fewer came in time), RG_ERR_NO_RESPONDERS, RG_ERR_RESPONDER_LOST,
+ * RG_ERR_RS_IN_USE, RG_ERR_RS_CANCELLED; RG_ERR_TIMEOUT: the connection was lost or the server silent, what became of it is unknown; RG_ERR_CLOSED: no
+ * server could be reached in time, it was certainly not sent. */
 typedef void rg_reply_fn(void *ud, int result, bool more, const struct rg_es_delivery *reply);
 
-/* Ask and return; `done` is called as said above, with more = false exactly once, if and only if this returns RG_OK. */
+/* Ask and return; `done` is called as said above, with more = false exactly once, if and only if this returns RG_OK. Perhaps before: *ret_id (may be NULL) is
+ * written first. Not yet given to the system when the connection is lost, it goes out on the next one, as long as there is time. Waits for room as
+ * rg_es_publish does. RG_ERR_AGAIN also: 65,536 requests are open. */
 int rg_request_async(struct rg_client *client, const struct rg_es_message *message,
                      const struct rg_request_options *options, rg_reply_fn *done, void *ud,
                      uint64_t *ret_id);
-/* End it: `done` gets RG_ERR_RS_CANCELLED. Does no harm when it is over. */
+/* End it: `done` gets RG_ERR_RS_CANCELLED, unless another end was on its way. Does no harm when it is over. */
 void rg_request_cancel(struct rg_client *client, uint64_t id);
 
-/* Ask and wait for one reply. *ret_payload (free it with rg_free) has *ret_size bytes and a NUL behind them. */
+/* Ask the namespace's own exchange and wait for one reply: RG_OK, or an error as rg_reply_fn is given. timeout_ms: 0 is 5,000. *ret_payload (free it with
+ * rg_free) has *ret_size bytes and a NUL behind them; ret_size may be NULL. */
 int rg_request(struct rg_client *client, const char *topic, const void *payload, size_t size,
                uint32_t timeout_ms, void **ret_payload, size_t *ret_size);
 
-/* Answer a request, in the background: RG_OK when it is queued. Whether it was in time is not told. */
+/* Answer a request, in the background: RG_OK when it is queued, and what a callback replies goes out when it returns. Whether it was in time is not told.
+ * Waits for room as rg_es_publish does. `reply_to` is the delivery's; copy it to answer later. */
 int rg_reply(struct rg_client *client, struct rg_bytes reply_to, const void *payload, size_t size);
 /* The same, and wait: RG_ERR_RS_CLOSED: too late, or enough replies were given. `message` may carry headers; its topic is not used. `reply_to` may also be
  * the name of a response stream. */

@@ -195,9 +195,11 @@ static void subscription_attached(struct call *call)
 
     if (result == 0 && call->ret_field == RAILGUN__FRAME__BODY_ES_SUBSCRIBE_OK) {
         self->state = SUBSCRIPTION_UP;
-        self->was_up = true;
         self->backoff_ms = client->options.reconnect_min_ms;
-        arrival_event(self, (struct rg_es_event){.type = RG_ES_UP});
+        if (self->was_up) {
+            arrival_event(self, (struct rg_es_event){.type = RG_ES_UP});
+        }
+        self->was_up = true;
     } else if (client->state != CLIENT_UP) {
         subscription_down(self, result, NULL); /* it is attached with the next connection */
     } else {
