@@ -2,7 +2,9 @@
  * is not ready, an exchange with very many changes is told as one matcher for all of its topics. */
 #include "routerd/changes.h"
 
+#include "common/base/hash.h"
 #include "common/base/invariant.h"
+#include "common/base/rand.h"
 #include "common/wire/pb.h"
 
 #include "routerd/router_own.h"
@@ -17,7 +19,7 @@ enum {
 
 void changes_init(struct changes *self)
 {
-    *self = (struct changes){.batch = 1};
+    *self = (struct changes){.batch = 1, .seed = entropy_u64()};
     list_init(&self->exchanges);
 }
 
@@ -29,10 +31,19 @@ bool changes_are_due(const struct changes *self)
 static void changes_add_matcher(struct changes *self, struct exchange *exchange,
                                 struct span matcher)
 {
+    uint64_t hash = hash_bytes(matcher, self->seed ^ (uint64_t) (uintptr_t) exchange);
+    struct changes_recent *recent = &self->recent[hash % CHANGES_RECENT];
+    if (recent->batch == self->batch && recent->exchange == exchange &&
+        span_equal(span_make(exchange->changed.data + recent->at, recent->size), matcher)) {
+        return; /* it is said already */
+    }
     size_t before = exchange->changed.size;
     pb_append_bytes(&exchange->changed, CHANGE_MATCHERS, matcher);
     exchange->changed_count++;
     self->bytes += exchange->changed.size - before;
+    *recent = (struct changes_recent){exchange, self->batch,
+                                      (uint32_t) (exchange->changed.size - matcher.size),
+                                      (uint32_t) matcher.size};
 }
 
 /* A wildcard does not match what begins with `$`. */
@@ -48,6 +59,7 @@ static void changes_make_all(struct changes *self, struct exchange *exchange)
     exchange->changed_count = 0;
     exchange->is_changed_all = true;
     self->bytes -= old.size;
+    self->batch++; /* what was noted lies elsewhere now */
     struct span rest = buf_span(&old);
     struct pb_field field;
     while (pb_next(&rest, &field) > 0) {
@@ -59,20 +71,16 @@ static void changes_make_all(struct changes *self, struct exchange *exchange)
     buf_release(&old);
 }
 
-void changes_put(struct router *router, struct filter *filter)
+void changes_put(struct router *router, const struct subscription *subscription)
 {
     struct changes *self = &router->changes;
-    struct exchange *exchange = filter->exchange;
-    if (filter->told == self->batch) {
-        return;
-    }
-    filter->told = self->batch;
+    struct exchange *exchange = subscription->home->exchange;
     if (!list_is_linked(&exchange->of_changed)) {
         list_push_back(&self->exchanges, &exchange->of_changed);
         self->bytes += exchange->namespace_.size + exchange->name.size;
     }
     struct span matcher;
-    for (uint32_t at = 0; filter_next(filter, &at, &matcher);) {
+    for (uint32_t at = 0; subscription_next(subscription, &at, &matcher);) {
         if (!exchange->is_changed_all || matcher_is_special(matcher)) {
             changes_add_matcher(self, exchange, matcher);
         }
@@ -128,9 +136,7 @@ static void changes_send(struct router *router, struct frontd *frontd, const str
     }
     frontd->wants_ready = false;
     frontd->round = 0;
-    if (frontd->settled == 0) {
-        frontd->settled = seq;
-    }
+    frontd->settled = seq;
     frontd_send(router, frontd, RAILGUN__BUS_TYPE__BUS_ROUTE_CHANGES, buf_span(&own), NULL);
     buf_release(&own);
 }

@@ -1,6 +1,6 @@
-/* exchange: the tables of the exchanges. A *filter* is the matchers of a subscription: kept once for all subscriptions that have the same, and the
- * holder of them in the index, so that a subscription with several is found once. A *group* is a name with members. An exchange is there as long as it
- * has a subscription, or a change of it was not told yet. @thread loop */
+/* exchange: the tables of the exchanges. The matchers of a subscription are kept with it, and in the index of the exchange, which finds its slot in the
+ * table: once, however many of its matchers match. A *group* is a name with members. An exchange is there as long as it has a subscription, or a change of
+ * it was not told yet. @thread loop */
 #ifndef ROUTERD_EXCHANGE_H
 #define ROUTERD_EXCHANGE_H
 
@@ -13,39 +13,29 @@
 
 #include "routerd/table.h"
 
-enum { FILTER_SIZE_MAX = UINT16_MAX };
+enum { MATCHERS_SIZE_MAX = UINT16_MAX };
 
-struct filter {
+struct home { /* what a subscription belongs to: the first member of both */
     struct exchange *exchange;
-    union {
-        uint32_t slot;   /* while there is one holder */
-        uint32_t *slots; /* of the table */
-    } holders;
-    uint32_t count;
-    uint32_t capacity; /* 0: one, in place */
-    uint32_t hash;
-    uint32_t told; /* changes.c: the batch that names it */
-    uint16_t size;
-    uint8_t bytes[]; /* its matchers: size (one byte), text */
+    bool is_group;
 };
 
 struct group {
-    uint64_t members;
-    uint64_t mark;    /* route.c: the lookup that touched it, */
-    uint32_t touched; /* and as which */
+    struct home home;
     bool is_sticky;
     uint16_t size;
+    uint32_t touched; /* route.c: as which the lookup `mark` touched it */
+    uint64_t mark;
+    uint64_t members;
     uint8_t name[];
 };
 
 struct exchange {
+    struct home home;
     struct span namespace_;
     struct span name;
-    struct matcher *index; /* matcher.h; holders are filters */
-    struct filter **filters;
-    uint32_t filter_count;
-    uint32_t filter_size; /* of the array */
-    struct hash *groups;  /* by name; NULL: never had one */
+    struct matcher *index; /* matcher.h; holders are slots of the table */
+    struct hash *groups;   /* by name; NULL: never had one */
     uint64_t subscriptions;
     uint64_t matchers; /* summed over subscriptions */
     /* changes.c: */
@@ -56,12 +46,10 @@ struct exchange {
     uint8_t key[];
 };
 
-/* Matchers of a filter: start with *at = 0; false at the end. */
-bool filter_next(const struct filter *self, uint32_t *at, struct span *ret_matcher);
-static inline const uint32_t *filter_slots(const struct filter *self)
-{
-    return self->capacity == 0 ? &self->holders.slot : self->holders.slots;
-}
+/* Walk the matchers of a subscription: start with *at = 0; false at the end. */
+bool subscription_next(const struct subscription *self, uint32_t *at, struct span *ret_matcher);
+/* NULL: it has none. */
+struct group *subscription_group(const struct subscription *self);
 
 struct exchanges_limits {
     uint64_t subscriptions_max; /* of an exchange */
@@ -86,8 +74,9 @@ struct subscription_spec {
     uint64_t id;
     unsigned frontd;
     uint32_t generation;
-    struct span matchers; /* as in a filter: valid, at least one, at most FILTER_SIZE_MAX bytes */
-    struct span group;    /* empty: none; at most 255 bytes */
+    struct span
+        matchers; /* as in a subscription: valid, at least one, at most MATCHERS_SIZE_MAX bytes */
+    struct span group; /* empty: none; at most 255 bytes */
     bool is_sticky;
 };
 
@@ -102,12 +91,8 @@ void exchange_unsubscribe(struct exchanges *self, struct subscription *subscript
 bool exchange_is_same(const struct exchange *self, const struct subscription *subscription,
                       const struct subscription_spec *spec);
 
-/* Each filter with a matcher for the topic, once. */
-typedef void exchange_found_fn(void *ud, const struct filter *filter);
-void exchange_find(struct exchange *self, struct span topic, exchange_found_fn *found, void *ud);
-
 struct exchanges_counts {
-    uint64_t exchanges, matchers, groups, filters;
+    uint64_t exchanges, matchers, groups;
 };
 void exchanges_count(const struct exchanges *self, struct exchanges_counts *ret_counts);
 

@@ -39,7 +39,7 @@ static int one_add_matcher(struct one *self, struct buf *set, struct span matche
     if (topic_check_matcher(matcher) != NULL) {
         return ERR_PROTOCOL;
     }
-    if (set->size + 1 + matcher.size > FILTER_SIZE_MAX) {
+    if (set->size + 1 + matcher.size > MATCHERS_SIZE_MAX) {
         self->is_too_large = true;
         return 0;
     }
@@ -108,7 +108,7 @@ static int subscribe_try(struct router *self, const struct one *one, const struc
     }
     result = exchange_subscribe(self->exchanges, exchange, &one->spec, &subscription);
     if (result == 0) {
-        changes_put(self, subscription->filter);
+        changes_put(self, subscription);
         self->counts.subscribed++;
         return 0;
     }
@@ -132,9 +132,9 @@ static void subscribe_one(struct router *self, struct frontd *frontd, struct one
     frontd->has_serial = true;
     if (known != NULL && result == 0 && subscription_frontd(known) == frontd->instance &&
         !table_is_dead(self->table, known) &&
-        exchange_is_same(known->filter->exchange, known, &one->spec) &&
-        span_equal(known->filter->exchange->namespace_, named->namespace_) &&
-        span_equal(known->filter->exchange->name, named->name)) {
+        exchange_is_same(known->home->exchange, known, &one->spec) &&
+        span_equal(known->home->exchange->namespace_, named->namespace_) &&
+        span_equal(known->home->exchange->name, named->name)) {
         table_refresh(self->table, known, frontd->generation);
         self->work++;
         return;

@@ -4,7 +4,7 @@
 
 void router_unsubscribe(struct router *self, struct subscription *subscription)
 {
-    changes_put(self, subscription->filter); /* which keeps the exchange until it is told */
+    changes_put(self, subscription); /* which keeps the exchange until it is told */
     exchange_unsubscribe(self->exchanges, subscription);
     self->counts.unsubscribed++;
     if (changes_are_many(&self->changes)) {

@@ -1,4 +1,4 @@
-/* route: see the header. One walk over the filters that match gathers ids: plain ones for each frontd, members of groups in a chain for each group. Then
+/* route: see the header. One walk over the subscriptions that match gathers ids: plain ones for each frontd, members of groups in a chain for each group. Then
  * sizes, then bytes. The work is in proportion to what is found. */
 #include "routerd/route.h"
 
@@ -6,6 +6,8 @@
 #include "common/base/err.h"
 #include "common/base/mem.h"
 #include "common/wire/pb.h"
+
+#include "routerd/matcher.h"
 
 enum { ROUTES_ROUTES = 2 };
 enum { ROUTE_PLAIN = 1, ROUTE_GROUPS = 2, ROUTE_CODE = 3 };
@@ -146,26 +148,24 @@ static void route_put_member(struct route_maker *self, struct group *group, unsi
     touched->last = at;
 }
 
-static void route_on_found(void *ud, const struct filter *filter)
+static void route_on_found(void *ud, uint64_t slot)
 {
     struct route_maker *self = (struct route_maker *) ud;
-    const uint32_t *slots = filter_slots(filter);
-    for (uint32_t i = 0; i < filter->count; i++) {
-        if (self->entities > self->entities_max || self->is_failed) {
-            return;
-        }
-        const struct subscription *subscription = table_at(self->table, slots[i]);
-        self->looked_at++;
-        if (table_is_dead(self->table, subscription)) {
-            continue;
-        }
-        unsigned frontd = subscription_frontd(subscription);
-        if (subscription->group != NULL) {
-            route_put_member(self, subscription->group, frontd, subscription->id);
-        } else {
-            self->entities++;
-            route_put_id(self, frontd, subscription->id);
-        }
+    if (self->entities > self->entities_max || self->is_failed) {
+        return;
+    }
+    const struct subscription *subscription = table_at(self->table, (uint32_t) slot);
+    self->looked_at++;
+    if (table_is_dead(self->table, subscription)) {
+        return;
+    }
+    unsigned frontd = subscription_frontd(subscription);
+    struct group *group = subscription_group(subscription);
+    if (group != NULL) {
+        route_put_member(self, group, frontd, subscription->id);
+    } else {
+        self->entities++;
+        route_put_id(self, frontd, subscription->id);
     }
 }
 
@@ -243,7 +243,7 @@ uint64_t route_make(struct route_maker *self, struct exchange *exchange, struct 
     self->is_failed = false;
     buf_reset(&self->route);
     if (exchange != NULL) {
-        exchange_find(exchange, topic, route_on_found, self);
+        matcher_find(exchange->index, topic, route_on_found, self);
     }
     /* Always: it empties what was gathered. */
     route_write_members(self, &self->route, ROUTE_PLAIN);

@@ -379,7 +379,6 @@ void router_count(const struct router *self, struct router_counts *ret_counts)
     *ret_counts = self->counts;
     ret_counts->subscriptions = table_count(self->table);
     ret_counts->matchers = counts.matchers;
-    ret_counts->filters = counts.filters;
     ret_counts->groups = counts.groups;
     ret_counts->exchanges = counts.exchanges;
     ret_counts->names = names_count(self->names);

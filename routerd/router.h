@@ -70,7 +70,7 @@ enum { ROUTER_TICK_MS = 200 };
 bool router_is_ready(const struct router *self);
 
 struct router_counts {
-    uint64_t subscriptions, matchers, filters, groups, exchanges, names;
+    uint64_t subscriptions, matchers, groups, exchanges, names;
     uint64_t frontds; /* with a session */
     uint64_t held;    /* lookups, claims and resolves that wait */
     uint64_t held_bytes;

@@ -1,10 +1,14 @@
 /* serve: see the header. Owns the router, the view of the run directory and the tick; knows a frontd by the name of its session. Decides nothing. */
 #include "routerd/serve.h"
 
+#include <malloc.h>
+
 #include "common/base/clock.h"
 #include "common/base/err.h"
 #include "common/base/mem.h"
 #include "common/run/presence.h"
+
+enum { TRIM_MIN = 65536 }; /* subscriptions */
 
 struct serve {
     struct loop *loop;
@@ -14,6 +18,7 @@ struct serve {
     struct presence *presence;
     struct bus_link *links[TABLE_FRONTDS_MAX];
     struct wheel_timer tick;
+    uint64_t peak; /* of subscriptions, since memory was last given back */
 };
 
 /* --- what the router wants --------------------------------------------------------------------------------- */
@@ -141,10 +146,24 @@ static void serve_on_turn_end(void *ud)
     }
 }
 
+/* The heap keeps what very many small pieces have left. */
+static void serve_give_back_memory(struct serve *self)
+{
+    struct router_counts counts;
+    router_count(self->router, &counts);
+    if (counts.subscriptions > self->peak) {
+        self->peak = counts.subscriptions;
+    } else if (self->peak >= TRIM_MIN && counts.subscriptions < self->peak / 4) {
+        (void) malloc_trim(0); /* whether it found something makes no difference */
+        self->peak = counts.subscriptions;
+    }
+}
+
 static void serve_on_tick(struct wheel_timer *timer, void *ud)
 {
     struct serve *self = (struct serve *) ud;
     serve_now(self);
+    serve_give_back_memory(self);
     loop_timer_start(self->loop, timer, ROUTER_TICK_MS);
 }
 

@@ -1,5 +1,5 @@
 /* table: see the header. Owns chunks of slots and an index of slot numbers by id: 40 bytes and about 8 a subscription. A chunk that is empty is
- * given back. Never looks into a filter or a group. */
+ * given back. Never looks at what a subscription is for. */
 #include "routerd/table.h"
 
 #include <assert.h>
@@ -292,6 +292,17 @@ uint64_t table_count(const struct table *self)
 uint64_t table_count_of(const struct table *self, unsigned frontd)
 {
     return self->rows[frontd].count;
+}
+
+void table_each(struct table *self, void (*call)(struct subscription *subscription))
+{
+    for (unsigned i = 0; i < TABLE_FRONTDS_MAX; i++) {
+        for (uint32_t slot = self->rows[i].first; slot != TABLE_NONE;) {
+            struct subscription *subscription = table_at(self, slot);
+            slot = subscription->next;
+            call(subscription);
+        }
+    }
 }
 
 bool table_invariant(const struct table *self)

@@ -8,8 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct filter; /* exchange.h */
-struct group;
+struct home; /* exchange.h */
 
 enum {
     TABLE_FRONTDS_MAX = 64,
@@ -20,12 +19,12 @@ enum {
 
 struct subscription {
     uint64_t id;
-    struct filter *filter;
-    struct group *group; /* NULL: plain */
-    uint32_t next;       /* in the row of its frontd; of a free slot: the next free one */
+    uint8_t *matchers; /* each: size (one byte), text */
+    struct home *home; /* its group, or its exchange */
+    uint32_t next;     /* in the row of its frontd; of a free slot: the next free one */
     uint32_t previous;
-    uint32_t place; /* among the holders of the filter */
-    uint32_t owner; /* generation << 6 | frontd */
+    uint32_t owner;        /* generation << 6 | frontd */
+    uint16_t matcher_size; /* of all together */
 };
 
 static inline unsigned subscription_frontd(const struct subscription *self)
@@ -65,6 +64,8 @@ bool table_is_dead(const struct table *self, const struct subscription *subscrip
 struct subscription *table_first_dead(const struct table *self, unsigned frontd);
 uint64_t table_count(const struct table *self);
 uint64_t table_count_of(const struct table *self, unsigned frontd);
+/* Nothing may be added or removed inside. */
+void table_each(struct table *self, void (*call)(struct subscription *subscription));
 /* Everything in its place? Slow: for tests. */
 bool table_invariant(const struct table *self);
 
