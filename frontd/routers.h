@@ -36,7 +36,9 @@ struct routers_events {
 };
 
 struct routers;
+/* After the routes, the exchanges and the pool of requests; `frontd->routers` must be where it is kept. */
 struct routers *routers_new(struct frontd *frontd, const struct routers_events *events);
+/* After those who register, claim and ask, before the routes. Accepts NULL. */
 void routers_destroy(struct routers **self);
 /* The bus is closed. */
 void routers_bus_closed(struct routers *self);

@@ -359,10 +359,10 @@ static void routes_hand_on(struct routes *self, struct route_entry *entry)
 
 void routes_sweep(struct routes *self)
 {
-    uint64_t visits = self->filled / SWEEP_TICKS + 1;
-    while (visits > 0 && !list_is_empty(&self->clock)) {
+    self->visits += self->filled;
+    while (self->visits >= SWEEP_TICKS && !list_is_empty(&self->clock)) {
         struct route_entry *entry = routes_under_hand(self);
-        visits--;
+        self->visits -= SWEEP_TICKS;
         if (entry->age >= AGE_IDLE) {
             self->counts.evicted++;
             routes_drop(self, entry);

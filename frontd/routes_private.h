@@ -116,6 +116,7 @@ struct routes {
     struct list clock; /* of FILLED entries; the hand is at the front */
     struct list garbage;
     uint64_t filled;
+    uint64_t visits; /* that the clock owes, times SWEEP_TICKS */
     struct hash64 *lookups;
     struct hash64 *publishers;
     struct route_source sources[ROUTES_SOURCES_MAX];
