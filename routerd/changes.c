@@ -34,6 +34,7 @@ static void changes_add_matcher(struct changes *self, struct exchange *exchange,
     uint64_t hash = hash_bytes(matcher, self->seed ^ (uint64_t) (uintptr_t) exchange);
     struct changes_recent *recent = &self->recent[hash % CHANGES_RECENT];
     if (recent->batch == self->batch && recent->exchange == exchange &&
+        exchange->changed.data != NULL &&
         span_equal(span_make(exchange->changed.data + recent->at, recent->size), matcher)) {
         return; /* it is said already */
     }

@@ -146,7 +146,7 @@ static void subscribe_one(struct router *self, struct frontd *frontd, struct one
         do {
             result = subscribe_try(self, one, named, &detail);
             self->work++;
-        } while (result < 0 && self->work < REAP_TURNS_MAX * self->options.work_max &&
+        } while (result < 0 && self->work / REAP_TURNS_MAX < self->options.work_max &&
                  reap_one(self));
     }
     if (result < 0) {

@@ -289,11 +289,6 @@ uint64_t table_count(const struct table *self)
     return self->count;
 }
 
-uint64_t table_count_of(const struct table *self, unsigned frontd)
-{
-    return self->rows[frontd].count;
-}
-
 void table_each(struct table *self, void (*call)(struct subscription *subscription))
 {
     for (unsigned i = 0; i < TABLE_FRONTDS_MAX; i++) {

@@ -63,7 +63,6 @@ bool table_is_dead(const struct table *self, const struct subscription *subscrip
 /* The first of this frontd's row, if it is dead. */
 struct subscription *table_first_dead(const struct table *self, unsigned frontd);
 uint64_t table_count(const struct table *self);
-uint64_t table_count_of(const struct table *self, unsigned frontd);
 /* Nothing may be added or removed inside. */
 void table_each(struct table *self, void (*call)(struct subscription *subscription));
 /* Everything in its place? Slow: for tests. */
