@@ -16,7 +16,10 @@
 #include "frontd/routers_private.h"
 #include "frontd/routes.h"
 
-enum { PROBE_MS = 250 };
+enum {
+    PROBE_MS = 250,
+    PROBE_TIMEOUT_MS = 10000, /* then another one is sent */
+};
 
 static uint64_t later_of(uint64_t a, uint64_t b)
 {
@@ -82,7 +85,7 @@ static void router_probe(struct router *self)
     request->done = probe_done;
     request->is_session_bound = true;
     self->is_probing = true;
-    upstream_ask(self->upstream, request, &out, 4 * ROUTE_LEASE_MS);
+    upstream_ask(self->upstream, request, &out, PROBE_TIMEOUT_MS);
 }
 
 void routers_void_silent(struct routers *self)

@@ -22,6 +22,7 @@ enum {
     /* Entries that may be spared before one goes, used or not, so that a turn has an end. */
     SPARED_MAX = 8192,
     SLOTS_MIN = 16,
+    SLOTS_SHRINK_FROM = 1024,
     ALLOCATION_OVERHEAD = 16,
 };
 
@@ -106,6 +107,8 @@ static size_t slots_bytes(size_t capacity)
 
 static void slots_put(struct route_table *self, uint64_t hash, struct route_entry *entry)
 {
+    INVARIANT(self->slots != NULL);
+
     size_t mask = self->capacity - 1;
     size_t at = hash & mask;
     while (self->slots[at].entry != NULL) {
@@ -321,7 +324,7 @@ void routes_drop(struct routes *self, struct route_entry *entry)
     if (table->count == 0) {
         slots_resize(table, 0);
         route_table_free_ring(table);
-    } else if (table->capacity > 64 * SLOTS_MIN && table->count * 8 < table->capacity) {
+    } else if (table->capacity > SLOTS_SHRINK_FROM && table->count * 8 < table->capacity) {
         slots_resize(table, table->capacity / 2);
     }
     routes_defer(self);

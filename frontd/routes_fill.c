@@ -228,7 +228,10 @@ static int route_measure(struct span bytes, struct route_sizes *ret_sizes)
         }
     }
     if (result == 0) {
-        *ret_sizes = sizes.code != 0 ? (struct route_sizes){.code = sizes.code} : sizes;
+        if (sizes.code != 0) { /* then there is nothing else */
+            sizes = (struct route_sizes){.code = sizes.code};
+        }
+        *ret_sizes = sizes;
     }
     return result;
 }

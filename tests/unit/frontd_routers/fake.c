@@ -2,7 +2,6 @@
 #include "tests/unit/frontd_routers/fake.h"
 
 #include <limits.h>
-#include <stdlib.h>
 
 #include "common/base/clock.h"
 #include "common/base/err.h"
@@ -81,7 +80,7 @@ void loop_defer_cancel(struct loop *self, loop_call_fn *call, const void *ud)
 struct bus_peer *bus_connect(struct bus *self, const char *name)
 {
     (void) self;
-    unsigned instance = (unsigned) atoi(name + strlen("routerd-"));
+    unsigned instance = (unsigned) presence_instance("routerd", name);
     ck_assert_uint_lt(instance, FAKE_ROUTERS);
     fake.peers[instance].is_connected = true;
     return &fake.peers[instance];
