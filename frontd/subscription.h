@@ -55,9 +55,6 @@ struct subscription *subscriptions_find(const struct subscriptions *self, uint64
 struct subscription *session_find_subscription(const struct session *session, uint32_t number);
 
 uint64_t subscription_id(const struct subscription *self);
-struct session *subscription_session(const struct subscription *self);
-struct exchange *subscription_exchange(const struct subscription *self);
-struct span subscription_group(const struct subscription *self); /* empty: none */
 
 /* A run of `count` whole messages (`messages` fields; in `owner`). */
 struct run {

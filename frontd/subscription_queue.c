@@ -137,7 +137,8 @@ static void gap_topic(char to[255], uint8_t *ret_size, struct span topic)
     *ret_size = (uint8_t) size;
 }
 
-/* Messages were dropped that stood behind `behind` others; the last of them is looked for by gap_end. */
+/* Messages were dropped that stood behind `behind` others: of a queue always the first ones, or always the last. One gap is kept, at the first of its places, which is
+ * between two entries. The last of the messages is looked for by gap_end. */
 static void gap_begin(struct subscription_queue *self, struct span messages, uint32_t count,
                       uint32_t behind)
 {
@@ -149,9 +150,6 @@ static void gap_begin(struct subscription_queue *self, struct span messages, uin
         self->pool->bytes += sizeof(struct subscription_gap) + MALLOC_OVERHEAD;
         self->gap_behind = behind;
         gap_topic(self->gap->first_topic, &self->gap->first_size, messages_topic(messages));
-    }
-    if (behind < self->gap_behind) {
-        self->gap_behind = behind; /* one gap is kept: it is told at the first of its places */
     }
     self->gap->count += count;
 }
@@ -523,9 +521,6 @@ bool subscription_queue_next(const struct subscription_queue *self, uint32_t cou
     const struct entry *entry = queue_first(self);
     if (entry == NULL || (self->gap != NULL && self->gap_behind == 0)) {
         return false;
-    }
-    if (self->gap != NULL && count_max > self->gap_behind) {
-        count_max = self->gap_behind;
     }
     uint32_t count = entry->count;
     size_t size = entry->messages.size;

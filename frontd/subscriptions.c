@@ -493,18 +493,3 @@ uint64_t subscription_id(const struct subscription *self)
 {
     return self->registration.id;
 }
-
-struct session *subscription_session(const struct subscription *self)
-{
-    return self->session;
-}
-
-struct exchange *subscription_exchange(const struct subscription *self)
-{
-    return self->registration.exchange;
-}
-
-struct span subscription_group(const struct subscription *self)
-{
-    return self->registration.group;
-}

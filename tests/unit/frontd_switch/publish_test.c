@@ -394,10 +394,16 @@ TEST(malformed_bytes_end_the_connection_also_when_they_waited)
     buf_append(&f.frame, span_make("\x7a\x05", 2));
     ck_assert_int_eq(fake_publish(f.reader, 0, &f.frame), ERR_PROTOCOL);
     ck_assert_int_eq(fake_publish(f.publisher, 0, &f.frame), 0);
+    buf_reset(&f.frame);
+    fake_message(&f.frame, "late", "behind");
+    ck_assert_int_eq(fake_publish(f.publisher, 0, &f.frame), 0);
     late->is_waiting = false;
     inlets_progress(fake.frontd.inlets);
     fake_turn(0);
     ck_assert_int_eq(f.publisher->failed, ERR_PROTOCOL);
+    inlets_progress(fake.frontd.inlets);
+    fake_turn(0);
+    ck_assert_uint_eq(fake.exchange.counts.published, 1); /* the first, which was sound */
     close_all(&f);
 }
 

@@ -181,6 +181,21 @@ TEST(a_thousand_queues_of_one_run_cost_one_copy)
     close_queue(&f);
 }
 
+TEST(a_few_messages_of_a_long_run_do_not_keep_all_of_it)
+{
+    struct fixture f;
+    struct buf bytes = {0};
+    open_queue(&f, SUBSCRIPTION_DROP_NEW, 3);
+    fake_messages(&bytes, "topic", 512, 100);
+    struct run run = fake_run(&bytes, 512);
+    ck_assert_uint_eq(
+        subscription_queue_offer(f.queue, &f.limits, &run, run.messages, 512, &f.dropped_old), 3);
+    fake_run_end(&run);
+    ck_assert_uint_lt(subscription_queue_pool_bytes(f.pool), 2000);
+    buf_release(&bytes);
+    close_queue(&f);
+}
+
 TEST(the_pool_is_never_exceeded_and_who_comes_late_has_room_too)
 {
     enum { COUNT = 200 };

@@ -218,6 +218,7 @@ TEST(without_credit_drops_are_told_before_the_next_delivery_only)
     for (unsigned i = 0; i < 10; i++) {
         (void) offer(self, "a", 1, 10);
     }
+    subscription_grant(self, 0, 1000);
     fake_receive(conn, &got);
     ck_assert_uint_eq(got.events, 0);
     subscription_grant(self, 1, 1000);
