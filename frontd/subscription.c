@@ -23,6 +23,8 @@ enum {
     SHARE_BYTES_MIN = 1 << 10,   /* one copy for the output of several */
     OUTPUT_PART = 4,             /* of the output of all that ephemeral messages may take */
     OUTPUT_SHARES = 8,           /* of what of it is free, one connection may take such a part */
+    OUTPUT_BYTES_MIN = 64 << 10, /* but at least this, while there is any room for all */
+    FRAME_OVERHEAD = 64,
     QUANTUM_BYTES = 64 << 10,    /* out of one queue before the next one of the connection */
     GATHER_BYTES_MAX = 32 << 10, /* small pieces of a queue become one frame */
     GATHER_PIECE_MAX = 2 << 10,
@@ -45,17 +47,25 @@ static bool subscription_is_receiving(const struct subscription *self)
     return state == CONN_READY || state == CONN_DRAINING;
 }
 
-/* How much its connection may have in its output. */
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* How much its connection may have in its output: a share of what is free, so that many that do not read leave room for those that do. */
 static uint64_t session_output_max(const struct session *session)
 {
     const struct settings *settings = session->frontd->settings;
     uint64_t total = conn_set_outbound_bytes(session->frontd->conns);
-    uint64_t total_max = settings->outbound_total_bytes_max / OUTPUT_PART;
-    uint64_t max = total < total_max ? (total_max - total) / OUTPUT_SHARES : 0;
-    if (max > settings->es_outbound_bytes) {
-        max = settings->es_outbound_bytes;
+    uint64_t total_max = settings->outbound_total_bytes_max;
+    uint64_t part = total_max / OUTPUT_PART;
+    uint64_t max = total < part ? (part - total) / OUTPUT_SHARES : 0;
+    if (max < OUTPUT_BYTES_MIN && total < total_max - part) {
+        max = OUTPUT_BYTES_MIN;
     }
-    return max < settings->outbound_bytes_max / 2 ? max : settings->outbound_bytes_max / 2;
+    max = smaller(max, settings->es_outbound_bytes);
+    max = smaller(max, settings->frame_bytes_max - FRAME_OVERHEAD);
+    return smaller(max, settings->outbound_bytes_max / 2);
 }
 
 /* Bytes that may go out now; 0: none. */
@@ -89,11 +99,6 @@ static uint32_t credit_messages(const struct subscription *self)
 static uint64_t credit_bytes(const struct subscription *self)
 {
     return self->credit != NULL ? self->credit->bytes : UINT64_MAX;
-}
-
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
 }
 
 /* The longest prefix that may go out now. */

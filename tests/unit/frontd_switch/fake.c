@@ -548,6 +548,7 @@ void fake_start(void)
     fake.wheel = wheel_new(fake.now_ms);
     fake.settings = (struct settings){
         .record_bytes_max = 1 << 20,
+        .frame_bytes_max = 8 << 20,
         .outbound_bytes_max = 8 << 20,
         .outbound_total_bytes_max = 256 << 20,
         .subscriptions_max = 10000,
