@@ -112,9 +112,16 @@ void ask_sent(struct ask *ask)
     ask->parcel = NULL;
 }
 
+/* Is a byte of it with the system? Exact only while nobody writes: when the connection is lost. */
 static bool ask_is_begun(const struct ask *ask)
 {
-    return ask->is_sent || parcel_is_begun(ask->parcel);
+    return ask->is_sent || ask->parcel->written != 0;
+}
+
+/* It may be, or will be whatever happens. */
+static bool ask_is_going(const struct ask *ask)
+{
+    return ask->is_sent || ask->parcel->is_taken;
 }
 
 bool ask_is_open(const struct rg_client *client, uint64_t corr)
@@ -164,7 +171,7 @@ bool ask_withdraw(struct rg_client *client, uint64_t corr, int result)
         return false;
     }
     struct ask *ask = LIST_ENTRY(hash64_get(client->pending, corr), struct ask, pending);
-    if (ask_is_begun(ask)) {
+    if (ask_is_going(ask)) {
         return false;
     }
     ask_fail(client, ask, result);
@@ -208,6 +215,7 @@ int ask_and_wait(struct rg_client *client, struct ask *ask, uint32_t field, stru
     ask_start(client, ask, field, head, message, deadline_us);
     lead_wait(client, &waiter, ask->pending.corr);
     waiter_release(&waiter);
+    ask->waiter = NULL;
     return ask_note(client, ask);
 }
 
@@ -252,7 +260,7 @@ int ask_answered(struct rg_client *client, struct pending *pending, uint32_t fie
     };
     struct ask *ask = LIST_ENTRY(pending, struct ask, pending);
     struct error_answer answer;
-    if (!ask_is_begun(ask)) {
+    if (!ask_is_going(ask)) {
         return ERR_PROTOCOL; /* an answer to what was not asked yet */
     }
     if (field == RAILGUN__FRAME__BODY_ERROR) {
@@ -288,7 +296,7 @@ void asks_stop(struct rg_client *client)
 {
     LIST_FOREACH (&client->asks.open, node) {
         struct ask *ask = ask_of(node);
-        ask_fail(client, ask, ask_is_begun(ask) ? ERR_TIMEOUT : ERR_CLOSED);
+        ask_fail(client, ask, ask_is_going(ask) ? ERR_TIMEOUT : ERR_CLOSED);
     }
 }
 
@@ -306,7 +314,7 @@ void asks_check(struct rg_client *client, uint64_t now_us)
             self->check_us = ask->deadline_us;
             break;
         }
-        ask_fail(client, ask, ask_is_begun(ask) ? ERR_TIMEOUT : ERR_CLOSED);
+        ask_fail(client, ask, ask_is_going(ask) ? ERR_TIMEOUT : ERR_CLOSED);
     }
 }
 

@@ -101,11 +101,6 @@ static void parcel_give(struct rg_client *client, struct parcel *parcel)
     }
 }
 
-bool parcel_is_begun(const struct parcel *parcel)
-{
-    return parcel->written != 0;
-}
-
 /* --- the open frame --- */
 
 /* The EsPublish at the end gets its lengths. */
@@ -331,11 +326,9 @@ void outbox_take(struct rg_client *client, struct list *mail)
 {
     struct outbox *self = &client->outbox;
     uint64_t taken = 0;
+    outbox_close(self);
     while (taken < SEND_BYTES_MAX && !list_is_empty(&self->queue)) {
         struct parcel *parcel = parcel_of(self->queue.next);
-        if (parcel == self->open) {
-            outbox_close(self);
-        }
         taken += parcel->bytes.size;
         parcel->is_taken = true;
         list_remove(&parcel->of_queue);

@@ -35,8 +35,6 @@ void outbox_post(struct rg_client *client, struct parcel *parcel);
 struct parcel *parcel_take(struct rg_client *client);
 /* Its ask has ended: it is not sent if that can still be helped. */
 void outbox_retract(struct rg_client *client, struct parcel *parcel);
-/* Has a byte of it been given to the system? */
-bool parcel_is_begun(const struct parcel *parcel);
 /* What is waiting goes out at once. */
 void outbox_push_out(struct rg_client *client);
 /* Wait until everything given so far has gone. 0 or ERR_TIMEOUT. */

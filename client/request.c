@@ -186,10 +186,10 @@ int rg_request(struct rg_client *client, const char *topic, const void *payload,
     struct ask ask = {.kind = ASK_REQUEST};
     uint8_t head[HEAD_BYTES_MAX];
     struct buf body = {0};
-    int result = client_check_blocking(client, "rg_request");
-    if (result == 0 && ret_payload == NULL) {
-        result = error_note(ERR_USAGE, "rg_request: ret_payload is NULL");
+    if (ret_payload == NULL) {
+        return error_note(ERR_USAGE, "rg_request: ret_payload is NULL");
     }
+    int result = client_check_blocking(client, "rg_request");
     if (result == 0) {
         result = options_check(&options);
     }
