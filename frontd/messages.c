@@ -43,16 +43,19 @@ size_t messages_prefix(struct span run, uint32_t count_max, uint64_t bytes_max, 
 }
 
 size_t messages_prefix_at_least(struct span run, uint32_t count_min, uint64_t bytes_min,
-                                uint32_t *ret_count)
+                                uint32_t *ret_count, size_t *ret_last)
 {
     const uint8_t *at = run.data;
     const uint8_t *end = at + run.size;
+    const uint8_t *last = at;
     uint32_t count = 0;
     while (at != end && (count < count_min || (uint64_t) (at - run.data) < bytes_min)) {
+        last = at;
         at = field_end(at, end);
         count++;
     }
     *ret_count = count;
+    *ret_last = (size_t) (last - run.data);
     return (size_t) (at - run.data);
 }
 
@@ -80,18 +83,6 @@ struct span messages_topic(struct span run)
 struct span messages_key(struct span run)
 {
     return message_part(run, MESSAGE_KEY);
-}
-
-struct span messages_last_topic(struct span run)
-{
-    const uint8_t *at = run.data;
-    const uint8_t *end = at + run.size;
-    const uint8_t *last = at;
-    while (at != end) {
-        last = at;
-        at = field_end(at, end);
-    }
-    return message_part(span_make(last, (size_t) (end - last)), MESSAGE_TOPIC);
 }
 
 bool messages_are_sound(struct span run, uint32_t count)

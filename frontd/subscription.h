@@ -66,7 +66,8 @@ struct run {
     uint64_t request; /* a request of `origin`: responses_delivered is told. 0: none */
     unsigned origin;  /* frontd instance; ROUTE_LOCAL: this one */
     uint32_t timeout_ms;
-    bool is_shared; /* it is offered to several: output may share the copy */
+    bool is_shared;      /* it is offered to several: output may share the copy */
+    const uint8_t *last; /* where the last message begins; NULL: not looked for yet */
 };
 void run_release(struct run *run);
 /* For a subscription without a group, by itself. Returns how many of them were taken: put out or queued; the rest was dropped, or older ones were

@@ -14,12 +14,27 @@ enum {
     MALLOC_OVERHEAD = 16,
     PAYLOAD_OVERHEAD = 64 + MALLOC_OVERHEAD, /* struct payload, which is opaque */
     HASH_SLOT_BYTES = 96,                    /* of a table that is a third full */
-    SHARES = 4,                              /* a queue may use this part of what is free */
+    CUTS = 16,
+    SHARES = 4, /* a queue may use this part of what is free */
+};
+
+/* Where a piece of a copy was cut. Many queues hold the same piece and are cut at the same place: only the first one walks. */
+struct cut {
+    uint64_t generation;
+    const uint8_t *data;
+    size_t data_size;
+    uint32_t count_min;
+    uint64_t bytes_min;
+    size_t size;
+    size_t last; /* where the last message before the cut begins */
+    uint32_t count;
 };
 
 struct subscription_queue_pool {
     const uint64_t *bytes_max;
     uint64_t bytes;
+    uint64_t generation; /* of copies: one was given back since */
+    struct cut cuts[CUTS];
     void (*on_request_dropped)(void *ud, unsigned origin, uint64_t request);
     void *ud;
 };
@@ -93,6 +108,7 @@ static void copy_release(void *hint)
 {
     struct copy *copy = hint;
     copy->pool->bytes -= copy_cost(copy->size);
+    copy->pool->generation++; /* its place may be taken by another: no cut is known any more */
     mem_free(copy);
 }
 
@@ -138,13 +154,10 @@ static void gap_topic(char to[255], uint8_t *ret_size, struct span topic)
 }
 
 /* Messages were dropped that stood behind `behind` others: of a queue always the first ones, or always the last. One gap is kept, at the first of its places, which is
- * between two entries. The last of the messages is looked for by gap_end. */
-static void gap_begin(struct subscription_queue *self, struct span messages, uint32_t count,
-                      uint32_t behind)
+ * between two entries. Which was the last of them is said by gap_last. */
+static void gap_add(struct subscription_queue *self, struct span messages, uint32_t count,
+                    uint32_t behind)
 {
-    if (count == 0) {
-        return;
-    }
     if (self->gap == NULL) {
         self->gap = MEM_NEW(struct subscription_gap);
         self->pool->bytes += sizeof(struct subscription_gap) + MALLOC_OVERHEAD;
@@ -154,19 +167,29 @@ static void gap_begin(struct subscription_queue *self, struct span messages, uin
     self->gap->count += count;
 }
 
-static void gap_end(struct subscription_queue *self, struct span messages, uint32_t count)
+static void gap_last(struct subscription_queue *self, struct span message)
 {
-    if (count != 0) {
-        struct span last = count == 1 ? messages_topic(messages) : messages_last_topic(messages);
-        gap_topic(self->gap->last_topic, &self->gap->last_size, last);
-    }
+    gap_topic(self->gap->last_topic, &self->gap->last_size, messages_topic(message));
 }
 
-static void gap_add(struct subscription_queue *self, struct span messages, uint32_t count,
-                    uint32_t behind)
+/* Messages were dropped that never were in the queue: some of a run. */
+static void gap_add_new(struct subscription_queue *self, struct run *run, struct span messages,
+                        uint32_t count, uint32_t behind)
 {
-    gap_begin(self, messages, count, behind);
-    gap_end(self, messages, count);
+    const uint8_t *end = messages.data + messages.size;
+    const uint8_t *last = end == run->messages.data + run->messages.size ? run->last : NULL;
+    if (count == 0) {
+        return;
+    }
+    if (last == NULL) {
+        uint32_t all = 0;
+        size_t at = 0;
+        (void) messages_prefix_at_least(messages, count, 0, &all, &at); /* only where it ends */
+        last = messages.data + at;
+        run->last = end == run->messages.data + run->messages.size ? last : run->last;
+    }
+    gap_add(self, messages, count, behind);
+    gap_last(self, span_make(last, (size_t) (end - last)));
 }
 
 const struct subscription_gap *subscription_queue_gap_due(const struct subscription_queue *self)
@@ -181,12 +204,6 @@ void subscription_queue_gap_told(struct subscription_queue *self)
         MEM_FREE(self->gap);
     }
     self->gap_behind = 0;
-}
-
-void subscription_queue_skipped(struct subscription_queue *self, struct span messages,
-                                uint32_t count)
-{
-    gap_add(self, messages, count, self->messages);
 }
 
 /* --- entries --- */
@@ -236,6 +253,32 @@ static void tell_request_dropped(const struct subscription_queue *self, const st
     }
 }
 
+/* The shortest front of an entry that is at least so much, or all of it. Borrowed until the next. */
+static const struct cut *queue_cut(const struct subscription_queue *self, const struct entry *entry,
+                                   uint32_t count_min, uint64_t bytes_min)
+{
+    struct subscription_queue_pool *pool = self->pool;
+    struct span messages = entry->messages;
+    struct cut *cut = &pool->cuts[(uintptr_t) messages.data / 64 % CUTS];
+    if (count_min > entry->count) {
+        count_min = entry->count;
+    }
+    if (cut->generation != pool->generation || cut->data != messages.data ||
+        cut->data_size != messages.size || cut->count_min != count_min ||
+        cut->bytes_min != bytes_min) {
+        *cut = (struct cut){
+            .generation = pool->generation,
+            .data = messages.data,
+            .data_size = messages.size,
+            .count_min = count_min,
+            .bytes_min = bytes_min,
+        };
+        cut->size =
+            messages_prefix_at_least(messages, count_min, bytes_min, &cut->count, &cut->last);
+    }
+    return cut;
+}
+
 /* Drop from the front at least so many messages and bytes, if there are. Returns how many. */
 static uint32_t queue_drop_front(struct subscription_queue *self, uint32_t count_min,
                                  uint64_t bytes_min)
@@ -249,16 +292,18 @@ static uint32_t queue_drop_front(struct subscription_queue *self, uint32_t count
         size_t size = entry->messages.size;
         uint32_t count_left = dropped < count_min ? count_min - dropped : 0;
         uint64_t bytes_left = dropped_bytes < bytes_min ? bytes_min - dropped_bytes : 0;
-        if (count > count_left && size > bytes_left) {
-            size = messages_prefix_at_least(entry->messages, count_left, bytes_left, &count);
+        bool is_last = (count >= count_left && size >= bytes_left) || count == self->messages;
+        gap_add(self, entry->messages, 0, 0);
+        if (is_last) {
+            const struct cut *cut = queue_cut(self, entry, count_left, bytes_left);
+            count = cut->count;
+            size = cut->size;
+            gap_last(self, messages_behind(messages_first(entry->messages, size), cut->last));
         }
-        gap_begin(self, messages_first(entry->messages, size), count, 0);
+        self->gap->count += count;
         tell_request_dropped(self, entry);
         dropped += count;
         dropped_bytes += size;
-        if ((dropped >= count_min && dropped_bytes >= bytes_min) || count == self->messages) {
-            gap_end(self, messages_first(entry->messages, size), count);
-        }
         entry_shorten(self, entry, size, count);
     }
     return dropped;
@@ -362,10 +407,12 @@ static uint32_t offer_drop_old(struct subscription_queue *self,
     uint64_t bytes_max = queue_bytes_max(self, limits);
     if (self->messages == 0 && (count > limits->messages_max || messages.size > bytes_max)) {
         uint32_t skipped = 0;
+        size_t last = 0;
         size_t size = messages_prefix_at_least(
             messages, count > limits->messages_max ? count - limits->messages_max : 0,
-            messages.size > bytes_max ? messages.size - bytes_max : 0, &skipped);
-        gap_add(self, messages_first(messages, size), skipped, 0);
+            messages.size > bytes_max ? messages.size - bytes_max : 0, &skipped, &last);
+        gap_add(self, messages, skipped, 0);
+        gap_last(self, messages_behind(messages_first(messages, size), last));
         messages = messages_behind(messages, size);
         count -= skipped;
     }
@@ -374,7 +421,7 @@ static uint32_t offer_drop_old(struct subscription_queue *self,
     }
     if (queue_cost(self, run, messages) > pool_room(self->pool) ||
         !queue_push(self, run, messages, count)) {
-        gap_add(self, messages, count, self->messages);
+        gap_add_new(self, run, messages, count, self->messages);
         return 0;
     }
     return count;
@@ -400,7 +447,7 @@ static uint32_t offer_drop_new(struct subscription_queue *self,
         taken = 0;
         size = 0;
     }
-    gap_add(self, messages_behind(messages, size), count - taken, self->messages);
+    gap_add_new(self, run, messages_behind(messages, size), count - taken, self->messages);
     return taken;
 }
 
@@ -420,6 +467,7 @@ static uint32_t offer_conflate_one(struct subscription_queue *self,
     struct entry *older = (struct entry *) hash_get(self->by_topic, messages_topic(message));
     if (older != NULL) {
         gap_add(self, older->messages, 1, 0);
+        gap_last(self, older->messages);
         tell_request_dropped(self, older);
         entry_remove(self, older);
         ++*ret_dropped_old;
@@ -446,6 +494,7 @@ static uint32_t offer_conflate(struct subscription_queue *self,
         messages = messages_behind(messages, size);
         if (count > 1 && span_equal(messages_topic(message), messages_topic(messages))) {
             gap_add(self, message, 1, 0);
+            gap_last(self, message);
         } else {
             taken += offer_conflate_one(self, limits, run, message, ret_dropped_old);
         }

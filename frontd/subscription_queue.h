@@ -91,8 +91,5 @@ struct subscription_gap {
 const struct subscription_gap *subscription_queue_gap_due(const struct subscription_queue *self);
 /* It was told. */
 void subscription_queue_gap_told(struct subscription_queue *self);
-/* Messages were dropped that never were in the queue. */
-void subscription_queue_skipped(struct subscription_queue *self, struct span messages,
-                                uint32_t count);
 
 #endif

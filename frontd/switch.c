@@ -97,7 +97,7 @@ static uint32_t forward_group(struct frontd *frontd, uint64_t id, struct run *ru
         uint32_t count = 0;
         size_t size = messages_prefix(rest.messages, now, UINT64_MAX, &count);
         run_release(&rest);
-        rest.messages = messages_behind(rest.messages, size);
+        rest.messages = messages_behind(rest.messages, size); /* its end stays: so does `last` */
         rest.count -= count;
         taken += count;
         to = now != 0 ? subscriptions_other_member(frontd->subscriptions, id) : NULL;

@@ -124,6 +124,7 @@ static uint32_t give_part(struct frontd *frontd, const struct switch_pick *pick,
     struct run part = *run;
     uint32_t taken = 0;
     part.copy = NULL;
+    part.last = NULL;
     if (count < run->count) {
         part.messages = messages_first(run->messages,
                                        messages_prefix(run->messages, count, UINT64_MAX, &count));
