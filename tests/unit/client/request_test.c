@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/client_private.h"
 #include "client/railgun.h"
 #include "common/base/err.h"
 #include "common/wire/es.h"
@@ -345,6 +346,43 @@ TEST(a_request_that_was_not_sent_goes_out_on_the_next_connection_in_order)
     come_back(fake);
     seen_await(&seen, "-503:none ");
     fake_es_await(fake, "pub  a=1;req q=x;pub  a=2;");
+    rg_close(&client);
+    fake_destroy(&fake);
+}
+
+static bool is_draining(struct rg_client *client)
+{
+    client_lock(client);
+    bool is = client->state == CLIENT_DRAINING;
+    client_unlock(client);
+    return is;
+}
+
+TEST(a_request_that_waits_while_the_server_goes_away_goes_to_the_next)
+{
+    struct fake *fake = fake_new();
+    struct seen seen;
+    struct buf body = {0};
+    seen_init(&seen);
+    fake_handle(fake, BODY(REQUEST), keep_silent);
+    struct rg_client *client = fake_client(fake, NULL);
+    (void) ask(client, &seen, NULL);
+    fake_await_frames(fake, BODY(REQUEST), 1);
+    pb_append_varint(&body, 1, 60000);
+    fake_lock(fake);
+    fake_send(fake, 0, 0, BODY(GO_AWAY), buf_span(&body));
+    fake_unlock(fake);
+    while (!is_draining(client)) {
+        sched_yield();
+    }
+    (void) ask(client, &seen, NULL); /* not sent any more */
+    fake_lock(fake);
+    ck_assert_uint_eq(fake->frames[BODY(REQUEST)], 1);
+    fake->handlers[BODY(REQUEST)] = NULL;
+    fake_hang_up(fake);
+    fake_unlock(fake);
+    seen_await(&seen, "-408:none -503:none ");
+    buf_release(&body);
     rg_close(&client);
     fake_destroy(&fake);
 }

@@ -488,8 +488,9 @@ TEST(a_full_queue_does_not_keep_it_from_closing)
 {
     struct fake *fake = fake_new();
     struct rg_subscribe_options options = {.pull_messages = 1};
+    struct rg_options client_options = {.request_timeout_ms = 600000};
     struct rg_es_delivery delivery;
-    struct rg_client *client = fake_client(fake, NULL);
+    struct rg_client *client = fake_client(fake, &client_options);
     struct rg_subscription *subscription = subscribe(client, &options);
     fake_es_send(fake, "a=1");
     fake_es_send(fake, "a=2");
