@@ -1,6 +1,7 @@
 #!/bin/sh
 # demo: a node from nothing. Publishes every line of a book, lets a group of two members consume it while logd is killed
-# with -9 twice, and compares what came out with what went in. Usage: demo.sh BIN_DIR DIR
+# with -9 twice, and compares what came out with what went in. Then the same lines as ephemeral messages with topics, while
+# routerd is killed, and a request that a command answers. Usage: demo.sh BIN_DIR DIR
 set -eu
 bin=$(cd "$1" && pwd)
 mkdir -p "$2"
@@ -82,7 +83,45 @@ awk -v book="$book" -v wanted="$lines" -v one="$(wc -l < "$dir/out.1")" -v two="
         exit !(n == wanted && distinct == n && wrong == 0 && redelivered > 0)
     }' "$dir/out"
 
-say "6. Stop the node"
+say "6. Topics: the same lines as ephemeral messages, over two frontds, while routerd is killed with -9"
+show up --frontd 2
+ctl es sub 'book.#' --idle 3s -f '%p\n' > "$dir/all" 2> "$dir/all.err" &
+members="$members $!"
+for member in 1 2; do
+    ctl es sub 'book.*' -g readers --idle 3s -f '%p\n' > "$dir/half.$member" 2> "$dir/half.$member.err" &
+    members="$members $!"
+done
+for file in all half.1 half.2; do
+    while ! grep -q subscribed "$dir/$file.err"; do sleep 0.05; done
+done
+ctl es pub book.opticks --rate 8000 -o json < "$book" > "$dir/es.json" &
+publisher=$!
+sleep 0.5
+before=$(pid_of routerd-0)
+kill -9 "$before"
+echo "killed routerd-0 (pid $before)"
+wait "$publisher"
+cat "$dir/es.json"
+for pid in $members; do wait "$pid"; done
+members=
+show es info
+sort "$book" > "$dir/book.sorted"
+sort "$dir/half.1" "$dir/half.2" > "$dir/half.sorted"
+cmp "$book" "$dir/all"
+cmp "$dir/book.sorted" "$dir/half.sorted"
+echo "  the subscriber of book.# has all $lines lines in order; the two members of the group share them: $(wc -l < "$dir/half.1") and $(wc -l < "$dir/half.2")"
+show es pub nobody.listens hello --receipt
+
+say "7. A request: a command answers it; without a responder one is told so at once"
+ctl reply 'count.words' --exec 'wc -w' --count 1 2> "$dir/reply.err" &
+members="$members $!"
+while ! grep -q subscribed "$dir/reply.err"; do sleep 0.05; done
+show req count.words "Why does the prism divide the light"
+wait $members
+members=
+show req count.words "anybody there?" && exit 1 || echo "exit code $?, as it should be: nobody was there"
+
+say "8. Stop the node"
 show down
 trap - EXIT
 echo

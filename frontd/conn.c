@@ -54,6 +54,7 @@ static void set_turn_end(void *ud)
 {
     struct conn_set *self = ud;
     struct list due;
+    wheel_cancel(loop_wheel(self->loop), &self->write_timer);
     list_take_all(&due, &self->dirty);
     struct list *node = NULL;
     while ((node = list_pop_front(&due)) != NULL) {
@@ -85,6 +86,13 @@ static void set_resume_fire(struct wheel_timer *timer, void *ud)
     }
 }
 
+/* Makes the loop turn; what was queued behind the hook is written at the end of that turn. */
+static void set_write_fire(struct wheel_timer *timer, void *ud)
+{
+    (void) timer;
+    (void) ud;
+}
+
 struct conn_set *conn_set_new(struct loop *loop, const struct conn_options *options)
 {
     struct conn_set *self = MEM_NEW(struct conn_set);
@@ -98,6 +106,7 @@ struct conn_set *conn_set_new(struct loop *loop, const struct conn_options *opti
     list_init(&self->resume);
     list_init(&self->dead);
     wheel_timer_init(&self->resume_timer, set_resume_fire, self);
+    wheel_timer_init(&self->write_timer, set_write_fire, self);
     loop_on_turn_end(loop, set_turn_end, self);
     return self;
 }
@@ -115,6 +124,7 @@ void conn_set_destroy(struct conn_set **self)
     loop_defer_cancel(set->loop, set_bury, set);
     set_bury(set);
     wheel_cancel(loop_wheel(set->loop), &set->resume_timer);
+    wheel_cancel(loop_wheel(set->loop), &set->write_timer);
     outq_pool_destroy(&set->pool);
     chunks_destroy(&set->chunks);
     mem_free(set);
@@ -279,8 +289,13 @@ void conn_update_watch(struct conn *self, bool is_full)
 
 void conn_touch(struct conn *self)
 {
+    struct conn_set *set = self->set;
     if (!list_is_linked(&self->of_dirty)) {
-        list_push_back(&self->set->dirty, &self->of_dirty);
+        if (list_is_empty(&set->dirty)) {
+            /* should the turn's hook be over already: deferred calls and later hooks send too */
+            loop_timer_start(set->loop, &set->write_timer, 0);
+        }
+        list_push_back(&set->dirty, &self->of_dirty);
     }
 }
 
@@ -294,6 +309,14 @@ void conn_finish(struct conn *self)
     conn_update_watch(self, (self->interest & LOOP_WRITE) != 0);
     loop_timer_start(self->set->loop, &self->timer, CLOSING_MS);
     conn_touch(self);
+}
+
+void conn_hold_end(struct conn *self, bool is_held)
+{
+    self->is_end_held = is_held;
+    if (!is_held && self->is_ended) {
+        conn_finish(self);
+    }
 }
 
 void conn_fail(struct conn *self, int error, const char *detail)

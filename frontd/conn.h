@@ -106,6 +106,8 @@ void conn_retry(struct conn *self);
 
 /* Send a connection-wide Error and close. Does no harm when it is closing already. */
 void conn_fail(struct conn *self, int error, const char *detail);
+/* Held: when the peer has sent its end the connection stays, because something that it sent is not done yet. Let go: it is finished then. */
+void conn_hold_end(struct conn *self, bool is_held);
 /* Write what is queued, then close. */
 void conn_finish(struct conn *self);
 /* Close now. */

@@ -21,7 +21,8 @@ struct conn_set {
     size_t blocked_count;
     struct list resume; /* have frames to show in the next turn */
     struct wheel_timer resume_timer;
-    struct list dead; /* CLOSED: told to their sessions and freed at step 6 */
+    struct wheel_timer write_timer; /* runs while `dirty` holds something */
+    struct list dead;               /* CLOSED: told to their sessions and freed at step 6 */
 };
 
 struct conn {
@@ -37,8 +38,9 @@ struct conn {
     struct list of_dirty;
     struct list of_stop; /* `blocked` or `resume` */
     bool is_blocked;
-    bool is_shut;  /* we have sent our end */
-    bool is_ended; /* the peer has sent its end */
+    bool is_shut;     /* we have sent our end */
+    bool is_ended;    /* the peer has sent its end */
+    bool is_end_held; /* and that is not to be acted on yet */
     struct outq out;
     uint64_t room_below; /* on_room is wanted when less than this is queued; 0: it is not */
 

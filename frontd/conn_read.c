@@ -266,7 +266,11 @@ static void conn_readable(struct conn *self)
         return;
     }
     if (result == ERR_CLOSED && self->is_ended) {
-        conn_finish(self); /* half-closed: what it asked before is lost, what is queued goes out */
+        if (self->is_end_held) {
+            conn_touch(self); /* nothing is read any more */
+        } else {
+            conn_finish(self); /* what it asked before is lost, what is queued goes out */
+        }
         return;
     }
     if (result != 0) {

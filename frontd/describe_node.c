@@ -1,22 +1,25 @@
-/* describe_node: asks raftd, logd and routerd for their status at once and puts the answers together. Owns one `gathering` for each open Describe, until
- * the last of them has its outcome. A daemon without a link, or without an answer in time, is "down". */
+/* describe_node: asks raftd, logd, the routerds and the other frontds for their status at once and puts the answers together. A daemon without a link, or
+ * without an answer in time, is "down". */
 #include "frontd/describe_node.h"
 
+#include <stdio.h>
+
 #include "common/base/err.h"
-#include "common/base/mem.h"
 #include "common/run/daemon_status.h"
 #include "common/wire/bus.pb-c.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/pb.h"
 
 #include "frontd/catalog.h"
+#include "frontd/gathering.h"
+#include "frontd/neighbours.h"
+#include "frontd/routers.h"
 #include "frontd/to_logd.h"
 #include "frontd/to_raftd.h"
 #include "frontd/upstream.h"
 
 enum {
     STATUS_TIMEOUT_MS = 500,
-    DAEMONS = 3,
     DESCRIBE_OK_NODE = 3,
     NODE_CLUSTER = 1,
     NODE_NODE = 2,
@@ -29,23 +32,9 @@ enum {
     INFO_STATE = 4,
 };
 
-/* The request of the client is held while its parts are out. */
-struct gathering {
-    struct request *asker;
-    unsigned open;      /* parts without an outcome */
-    struct buf daemons; /* NODE_DAEMONS fields */
-};
+/* --- the answer: its parts are NODE_DAEMONS fields --- */
 
-static void gathering_add_down(struct gathering *self, const char *name)
-{
-    struct buf info = {0};
-    pb_append_bytes(&info, INFO_DAEMON, span_of(name));
-    pb_append_bytes(&info, INFO_STATE, span_of("down"));
-    pb_append_bytes(&self->daemons, NODE_DAEMONS, buf_span(&info));
-    buf_release(&info);
-}
-
-static void gathering_add_self(struct gathering *self, struct frontd *frontd)
+static void append_self(struct buf *out, struct frontd *frontd)
 {
     struct buf info = {0};
     const char *state = frontd->is_ready ? "ready" : "starting";
@@ -58,17 +47,13 @@ static void gathering_add_self(struct gathering *self, struct frontd *frontd)
         .metrics = daemon_metrics(frontd->context),
     };
     daemon_status_write(&status, &info);
-    pb_append_bytes(&self->daemons, NODE_DAEMONS, buf_span(&info));
+    pb_append_bytes(out, NODE_DAEMONS, buf_span(&info));
     buf_release(&info);
 }
 
-static void gathering_answer(struct gathering *self)
+static void node_answer(struct request *asker, struct span parts)
 {
-    struct request *asker = self->asker;
     struct frontd *frontd = asker->frontd;
-    if (asker->session == NULL) {
-        return;
-    }
     struct buf node = {0};
     struct buf body = {0};
     if (!uuid_is_nil(&frontd->cluster)) {
@@ -76,8 +61,8 @@ static void gathering_answer(struct gathering *self)
                         span_make(frontd->cluster.bytes, sizeof(frontd->cluster.bytes)));
         pb_append_varint(&node, NODE_NODE, frontd->node);
     }
-    gathering_add_self(self, frontd);
-    buf_append(&node, buf_span(&self->daemons));
+    append_self(&node, frontd);
+    buf_append(&node, parts);
     pb_append_varint(&node, NODE_REVISION, catalog_revision(frontd->catalog));
     pb_append_varint(&node, NODE_STREAMS, catalog_stream_count(frontd->catalog));
     pb_append_varint(&node, NODE_GROUPS, catalog_group_count(frontd->catalog));
@@ -89,68 +74,100 @@ static void gathering_answer(struct gathering *self)
     buf_release(&body);
 }
 
-static void gathering_part_over(struct gathering *self)
+/* --- the parts --- */
+
+static void add_down(struct gathering *gathering, struct span name)
 {
-    if (--self->open != 0) {
-        return;
-    }
-    gathering_answer(self);
-    frontd_request_end(self->asker->frontd, self->asker);
-    buf_release(&self->daemons);
-    mem_free(self);
+    struct buf info = {0};
+    pb_append_bytes(&info, INFO_DAEMON, name);
+    pb_append_bytes(&info, INFO_STATE, span_of("down"));
+    pb_append_bytes(&gathering->parts, NODE_DAEMONS, buf_span(&info));
+    buf_release(&info);
 }
 
-/* A part: `gathering` is what it belongs to. */
-static void status_done(struct request *request, enum bus_outcome outcome,
+static void status_done(struct request *part, enum bus_outcome outcome,
                         const struct bus_message *reply)
 {
-    struct gathering *gathering = request->gathering;
     if (outcome == BUS_OK && reply->status == 0) {
-        pb_append_bytes(&gathering->daemons, NODE_DAEMONS, reply->meta);
+        pb_append_bytes(&part->gathering->parts, NODE_DAEMONS, reply->meta);
     } else {
-        gathering_add_down(gathering, upstream_name(request->upstream));
+        add_down(part->gathering, buf_span(&part->keep));
     }
-    gathering_part_over(gathering);
+    gathering_part_over(part->gathering);
 }
 
-/* Never called: the asker itself is not sent anywhere. */
-static void asker_done(struct request *request, enum bus_outcome outcome,
-                       const struct bus_message *reply)
+static struct request *status_part(struct gathering *gathering, const char *name)
 {
-    (void) request;
-    (void) outcome;
-    (void) reply;
+    struct request *part = gathering_part(gathering, status_done);
+    buf_append(&part->keep, span_of(name));
+    return part;
+}
+
+static void ask_upstream(struct gathering *gathering, struct upstream *upstream)
+{
+    struct bus_outgoing out = {.type = RAILGUN__BUS_TYPE__BUS_STATUS};
+    if (upstream_link(upstream) == NULL) {
+        add_down(gathering, span_of(upstream_name(upstream)));
+        return;
+    }
+    upstream_ask(upstream, status_part(gathering, upstream_name(upstream)), &out,
+                 STATUS_TIMEOUT_MS);
+}
+
+static void ask_neighbour(struct gathering *gathering, unsigned instance)
+{
+    char name[32];
+    (void) snprintf(name, sizeof(name), "frontd-%u", instance);
+    neighbours_ask(gathering->asker->frontd->neighbours, instance, status_part(gathering, name),
+                   RAILGUN__BUS_TYPE__BUS_STATUS, (struct span){0}, NULL, STATUS_TIMEOUT_MS);
+}
+
+static void routerd_done(void *ud, enum bus_outcome outcome, const struct bus_message *reply)
+{
+    struct request *part = ud;
+    status_done(part, outcome, reply);
+    frontd_request_end(part->frontd, part);
+}
+
+/* Each of them, whoever is asked for routes: so without routers_ask, which chooses. */
+static void ask_routerd(struct gathering *gathering, const char *name)
+{
+    struct frontd *frontd = gathering->asker->frontd;
+    struct bus_outgoing out = {.type = RAILGUN__BUS_TYPE__BUS_STATUS};
+    struct bus_link *link = bus_peer_link(bus_connect(frontd->bus, name));
+    struct request *part = status_part(gathering, name);
+    if (bus_request(link, &out, STATUS_TIMEOUT_MS, routerd_done, part, NULL) != 0) {
+        routerd_done(part, BUS_FAILED, NULL);
+    }
+}
+
+static void ask_routerds(struct gathering *gathering)
+{
+    const struct routers *routers = gathering->asker->frontd->routers;
+    const char *name = NULL;
+    for (unsigned k = 0; (name = routers_name(routers, k)) != NULL; k++) {
+        ask_routerd(gathering, name);
+    }
+    if (routers_name(routers, 0) == NULL) {
+        add_down(gathering, span_of("routerd-0")); /* a node has at least that one */
+    }
 }
 
 int describe_node(struct session *self, const struct frame_view *view)
 {
     struct frontd *frontd = self->frontd;
-    struct request *asker = NULL;
-    struct upstream *upstreams[DAEMONS] = {
-        to_raftd_upstream(frontd->raftd),
-        to_logd_upstream(frontd->logd),
-        frontd->routerd,
-    };
-    int result = session_query(self, view, asker_done, &asker);
+    struct gathering *gathering = NULL;
+    unsigned cursor = 0;
+    int instance = 0;
+    int result = gathering_begin(self, view, node_answer, &gathering);
     if (result != 0) {
         return result == ERR_AGAIN ? ERR_AGAIN : 0;
     }
-    struct gathering *gathering = MEM_NEW(struct gathering);
-    gathering->asker = asker;
-    gathering->open = 1; /* ourselves, until all are asked */
-    for (unsigned i = 0; i < DAEMONS; i++) {
-        if (upstream_link(upstreams[i]) == NULL) {
-            gathering_add_down(gathering, upstream_name(upstreams[i]));
-            continue;
-        }
-        struct request *part = request_take(frontd->requests);
-        part->frontd = frontd;
-        part->done = status_done;
-        part->gathering = gathering;
-        part->is_session_bound = true;
-        gathering->open++;
-        struct bus_outgoing out = {.type = RAILGUN__BUS_TYPE__BUS_STATUS};
-        upstream_ask(upstreams[i], part, &out, STATUS_TIMEOUT_MS);
+    ask_upstream(gathering, to_raftd_upstream(frontd->raftd));
+    ask_upstream(gathering, to_logd_upstream(frontd->logd));
+    ask_routerds(gathering);
+    while ((instance = neighbours_next(frontd->neighbours, &cursor)) >= 0) {
+        ask_neighbour(gathering, (unsigned) instance);
     }
     gathering_part_over(gathering);
     return 0;

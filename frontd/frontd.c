@@ -17,6 +17,9 @@
 #include "frontd/channel.h"
 #include "frontd/conn.h"
 #include "frontd/deliver.h"
+#include "frontd/ephemeral.h"
+#include "frontd/exchange.h"
+#include "frontd/inlet.h"
 #include "frontd/limits.h"
 #include "frontd/listener.h"
 #include "frontd/session.h"
@@ -55,6 +58,8 @@ void frontd_catalog_changed(struct frontd *self)
                  catalog_group_count(self->catalog));
         daemon_ready(self->context);
     }
+    exchanges_catalog_changed(self->exchanges);
+    inlets_progress(self->inlets);
     conn_set_retry(self->conns);
 }
 
@@ -140,6 +145,7 @@ static void frontd_add_metrics(struct frontd *self)
     metrics_gauge(metrics, "railgun_requests_parked", read_parked, self);
     metrics_gauge(metrics, "railgun_connections_blocked", read_blocked, self);
     metrics_gauge(metrics, "railgun_requests_unknown_total", read_unknown, self);
+    ephemeral_add_metrics(self);
 }
 
 /* --- timers --- */
@@ -178,6 +184,7 @@ static void drain_end_visit(void *ud, struct conn *conn)
     struct session *session = conn_ud(conn);
     (void) ud;
     channels_close_session(session, false);
+    ephemeral_session_drained(session);
     if (session_is_idle(session)) {
         conn_finish(conn);
     }
@@ -260,16 +267,7 @@ static void frontd_build(struct frontd *self)
     self->channels = channels_new(self);
     self->logd = to_logd_new(self);
     self->raftd = to_raftd_new(self);
-    self->routerd = upstream_new(&(struct upstream_options){
-        .loop = self->loop,
-        .bus = self->bus,
-        .daemon = "routerd-0",
-        .parked_bytes_max = settings->parked_bytes_max,
-        .request_timeout_ms = &settings->request_timeout_ms,
-        .on_room = frontd_retry,
-        .on_end = frontd_request_end,
-        .ud = self,
-    });
+    ephemeral_build(self);
     wheel_timer_init(&self->catalog_timer, catalog_late, self);
     wheel_timer_init(&self->hourly_timer, warn_insecure, self);
     wheel_timer_init(&self->drain_timer, drain_look, self);
@@ -318,10 +316,10 @@ static void frontd_stop(void *ud)
     wheel_cancel(wheel, &self->drain_timer);
     upstream_bus_closed(to_logd_upstream(self->logd));
     upstream_bus_closed(to_raftd_upstream(self->raftd));
-    upstream_bus_closed(self->routerd);
+    ephemeral_bus_closed(self);
     listener_close(&self->listener);
     conn_set_destroy(&self->conns);
-    upstream_destroy(&self->routerd);
+    ephemeral_destroy(self);
     to_raftd_destroy(&self->raftd);
     to_logd_destroy(&self->logd);
     channels_destroy(&self->channels);
@@ -349,8 +347,8 @@ static void frontd_on_up(void *ud, struct bus_link *link)
         to_logd_on_up(self->logd);
     } else if (upstream_notice(to_raftd_upstream(self->raftd), link)) {
         to_raftd_on_up(self->raftd);
-    } else if (upstream_notice(self->routerd, link)) {
-        upstream_ready(self->routerd);
+    } else {
+        (void) ephemeral_on_up(self, link);
     }
 }
 
@@ -361,8 +359,8 @@ static void frontd_on_down(void *ud, struct bus_link *link)
         to_logd_on_down(self->logd);
     } else if (upstream_is(to_raftd_upstream(self->raftd), link)) {
         to_raftd_on_down(self->raftd);
-    } else if (upstream_is(self->routerd, link)) {
-        upstream_down(self->routerd);
+    } else {
+        (void) ephemeral_on_down(self, link);
     }
 }
 
@@ -373,17 +371,20 @@ static void frontd_on_credit(void *ud, struct bus_link *link)
         to_logd_on_credit(self->logd);
     } else if (upstream_is(to_raftd_upstream(self->raftd), link)) {
         to_raftd_on_credit(self->raftd);
-    } else if (upstream_is(self->routerd, link)) {
-        upstream_ready(self->routerd);
+    } else {
+        (void) ephemeral_on_credit(self, link);
     }
 }
 
 static void frontd_on_message(void *ud, struct bus_link *link, struct bus_message *message)
 {
     struct frontd *self = ud;
+    if (ephemeral_on_message(self, link, message)) {
+        return;
+    }
     if (message->is_request) {
         (void) bus_reply_error(self->bus, message->ticket, ERR_UNSUPPORTED,
-                               "frontd answers status only"); /* the asker may be gone */
+                               "frontd does not know that"); /* the asker may be gone */
     } else if (upstream_is(to_logd_upstream(self->logd), link)) {
         deliver_message(self, message);
     } else if (upstream_is(to_raftd_upstream(self->raftd), link) &&

@@ -56,7 +56,6 @@ struct frontd {
     struct channels *channels;
     struct to_logd *logd;
     struct to_raftd *raftd;
-    struct upstream *routerd;
     /* ephemeral messages */
     struct exchanges *exchanges;
     struct routers *routers;

@@ -10,6 +10,7 @@
 #include "common/wire/scan.h"
 
 #include "frontd/channel.h"
+#include "frontd/subscription.h"
 #include "frontd/to_logd.h"
 #include "frontd/upstream.h"
 
@@ -105,9 +106,12 @@ int handle_credit(struct session *self, const struct frame_view *view, struct pa
         return ERR_PROTOCOL;
     }
     struct channel *channel = session_find_channel(self, view->channel);
-    if (channel != NULL) { /* else it was cancelled while this was on its way */
+    struct subscription *subscription = session_find_subscription(self, view->channel);
+    if (channel != NULL) {
         credit_grant(&channel->credit, credit.messages, credit.bytes);
         channel_touch(channel);
+    } else if (subscription != NULL) { /* else it was cancelled while this was on its way */
+        subscription_grant(subscription, credit.messages, credit.bytes);
     }
     return 0;
 }
@@ -191,8 +195,15 @@ int handle_cancel(struct session *self, const struct frame_view *view, struct pa
         return result;
     }
     struct channel *channel = session_find_channel(self, view->channel);
-    if (channel == NULL || channel->sm.state == CHANNEL_CLOSING) {
-        result = session_refuse(self, view, ERR_CHANNEL, "no open consumer on this channel");
+    struct subscription *subscription = session_find_subscription(self, view->channel);
+    if (subscription != NULL) {
+        subscription_cancel(subscription);
+        if (view->corr != 0) {
+            session_send(self, view->channel, view->corr, RAILGUN__FRAME__BODY_CANCEL_OK,
+                         (struct span){0});
+        }
+    } else if (channel == NULL || channel->sm.state == CHANNEL_CLOSING) {
+        result = session_refuse(self, view, ERR_CHANNEL, "nothing is open on this channel");
     } else {
         result = cancel_ask(self, view, channel, cancel);
     }

@@ -177,6 +177,7 @@ static bool inlet_keep(struct inlet *self, struct inlets *inlets, const struct f
     inlets->bytes += view->body.size + ENTRY_OVERHEAD;
     if (!list_is_linked(&self->of_waiting)) {
         list_push_back(&inlets->waiting, &self->of_waiting);
+        conn_hold_end(self->session->conn, true); /* who publishes and leaves is heard out */
     }
     if (!wheel_timer_is_running(&inlets->late_timer)) {
         loop_timer_start(inlets->frontd->loop, &inlets->late_timer, LATE_LOOK_MS);
@@ -225,6 +226,7 @@ static void inlet_pop(struct inlet *self, struct inlets *inlets)
     mem_free(entry);
     if (list_is_empty(&self->entries)) {
         list_remove(&self->of_waiting);
+        conn_hold_end(self->session->conn, false);
     }
 }
 

@@ -12,6 +12,7 @@
 #include "common/run/presence.h"
 #include "common/wire/bus.pb-c.h"
 #include "common/wire/es.h"
+#include "common/wire/route_lease.h"
 
 #include "frontd/upstream.h"
 
@@ -20,6 +21,7 @@ enum {
     GATHERED_MAX = 4 << 20,   /* in one turn; then publishers wait */
     UNSENT_COUNT_MAX = 65536, /* of what is told without credit */
     NAME_SIZE = 24,
+    LOOK_EVERY_MS = 10, /* for one that a route names and that was not seen yet */
 };
 
 /* Waits for credit. */
@@ -50,6 +52,10 @@ struct neighbours {
     int own; /* our instance */
     struct neighbour *all[PRESENCE_INSTANCES_MAX];
     unsigned up_count;
+    /* Since when a session to each is missed that lives; 0: it is not. */
+    uint64_t away_since_ms[PRESENCE_INSTANCES_MAX];
+    struct wheel_timer away_timer; /* publishers wait for one that is away */
+    uint64_t looked_ms;
     struct list failing; /* of struct request: asked of who is not up */
     struct wheel_timer failing_timer;
 };
@@ -70,6 +76,14 @@ static void failing_fire(struct wheel_timer *timer, void *ud)
             frontd_request_end(self->frontd, request);
         }
     }
+}
+
+/* Who waited for one that is away looks again: it is given up, or waited for on. */
+static void away_fire(struct wheel_timer *timer, void *ud)
+{
+    struct neighbours *self = ud;
+    (void) timer;
+    self->events.on_room(self->events.ud);
 }
 
 static void neighbour_room(void *ud)
@@ -108,6 +122,10 @@ static void neighbours_add(struct neighbours *self, unsigned instance)
 static void neighbours_presence(void *ud, unsigned instance, bool is_live)
 {
     struct neighbours *self = ud;
+    if (instance < PRESENCE_INSTANCES_MAX) {
+        self->away_since_ms[instance] = 0;
+    }
+    self->events.on_room(self->events.ud);
     if (is_live && (int) instance != self->own && instance < PRESENCE_INSTANCES_MAX &&
         self->all[instance] == NULL) {
         neighbours_add(self, instance);
@@ -122,6 +140,7 @@ struct neighbours *neighbours_new(struct frontd *frontd, const struct neighbours
     self->own = presence_instance("frontd", frontd->name);
     list_init(&self->failing);
     wheel_timer_init(&self->failing_timer, failing_fire, self);
+    wheel_timer_init(&self->away_timer, away_fire, self);
     self->presence = presence_new(frontd->loop, frontd->settings->daemon.run_dir, "frontd",
                                   neighbours_presence, self);
     if (self->presence == NULL) {
@@ -167,6 +186,7 @@ void neighbours_destroy(struct neighbours **self)
     presence_destroy(&neighbours->presence);
     failing_fire(&neighbours->failing_timer, neighbours);
     wheel_cancel(loop_wheel(neighbours->frontd->loop), &neighbours->failing_timer);
+    wheel_cancel(loop_wheel(neighbours->frontd->loop), &neighbours->away_timer);
     for (unsigned i = 0; i < PRESENCE_INSTANCES_MAX; i++) {
         if (neighbours->all[i] != NULL) {
             upstream_destroy(&neighbours->all[i]->upstream);
@@ -193,10 +213,41 @@ static bool neighbour_has_room(const struct neighbour *self)
     return self->unsent_count == 0 && self->turn_bytes < GATHERED_MAX;
 }
 
-bool neighbours_has_room(const struct neighbours *self, unsigned frontd)
+/* Is it worth waiting for a session to it? It lives and has not been away for long: it, or we, have just been started, or the session broke. */
+static bool neighbours_awaits(struct neighbours *self, unsigned frontd)
+{
+    struct loop *loop = self->frontd->loop;
+    uint64_t now_ms = loop_now_ms(loop);
+    if (self->presence == NULL || frontd >= PRESENCE_INSTANCES_MAX || (int) frontd == self->own) {
+        return false;
+    }
+    if (now_ms >= self->looked_ms + LOOK_EVERY_MS) {
+        self->looked_ms = now_ms;
+        presence_look(self->presence);
+    }
+    if (!presence_is_live(self->presence, frontd)) {
+        return false;
+    }
+    if (self->away_since_ms[frontd] == 0) {
+        self->away_since_ms[frontd] = now_ms;
+    }
+    uint64_t until_ms = self->away_since_ms[frontd] + ROUTE_LEASE_MS;
+    if (now_ms >= until_ms) {
+        return false;
+    }
+    if (!wheel_timer_is_running(&self->away_timer)) {
+        loop_timer_start(loop, &self->away_timer, until_ms - now_ms);
+    }
+    return true;
+}
+
+bool neighbours_has_room(struct neighbours *self, unsigned frontd)
 {
     struct neighbour *neighbour = neighbour_at(self, frontd);
-    if (neighbour == NULL || neighbour_has_room(neighbour)) {
+    if (neighbour == NULL) {
+        return !neighbours_awaits(self, frontd);
+    }
+    if (neighbour_has_room(neighbour)) {
         return true;
     }
     neighbour->is_waited_for = true;
@@ -375,9 +426,11 @@ bool neighbours_on_up(struct neighbours *self, struct bus_link *link)
     }
     neighbour->is_up = true;
     self->up_count++;
+    self->away_since_ms[neighbour->instance] = 0;
     log_info("another frontd is connected", "frontd=%u", neighbour->instance);
     self->events.on_up(self->events.ud, neighbour->instance);
     upstream_ready(neighbour->upstream);
+    self->events.on_room(self->events.ud);
     return true;
 }
 

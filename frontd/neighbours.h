@@ -29,8 +29,9 @@ void neighbours_bus_closed(struct neighbours *self);
 
 /* Is there a session to it? */
 bool neighbours_is_up(const struct neighbours *self, unsigned frontd);
-/* May more be forwarded to it now? A publisher waits otherwise. True when it is not up: then forwarding gives up. */
-bool neighbours_has_room(const struct neighbours *self, unsigned frontd);
+/* May more be forwarded to it now? A publisher waits otherwise. It also waits for one without a session that lives and has not been away for longer than
+ * ROUTE_LEASE_MS. True when it is not up otherwise: then forwarding gives up. */
+bool neighbours_has_room(struct neighbours *self, unsigned frontd);
 unsigned neighbours_count(const struct neighbours *self); /* that are up */
 
 /* A run of messages to subscriptions there. The bytes are copied into what goes out at the end of the turn. false: it is not up. */

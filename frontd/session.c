@@ -14,7 +14,10 @@
 
 #include "frontd/answer.h"
 #include "frontd/channel.h"
+#include "frontd/ephemeral.h"
 #include "frontd/handle.h"
+#include "frontd/routers.h"
+#include "frontd/subscription.h"
 #include "frontd/upstream.h"
 
 enum { FIELD_BATCH = 15 }; /* of Deliver and ReadOk */
@@ -23,14 +26,27 @@ enum { FIELD_BATCH = 15 }; /* of Deliver and ReadOk */
 
 /* What clients may send. */
 static session_handler_fn *const handlers[] = {
-    [BODY(HELLO)] = handle_hello,       [BODY(AUTH)] = handle_auth,
-    [BODY(PING)] = handle_ping,         [BODY(PONG)] = handle_pong,
-    [BODY(PUBLISH)] = handle_publish,   [BODY(READ)] = handle_read,
-    [BODY(CONSUME)] = handle_consume,   [BODY(CREDIT)] = handle_credit,
-    [BODY(ACK)] = handle_ack,           [BODY(EXTEND)] = handle_extend,
-    [BODY(CANCEL)] = handle_cancel,     [BODY(ENSURE)] = handle_ensure,
-    [BODY(DESCRIBE)] = handle_describe, [BODY(LIST)] = handle_list,
-    [BODY(DELETE)] = handle_delete,     [BODY(PENDING)] = handle_pending,
+    [BODY(HELLO)] = handle_hello,
+    [BODY(AUTH)] = handle_auth,
+    [BODY(PING)] = handle_ping,
+    [BODY(PONG)] = handle_pong,
+    [BODY(PUBLISH)] = handle_publish,
+    [BODY(READ)] = handle_read,
+    [BODY(CONSUME)] = handle_consume,
+    [BODY(CREDIT)] = handle_credit,
+    [BODY(ACK)] = handle_ack,
+    [BODY(EXTEND)] = handle_extend,
+    [BODY(CANCEL)] = handle_cancel,
+    [BODY(ENSURE)] = handle_ensure,
+    [BODY(DESCRIBE)] = handle_describe,
+    [BODY(LIST)] = handle_list,
+    [BODY(DELETE)] = handle_delete,
+    [BODY(PENDING)] = handle_pending,
+    [BODY(ES_PUBLISH)] = handle_es_publish,
+    [BODY(ES_SUBSCRIBE)] = handle_es_subscribe,
+    [BODY(REQUEST)] = handle_request,
+    [BODY(REQUEST_CANCEL)] = handle_request_cancel,
+    [BODY(REPLY)] = handle_reply,
 };
 
 static int session_frame(void *ud, struct span frame, struct payload *owner)
@@ -44,6 +60,9 @@ static int session_frame(void *ud, struct span frame, struct payload *owner)
     if (conn_state(self->conn) == CONN_CONNECTED && view.field != BODY(HELLO)) {
         conn_fail(self->conn, ERR_HELLO_REQUIRED, NULL);
         return 0;
+    }
+    if (view.field == BODY(ES_PUBLISH) || view.field == BODY(REQUEST)) {
+        routers_check_pause(self->frontd->routers); /* now that it was read, not before */
     }
     session_handler_fn *handler =
         view.field < sizeof(handlers) / sizeof(handlers[0]) ? handlers[view.field] : NULL;
@@ -59,6 +78,7 @@ static void session_room(void *ud)
     struct session *self = ud;
     conn_retry(self->conn);
     channels_touch_session(self);
+    subscriptions_session_room(self);
 }
 
 static void session_closed(void *ud)
@@ -66,6 +86,7 @@ static void session_closed(void *ud)
     struct session *self = ud;
     self->is_dead = true;
     channels_close_session(self, true);
+    ephemeral_session_closed(self);
     struct list *node = NULL;
     while ((node = list_pop_front(&self->requests)) != NULL) {
         LIST_ENTRY(node, struct request, of_session)->session = NULL;
@@ -127,7 +148,7 @@ void session_drain(struct session *self, uint64_t deadline_ms)
 
 bool session_is_idle(const struct session *self)
 {
-    return self->request_count == 0 && self->channel_count == 0;
+    return self->request_count == 0 && self->channel_count == 0 && list_is_empty(&self->asked);
 }
 
 /* --- answers --- */

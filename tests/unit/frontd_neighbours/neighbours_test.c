@@ -263,7 +263,8 @@ TEST(a_lot_in_one_turn_leaves_no_room_until_its_end)
         ck_assert(forward(++id, 50, 4000));
     }
     ck_assert_uint_gt(id, 15);
-    UNTIL(sides[0].rooms != 0);
+    unsigned before = sides[0].rooms;
+    UNTIL(sides[0].rooms != before);
     ck_assert(neighbours_has_room(sides[0].neighbours, 1));
     close_both();
 }

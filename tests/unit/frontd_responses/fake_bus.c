@@ -36,7 +36,7 @@ bool neighbours_is_up(const struct neighbours *self, unsigned frontd)
     return frontd < NODES && frontd != self->node && world.nodes[frontd].is_up;
 }
 
-bool neighbours_has_room(const struct neighbours *self, unsigned frontd)
+bool neighbours_has_room(struct neighbours *self, unsigned frontd)
 {
     return !fake.neighbour_is_full || !neighbours_is_up(self, frontd);
 }
