@@ -101,10 +101,13 @@ static int exit_of(int error)
     case ERR_STREAM_DELETED:
     case ERR_FENCED:
     case ERR_LOCKED:
+    case ERR_RS_IN_USE:
         return CTL_CONFLICT;
     case ERR_TIMEOUT:
     case ERR_CLOSED:
     case ERR_STORAGE_FULL:
+    case ERR_RS_TIMEOUT:
+    case ERR_RESPONDER_LOST:
         return CTL_UNAVAILABLE;
     case ERR_AUTH_FAILED:
     case ERR_AUTH_EXPIRED:

@@ -3,6 +3,7 @@
 #include "frontd/describe_node.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "common/base/err.h"
 #include "common/run/daemon_status.h"
@@ -141,15 +142,21 @@ static void ask_routerd(struct gathering *gathering, const char *name)
     }
 }
 
+/* Those that are there. One that is not may have been taken away for good; but a node has at least the first. */
 static void ask_routerds(struct gathering *gathering)
 {
+    static const char first[] = "routerd-0";
     const struct routers *routers = gathering->asker->frontd->routers;
     const char *name = NULL;
+    bool has_first = false;
     for (unsigned k = 0; (name = routers_name(routers, k)) != NULL; k++) {
-        ask_routerd(gathering, name);
+        if (routers_is_there(routers, k)) {
+            ask_routerd(gathering, name);
+            has_first = has_first || strcmp(name, first) == 0;
+        }
     }
-    if (routers_name(routers, 0) == NULL) {
-        add_down(gathering, span_of("routerd-0")); /* a node has at least that one */
+    if (!has_first) {
+        add_down(gathering, span_of(first));
     }
 }
 

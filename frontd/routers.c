@@ -446,3 +446,8 @@ const char *routers_name(const struct routers *self, unsigned k)
 {
     return k < self->known_count ? self->known[k]->name : NULL;
 }
+
+bool routers_is_there(const struct routers *self, unsigned k)
+{
+    return k < self->known_count && (self->known[k]->is_live || router_is_up(self->known[k]));
+}

@@ -78,6 +78,8 @@ unsigned routers_live_count(const struct routers *self);
 uint64_t routers_unconfirmed_count(const struct routers *self);
 /* "routerd-1" of the k-th known instance, NULL at the end: for describe_node. */
 const char *routers_name(const struct routers *self, unsigned k);
+/* Does the k-th live, or has it a session? One that was taken away does not, nor one that died. */
+bool routers_is_there(const struct routers *self, unsigned k);
 /* Ask one of them, for information. The request is taken; done with BUS_FAILED if none is there. */
 void routers_ask(struct routers *self, struct request *request, uint16_t type, struct span meta,
                  uint64_t timeout_ms);

@@ -463,6 +463,9 @@ static void routes_new_turn(struct routes *self)
     routers_check_pause(self->frontd->routers);
 }
 
+/* The exchange's own limit is held here, for it may change at any time; routerds hold that of the whole node. */
+static const struct route over_fanout = {.error = ERR_QUOTA};
+
 enum routes_result routes_find(struct routes *self, struct exchange *exchange, struct span topic,
                                uint64_t publisher, const struct route **ret_route, bool *ret_is_bad)
 {
@@ -489,7 +492,8 @@ enum routes_result routes_find(struct routes *self, struct exchange *exchange, s
         entry->age = 0;
     }
     self->counts.hits++;
-    *ret_route = &entry->route;
+    bool is_over = exchange->fanout_max != 0 && entry->route.entities > exchange->fanout_max;
+    *ret_route = is_over ? &over_fanout : &entry->route;
     return ROUTES_FOUND;
 }
 

@@ -55,6 +55,11 @@ static const struct conf_key keys[] = {
      "Ephemeral subscriptions of one connection."},
     {"limits.subscriptions_total", CONF_NUMBER, AT(subscriptions_total_max), "1000000", 1, 16000000,
      true, "Ephemeral subscriptions of all connections."},
+    {"limits.topics", CONF_NUMBER, AT(topics_max), "200000", 1, 16000000, true,
+     "Live topics of one exchange in this process; an exchange may have a limit of its own. A "
+     "topic nobody published to for a minute is not live."},
+    {"limits.connection_topics", CONF_NUMBER, AT(connection_topics_max), "150000", 1, 16000000,
+     true, "Live topics that one connection was the first to publish to."},
     {"es.outbound", CONF_SIZE, AT(es_outbound_bytes), "1M", 16 * KIB, 512 * MIB, true,
      "Bytes queued for one connection beyond which its ephemeral messages wait in their "
      "subscriptions; at most half of limits.outbound counts."},
@@ -72,11 +77,6 @@ static const struct conf_key keys[] = {
      true, "The same of all connections."},
     {"es.turn", CONF_SIZE, AT(es_turn_bytes), "4M", 64 * KIB, 1024 * MIB, true,
      "Output that one publisher may cause before others have their turn."},
-    {"limits.topics", CONF_NUMBER, AT(topics_max), "200000", 1, 16000000, true,
-     "Live topics of one exchange in this process; an exchange may have a limit of its own. A topic "
-     "nobody published to for a minute is not live."},
-    {"limits.connection_topics", CONF_NUMBER, AT(connection_topics_max), "150000", 1, 16000000,
-     true, "Live topics that one connection was the first to publish to."},
     {"routes.entries", CONF_NUMBER, AT(routes_entries_max), "262144", 1024, 16000000, true,
      "Topics whose routes are kept; those not used lately are forgotten and asked for again."},
     {"routes.bytes", CONF_SIZE, AT(routes_bytes_max), "64M", 1 * MIB, 65536 * MIB, true,

@@ -876,12 +876,17 @@ TEST_WITHIN(a_second_raftd_on_the_same_directory_does_not_start, 30)
     server_stop(&server);
 }
 
-TEST(the_configuration_in_etc_is_what_raftd_prints)
+TEST(the_configuration_in_etc_is_what_a_daemon_prints_and_reads)
 {
+    static const char *const daemons[] = {"raftd", "logd", "routerd", "frontd"};
     char program[1100];
-    char command[1300];
-    program_path("raftd", program, sizeof(program));
-    (void) snprintf(command, sizeof(command), "'%s' --print-config | cmp - etc/raftd.conf",
-                    program);
-    ck_assert_int_eq(system(command), 0);
+    char command[2600];
+    for (unsigned i = 0; i < sizeof(daemons) / sizeof(daemons[0]); i++) {
+        program_path(daemons[i], program, sizeof(program));
+        (void) snprintf(command, sizeof(command),
+                        "'%s' --print-config | cmp - etc/%s.conf && "
+                        "'%s' --check-config --config etc/%s.conf > /dev/null",
+                        program, daemons[i], program, daemons[i]);
+        ck_assert_msg(system(command) == 0, "etc/%s.conf", daemons[i]);
+    }
 }

@@ -335,6 +335,8 @@ TEST(others_links_and_requests_are_not_ours)
     ck_assert(!routers_on_message(fake.routers, fake.peers[0].link, &message));
     ck_assert_str_eq(routers_name(fake.routers, 0), "routerd-0");
     ck_assert_ptr_null(routers_name(fake.routers, 1));
+    ck_assert(routers_is_there(fake.routers, 0));
+    ck_assert(!routers_is_there(fake.routers, 1));
     fake_stop();
 }
 

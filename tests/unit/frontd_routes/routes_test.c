@@ -120,6 +120,30 @@ TEST(a_route_over_the_fan_out_is_an_error_and_goes_to_nobody)
     fake_stop();
 }
 
+TEST(an_exchange_may_allow_less_fan_out_and_change_its_mind)
+{
+    static const uint64_t three[] = {1, 2, 3, 0};
+    const struct route *route = NULL;
+    struct buf answer = {0};
+    start_with_source(1);
+    ck_assert(!fake_finds("t"));
+    fake_turn();
+    fake_append_route(&answer, three);
+    routes_answer(fake.routes, 1, fake_next_ask()->number, buf_span(&answer));
+    fake.exchange->fanout_max = 3;
+    ck_assert_int_eq(fake_find("t", &route), ROUTES_FOUND);
+    ck_assert_uint_eq(route->entities, 3);
+    fake.exchange->fanout_max = 2;
+    ck_assert_int_eq(fake_find("t", &route), ROUTES_FOUND);
+    ck_assert_int_eq(route->error, ERR_QUOTA);
+    ck_assert_uint_eq(route->entities, 0);
+    fake.exchange->fanout_max = 0;
+    ck_assert_int_eq(fake_find("t", &route), ROUTES_FOUND);
+    ck_assert_int_eq(route->error, 0);
+    buf_release(&answer);
+    fake_stop();
+}
+
 TEST(an_answer_that_cannot_be_read_is_asked_for_again)
 {
     start_with_source(1);
