@@ -14,7 +14,6 @@
 
 #include "frontd/exchange.h"
 #include "frontd/inlet.h"
-#include "frontd/neighbours.h"
 #include "frontd/routes.h"
 #include "frontd/switch.h"
 
@@ -238,17 +237,22 @@ static bool routes_are_same(const struct route *a, const struct route *b)
             memcmp(a->plain->ids, b->plain->ids, a->plain->count * sizeof(uint64_t)) == 0);
 }
 
+/* Nobody elsewhere, and no group: the usual case, told at a glance. */
+static bool route_is_here(const struct route *route)
+{
+    return route->group_count == 0 &&
+           (route->plain_count == 0 || (route->plain_count == 1 && route->plain->is_local));
+}
+
 static bool publish_has_room(const struct publish *self)
 {
     struct frontd *frontd = self->session->frontd;
     const struct publish_run *run = (const struct publish_run *) (void *) self->runs->data;
     const struct publish_run *end = run + self->runs->size / sizeof(*run);
     const struct route *last = NULL;
-    if (neighbours_count(frontd->neighbours) == 0) {
-        return true;
-    }
     for (; run != end; run++) {
-        if (run->route != last && !switch_has_room(frontd, run->route)) {
+        if (run->route != last && !route_is_here(run->route) &&
+            !switch_has_room(frontd, run->route)) {
             return false;
         }
         last = run->route;

@@ -67,10 +67,6 @@ void readiness_check_leases(struct router *self)
         if (!frontd_is_owing(frontd) || frontd_is_waited_for(self, frontd)) {
             continue;
         }
-        if (!frontd->is_up) {
-            /* What it had would only swallow messages. */
-            router_set_floor(self, frontd, frontd->generation + 1);
-        }
         if (!frontd->is_given_up) {
             frontd->is_given_up = true;
             self->counts.given_up++;

@@ -200,8 +200,8 @@ static void watch_check(struct watch *self, const char *who)
     ck_assert_msg(self->wrong == 0, "%s: %u wrong, the first: %s", who, self->wrong, self->problem);
     for (unsigned p = 0; p < PUBLISHERS; p++) {
         ck_assert_msg(self->first[p] <= next_wanted(self, self->must[p]),
-                      "%s missed the first message after its confirmation: %lu, not %lu", who,
-                      (unsigned long) self->first[p],
+                      "%s missed publisher %u's first message after its confirmation: %lu, not %lu",
+                      who, p, (unsigned long) self->first[p],
                       (unsigned long) next_wanted(self, self->must[p]));
     }
 }
@@ -324,7 +324,7 @@ static void churn(void (*fault)(struct world *world, unsigned round), unsigned r
     }
     for (unsigned i = 0; i < 2; i++) {
         rg_subscription_close(&always[i]);
-        watch_check(&all[i], "#");
+        watch_check(&all[i], i == 0 ? "# at frontd-1" : "# at frontd-0");
         rg_close(&clients[i]);
     }
     ck_assert_uint_eq(atomic_load(&world.dropped), 0);
