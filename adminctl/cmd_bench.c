@@ -7,6 +7,10 @@
 #include "adminctl/bench.h"
 #include "adminctl/options.h"
 
+enum {
+    EPHEMERAL_INFLIGHT_BYTES = 1 << 20,
+    EPHEMERAL_INFLIGHT_MIN = 16,
+};
 enum { BATCH_DEFAULT = 512, BATCH_DEFAULT_BYTES = 2 << 20, BATCH_BYTES_MAX = 48 << 20 };
 #define BATCH_BY_SIZE    UINT64_MAX
 #define INFLIGHT_OF_WORK UINT64_MAX
@@ -69,6 +73,16 @@ static const struct work *work_find(const char *name)
     return NULL;
 }
 
+/* The default. What the server queues for a subscriber is bounded in messages, and what is quick in bytes. */
+static uint64_t inflight_of(const struct work *work, const struct bench_options *bench)
+{
+    uint64_t fit = EPHEMERAL_INFLIGHT_BYTES / (bench->size > 0 ? bench->size : 1);
+    if (work->run != bench_ephemeral || fit >= work->inflight) {
+        return work->inflight;
+    }
+    return fit > EPHEMERAL_INFLIGHT_MIN ? fit : EPHEMERAL_INFLIGHT_MIN;
+}
+
 /* NULL, or what is wrong. */
 static const char *check(struct bench_options *bench)
 {
@@ -116,7 +130,7 @@ int cmd_bench(struct ctl *ctl, int argc, char **argv)
          "payload of each, at least 16 (default 100)"},
         {"inflight", 0, OPTION_NUMBER, &bench.inflight, "N",
          "records unanswered, unacknowledged or undelivered at once (default 65,536; ephemeral "
-         "8,192; request 1)"},
+         "8,192 or 1 MiB; request 1)"},
         {"batch", 0, OPTION_NUMBER, &bench.batch, "N",
          "records in a publish request (default 512, fewer if they are over 2 MiB)"},
         {"streams", 0, OPTION_NUMBER, &bench.streams, "N",
@@ -152,7 +166,13 @@ int cmd_bench(struct ctl *ctl, int argc, char **argv)
             args.arguments[0]);
     }
     bench.stream = args.arguments[1];
-    bench.inflight = bench.inflight == INFLIGHT_OF_WORK ? work->inflight : bench.inflight;
+    if (bench.inflight == INFLIGHT_OF_WORK) {
+        bench.inflight = inflight_of(work, &bench);
+    }
+    if (work->run == bench_ephemeral && bench.batch != BATCH_BY_SIZE &&
+        bench.batch > bench.inflight) {
+        return ctl_usage("bench: --batch is at most --inflight");
+    }
     const char *problem = check(&bench);
     if (problem != NULL) {
         return ctl_usage("bench: %s", problem);

@@ -11,7 +11,10 @@
 #include "client/ask.h"
 #include "client/subscription.h"
 
-enum { SPARE_ARRIVALS_MAX = 256 };
+enum {
+    SPARE_ARRIVALS_MAX = 2048,
+    TOGETHER_MAX = 128, /* deliveries that are pushed without the lock being taken in between */
+};
 
 static struct arrival *arrival_of(struct list *node)
 {
@@ -159,40 +162,83 @@ static void result_handle(struct rg_client *client, struct arrival *arrival)
     }
 }
 
-static void subscription_handle(struct rg_client *client, struct arrival *arrival)
+/* Consecutive deliveries that are taken out together. */
+struct together {
+    struct arrival *arrivals[TOGETHER_MAX];
+    size_t counts[TOGETHER_MAX]; /* messages that were pushed */
+    size_t count;
+    bool is_malformed;
+};
+
+/* With the lock. Whoever closes one of these subscriptions waits from here on. */
+static void together_take(struct rg_client *client, struct together *self)
 {
-    struct rg_subscription *self = arrival->subscription;
-    size_t count = 0;
-    if (self->is_leaving) {
-        return;
+    struct list *node = NULL;
+    self->count = 0;
+    self->is_malformed = false;
+    while (self->count < TOGETHER_MAX && !list_is_empty(&client->subs.arrivals)) {
+        struct arrival *arrival = arrival_of(client->subs.arrivals.next);
+        if (arrival->kind == ARRIVAL_RESULT) {
+            break;
+        }
+        node = list_pop_front(&client->subs.arrivals);
+        arrival = arrival_of(node);
+        if (arrival->subscription->is_leaving) {
+            arrival_give(client, arrival);
+            continue;
+        }
+        arrival->subscription->in_callback = true;
+        self->arrivals[self->count++] = arrival;
     }
-    self->in_callback = true;
-    client_unlock(client);
-    int result = 0;
-    if (arrival->kind == ARRIVAL_EVENT) {
-        self->options.on_event(self->options.ud, self, &arrival->event);
-    } else {
-        result = subscription_push(self, arrival->body.bytes, &count);
+}
+
+/* Without the lock. */
+static void together_call_back(struct together *self)
+{
+    for (size_t i = 0; i < self->count; i++) {
+        const struct arrival *arrival = self->arrivals[i];
+        struct rg_subscription *subscription = arrival->subscription;
+        self->counts[i] = 0;
+        if (arrival->kind == ARRIVAL_EVENT) {
+            subscription->options.on_event(subscription->options.ud, subscription, &arrival->event);
+        } else if (subscription_push(subscription, arrival->body.bytes, &self->counts[i]) < 0) {
+            self->is_malformed = true;
+        }
     }
-    client_lock(client);
-    subscription_delivered(self, count);
-    client->subs.is_malformed |= result < 0;
-    self->in_callback = false;
-    if (self->is_leaving) {
-        (void) pthread_cond_broadcast(&self->changed);
+}
+
+/* With the lock. */
+static void together_give(struct rg_client *client, struct together *self)
+{
+    for (size_t i = 0; i < self->count; i++) {
+        struct rg_subscription *subscription = self->arrivals[i]->subscription;
+        subscription_delivered(subscription, self->counts[i]);
+        subscription->in_callback = false;
+        if (subscription->is_leaving) {
+            (void) pthread_cond_broadcast(&subscription->changed);
+        }
+        arrival_give(client, self->arrivals[i]);
     }
+    client->subs.is_malformed |= self->is_malformed;
 }
 
 void arrivals_call_back(struct rg_client *client)
 {
-    struct list *node = NULL;
-    while ((node = list_pop_front(&client->subs.arrivals)) != NULL) {
-        struct arrival *arrival = arrival_of(node);
-        if (arrival->kind == ARRIVAL_RESULT) {
-            result_handle(client, arrival);
-        } else {
-            subscription_handle(client, arrival);
+    struct together together;
+    while (!list_is_empty(&client->subs.arrivals)) {
+        together_take(client, &together);
+        if (together.count != 0) {
+            client_unlock(client);
+            together_call_back(&together);
+            client_lock(client);
+            together_give(client, &together);
+            continue;
         }
-        arrival_give(client, arrival);
+        struct list *node = list_pop_front(&client->subs.arrivals);
+        if (node != NULL) {
+            struct arrival *arrival = arrival_of(node);
+            result_handle(client, arrival);
+            arrival_give(client, arrival);
+        }
     }
 }

@@ -281,6 +281,7 @@ static int frontd_start(struct daemon_context *context, void **ret_self)
     self->settings = (const struct settings *) daemon_values(context);
     self->loop = daemon_loop(context);
     self->bus = daemon_bus(context);
+    loop_stay_awake(self->loop, self->settings->awake_us);
     self->name = daemon_name(context);
     self->started_ms = loop_now_ms(self->loop);
     raise_descriptor_limit(self->settings);

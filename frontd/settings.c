@@ -81,6 +81,9 @@ static const struct conf_key keys[] = {
      "Topics whose routes are kept; those not used lately are forgotten and asked for again."},
     {"routes.bytes", CONF_SIZE, AT(routes_bytes_max), "64M", 1 * MIB, 65536 * MIB, true,
      "Memory of the routes that are kept."},
+    {"awake", CONF_NUMBER, AT(awake_us), "100", 0, 1000, false,
+     "When frames follow one another closely: microseconds for which the next one is waited for "
+     "awake; 0 never. Shorter answers for more processor time."},
     {"timeouts.hello", CONF_DURATION, AT(hello_timeout_ms), "5s", 100, 60000, false,
      "Longest time from connecting to Hello."},
     {"timeouts.heartbeat", CONF_DURATION, AT(heartbeat_ms), "10s", 100, 60000, false,

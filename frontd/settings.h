@@ -47,6 +47,8 @@ struct settings {
     uint64_t topics_max;            /* live ones of one exchange here */
     uint64_t connection_topics_max; /* of them: brought up by one connection */
 
+    uint64_t awake_us; /* waiting for the next frame awake */
+
     uint64_t hello_timeout_ms;
     uint64_t heartbeat_ms;
     uint64_t frame_grace_ms;

@@ -25,6 +25,7 @@
 #include "common/base/invariant.h"
 #include "common/base/list.h"
 #include "common/base/mem.h"
+#include "common/run/vigil.h"
 
 enum { LOOP_EVENTS_MAX = 256, LOOP_WAIT_MS_MAX = 3600 * 1000 };
 
@@ -72,6 +73,7 @@ struct loop {
     int epoll_fd;
     int wake_fd;
     int signal_fd; /* -1: none */
+    struct vigil vigil;
     bool stopping;
     uint64_t now_us;
     struct wheel *wheel;
@@ -514,7 +516,7 @@ void loop_turn(struct loop *self)
 
     bool sockets_ready = loop_ask_sockets(self);
     int timeout_ms = loop_timeout_ms(self, sockets_ready);
-    int count = epoll_wait(self->epoll_fd, events, LOOP_EVENTS_MAX, timeout_ms);
+    int count = vigil_wait(&self->vigil, self->epoll_fd, events, LOOP_EVENTS_MAX, timeout_ms);
     if (count < 0) {
         INVARIANT(errno == EINTR); /* else the descriptor or the memory would be wrong */
         count = 0;
@@ -537,6 +539,11 @@ void loop_turn(struct loop *self)
     loop_run_deferred(self);
     loop_free_all(&self->removed);
     atomic_store_explicit(&self->last_turn_ms, loop_now_ms(self), memory_order_relaxed);
+}
+
+void loop_stay_awake(struct loop *self, uint64_t window_us)
+{
+    self->vigil.window_us = window_us;
 }
 
 int loop_run(struct loop *self)

@@ -28,6 +28,9 @@ void loop_stop(struct loop *self);
 /* One turn, for who looks at the world between turns: commands, tests. */
 void loop_turn(struct loop *self);
 
+/* When events follow one another closely, wait for the next one awake, at most so long (vigil.h). 0, the default: never. */
+void loop_stay_awake(struct loop *self, uint64_t window_us);
+
 /* Monotonic time of this turn; refreshed once a turn. */
 uint64_t loop_now_ms(const struct loop *self);
 uint64_t loop_now_us(const struct loop *self);

@@ -10,6 +10,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/span.h"
+#include "common/wire/pb.h"
 
 struct es_limits {
     uint64_t message_bytes_max; /* 1 MiB: of the encoded EsMessage */
@@ -50,8 +51,24 @@ int es_header_next(struct span *rest, struct span *ret_name, struct span *ret_va
 /* Append `messages` field with one message. `headers`: encoded header fields (es_header_append) or empty. Absent parts have size 0. */
 void es_append(struct buf *out, struct span topic, struct span payload, struct span key,
                struct span headers, struct span reply_to);
-size_t es_append_size(struct span topic, struct span payload, struct span key, struct span headers,
-                      struct span reply_to);
+static inline size_t es_part_size(struct span part)
+{
+    return part.size != 0 ? 1 + pb_varint_size(part.size) + part.size : 0;
+}
+/* What es_append_raw will add; in line, because it is asked for each message and most parts are absent by the text. */
+static inline size_t es_append_raw_size(struct span topic, struct span payload, struct span key,
+                                        struct span headers, struct span reply_to)
+{
+    return es_part_size(topic) + es_part_size(payload) + es_part_size(key) + headers.size +
+           es_part_size(reply_to);
+}
+/* What es_append will add. */
+static inline size_t es_append_size(struct span topic, struct span payload, struct span key,
+                                    struct span headers, struct span reply_to)
+{
+    size_t size = es_append_raw_size(topic, payload, key, headers, reply_to);
+    return 1 + pb_varint_size(size) + size;
+}
 /* The bytes of an EsMessage alone. */
 void es_append_raw(struct buf *out, struct span topic, struct span payload, struct span key,
                    struct span headers, struct span reply_to);

@@ -8,11 +8,6 @@
 #include "common/wire/es_fields.h"
 #include "common/wire/pb.h"
 
-static inline size_t part_size(struct span part)
-{
-    return part.size != 0 ? 1 + pb_varint_size(part.size) + part.size : 0;
-}
-
 static inline uint8_t *part_put(uint8_t *at, uint8_t tag, struct span part)
 {
     if (part.size == 0) {
@@ -22,13 +17,6 @@ static inline uint8_t *part_put(uint8_t *at, uint8_t tag, struct span part)
     at = pb_put_varint(at, part.size);
     memcpy(at, part.data, part.size);
     return at + part.size;
-}
-
-static inline size_t message_size(struct span topic, struct span payload, struct span key,
-                                  struct span headers, struct span reply_to)
-{
-    return part_size(topic) + part_size(payload) + part_size(key) + headers.size +
-           part_size(reply_to);
 }
 
 static inline uint8_t *message_put(uint8_t *at, struct span topic, struct span payload,
@@ -44,17 +32,10 @@ static inline uint8_t *message_put(uint8_t *at, struct span topic, struct span p
     return part_put(at, ES_TAG(MESSAGE_REPLY_TO), reply_to);
 }
 
-size_t es_append_size(struct span topic, struct span payload, struct span key, struct span headers,
-                      struct span reply_to)
-{
-    size_t size = message_size(topic, payload, key, headers, reply_to);
-    return 1 + pb_varint_size(size) + size;
-}
-
 void es_append(struct buf *out, struct span topic, struct span payload, struct span key,
                struct span headers, struct span reply_to)
 {
-    size_t size = message_size(topic, payload, key, headers, reply_to);
+    size_t size = es_append_raw_size(topic, payload, key, headers, reply_to);
     uint8_t *start = buf_reserve(out, 1 + PB_VARINT_SIZE_MAX + size);
     start[0] = ES_TAG(MESSAGES);
     uint8_t *at =
@@ -65,7 +46,7 @@ void es_append(struct buf *out, struct span topic, struct span payload, struct s
 void es_append_raw(struct buf *out, struct span topic, struct span payload, struct span key,
                    struct span headers, struct span reply_to)
 {
-    uint8_t *start = buf_reserve(out, message_size(topic, payload, key, headers, reply_to));
+    uint8_t *start = buf_reserve(out, es_append_raw_size(topic, payload, key, headers, reply_to));
     uint8_t *at = message_put(start, topic, payload, key, headers, reply_to);
     buf_advance(out, (size_t) (at - start));
 }

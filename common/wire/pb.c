@@ -154,12 +154,6 @@ bool pb_is_text(struct span bytes)
     return true;
 }
 
-size_t pb_varint_size(uint64_t value)
-{
-    unsigned bits = 64 - (unsigned) __builtin_clzll(value | 1);
-    return (bits + 6) / 7;
-}
-
 uint8_t *pb_put_varint(uint8_t *out, uint64_t value)
 {
     while (value >= 0x80) {

@@ -35,7 +35,11 @@ int pb_next(struct span *rest, struct pb_field *ret_field);
 bool pb_is_text(struct span bytes);
 
 /* Sizes and writing. `out` must have room (10 bytes a varint). Return the new position. */
-size_t pb_varint_size(uint64_t value);
+static inline size_t pb_varint_size(uint64_t value)
+{
+    unsigned bits = 64 - (unsigned) __builtin_clzll(value | 1);
+    return (bits + 6) / 7;
+}
 uint8_t *pb_put_varint(uint8_t *out, uint64_t value);
 uint8_t *pb_put_tag(uint8_t *out, uint32_t number, enum pb_type type);
 
