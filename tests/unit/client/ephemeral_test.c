@@ -316,7 +316,10 @@ static bool check_rising(struct fake *fake, const struct frame_view *view)
     struct es_message message;
     ck_assert_int_eq(es_publish_read(view->body, &es_publish), 0);
     while (es_next(&es_publish.messages, &limits, &message) == 1) {
-        uint64_t number = strtoull((const char *) message.payload.data, NULL, 10);
+        char text[24] = "";
+        size_t size = message.payload.size < sizeof(text) - 1 ? message.payload.size : 23;
+        memcpy(text, message.payload.data, size); /* no text ends where it should by itself */
+        uint64_t number = strtoull(text, NULL, 10);
         ck_assert_msg(number > fake->next_offset, "%" PRIu64 " after %" PRIu64, number,
                       fake->next_offset);
         fake->next_offset = number;
