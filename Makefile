@@ -152,6 +152,12 @@ $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(COMMON_LIBS)
 	$(call say,link,$@)
 	$(Q)$(CC) $(LDFLAGS_fuzz) -o $@ $(filter %.o,$^) $(COMMON_LIBS) $(LIBS)
 
+# The topic index under fire: make BUILD=release build/release/bench/matcher_bench
+$(B)/bench/matcher_bench: $(B)/bench/matcher_bench.o $(B)/tests/obj/routerd/bombs.o $(call archive,routerd) $(call archive,common/base)
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(call archive,routerd) $(call archive,common/base)
+
 # --- what people type ---
 deps:
 	@sh tests/lib/deps.sh build
