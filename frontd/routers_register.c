@@ -32,6 +32,7 @@ enum { /* router.proto */
        SUBSCRIPTION_EXCHANGE = 3,
        SUBSCRIPTION_GROUP = 5,
        SUBSCRIPTION_STICKY = 6,
+       SUBSCRIPTION_EXCHANGE_MAX = 7,
        UNSUBSCRIBE_IDS = 1,
        SYNCED_ROUND = 1,
        APPLIED_SEQ = 1,
@@ -156,6 +157,10 @@ static void registration_encode(const struct registration *self, uint32_t exchan
     }
     if (self->sticky_by_key) {
         pb_append_varint(out, SUBSCRIPTION_STICKY, 1);
+    }
+    /* A limit that was lowered does not end those that are there already. */
+    if (!self->is_confirmed && self->exchange->subscriptions_max != 0) {
+        pb_append_varint(out, SUBSCRIPTION_EXCHANGE_MAX, self->exchange->subscriptions_max);
     }
 }
 

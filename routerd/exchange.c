@@ -117,7 +117,8 @@ int exchange_subscribe(struct exchanges *self, struct exchange *exchange,
     if (group != NULL && group->is_sticky != spec->is_sticky) {
         return ERR_DIFFERS;
     }
-    if (exchange->subscriptions >= self->limits->subscriptions_max) {
+    if (exchange->subscriptions >= self->limits->subscriptions_max ||
+        (spec->exchange_max != 0 && exchange->subscriptions >= spec->exchange_max)) {
         return ERR_QUOTA;
     }
     uint8_t *matchers = (uint8_t *) mem_try_new(spec->matchers.size);

@@ -78,6 +78,7 @@ struct subscription_spec {
         matchers; /* as in a subscription: valid, at least one, at most MATCHERS_SIZE_MAX bytes */
     struct span group; /* empty: none; at most 255 bytes */
     bool is_sticky;
+    uint64_t exchange_max; /* subscriptions of the exchange, beside `limits`; 0: no limit */
 };
 
 /* The id must not be in the table. 0; ERR_QUOTA: the exchange is full; ERR_DIFFERS: its group is sticky and this not, or the other way round;

@@ -17,7 +17,8 @@ enum {
     ONE_EXCHANGE = 3,
     ONE_MATCHERS = 4,
     ONE_GROUP = 5,
-    ONE_STICKY = 6
+    ONE_STICKY = 6,
+    ONE_EXCHANGE_MAX = 7,
 };
 enum { REJECTED_SERIAL = 1, REJECTED_ID = 2, REJECTED_CODE = 3, REJECTED_DETAIL = 4 };
 enum { GROUP_SIZE_MAX = 255, REAP_TURNS_MAX = 8 };
@@ -68,6 +69,8 @@ static int one_read(struct span rest, struct buf *set, struct one *ret_one)
             one.spec.group = field.bytes;
         } else if (field.number == ONE_STICKY && field.type == PB_VARINT) {
             one.spec.is_sticky = field.value != 0;
+        } else if (field.number == ONE_EXCHANGE_MAX && field.type == PB_VARINT) {
+            one.spec.exchange_max = field.value;
         }
         if (result < 0) {
             return result;
