@@ -359,17 +359,21 @@ static uint64_t spare_bytes(const struct subscription *self)
     return smaller(left, room);
 }
 
+bool subscription_is_willing(const struct subscription *self)
+{
+    return spare_messages(self) != 0 && spare_bytes(self) != 0 && subscription_is_receiving(self);
+}
+
 bool subscription_has_credit(const struct subscription *self)
 {
-    return self->state == SUBSCRIPTION_OPEN && spare_messages(self) != 0 &&
-           spare_bytes(self) != 0 && subscription_is_receiving(self);
+    return self->state == SUBSCRIPTION_OPEN && subscription_is_willing(self);
 }
 
 uint32_t subscription_take(struct subscription *self, struct run *run)
 {
     uint32_t put = 0;
     size_t size = 0;
-    if (self->state != SUBSCRIPTION_OPEN || !subscription_is_receiving(self)) {
+    if (!subscription_is_receiving(self)) {
         return 0;
     }
     if (self->queue == NULL) {
@@ -592,7 +596,7 @@ void subscription_grant(struct subscription *self, uint64_t messages, uint64_t b
 
 bool subscription_is_idle(const struct subscription *self)
 {
-    return self->queue == NULL && subscription_has_credit(self);
+    return self->queue == NULL && subscription_is_willing(self);
 }
 
 void subscription_check_load(struct subscription *self)

@@ -78,6 +78,8 @@ uint32_t subscription_offer(struct subscription *self, struct run *run);
 uint32_t subscription_take(struct subscription *self, struct run *run);
 /* May it take one more message of its group now: credit, and room in its queue? */
 bool subscription_has_credit(const struct subscription *self);
+/* The same, as other frontds are told: also while it is REGISTERING, or they would believe it to be without credit for a moment after it is OPEN. */
+bool subscription_is_willing(const struct subscription *self);
 /* In its queue and in the output of its connection. */
 uint64_t subscription_queued_bytes(const struct subscription *self);
 

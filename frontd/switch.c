@@ -90,7 +90,8 @@ static uint32_t forward_group(struct frontd *frontd, uint64_t id, struct run *ru
     struct run rest = *run;
     uint32_t taken = 0;
     if (to == NULL || !subscription_has_credit(to)) {
-        to = subscriptions_other_member(frontd->subscriptions, id);
+        struct subscription *other = subscriptions_other_member(frontd->subscriptions, id);
+        to = other != NULL ? other : to; /* into the queue of one that is not confirmed yet */
     }
     while (to != NULL && rest.count != 0) {
         uint32_t now = subscription_take(to, &rest);

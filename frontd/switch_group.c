@@ -93,8 +93,8 @@ bool switch_group_has_room(struct frontd *frontd, const struct route_group *grou
     if (!is_waiting) {
         return true;
     }
-    /* Only who has a member here with credit need not wait for the others. */
-    return gather(frontd, group, true, 1) != 0;
+    /* Only who has a member here with credit need not wait for the others; but a key must not move to it because its own member is not connected for a moment. */
+    return !group->sticky_by_key && gather(frontd, group, true, 1) != 0;
 }
 
 /* Give the whole run to the member; returns how many messages it took. */

@@ -209,7 +209,7 @@ static void telling_add_member(struct telling *self, struct subscription *member
                                struct member_load *load)
 {
     load->told_queued = subscription_queued_bytes(member);
-    load->told_credit = subscription_has_credit(member);
+    load->told_credit = subscription_is_willing(member);
     if (load->told_queued == 0 && load->told_credit) {
         load->told_queued = 1;
     }
@@ -227,7 +227,7 @@ static void tell_later(struct switch_state *self)
 static bool load_is_old(struct subscription *member, const struct member_load *load)
 {
     uint64_t queued = subscription_queued_bytes(member);
-    return subscription_has_credit(member) != load->told_credit ||
+    return subscription_is_willing(member) != load->told_credit ||
            queued > load->told_queued * 2 + QUEUED_STEP ||
            queued * 2 + QUEUED_STEP < load->told_queued;
 }

@@ -467,3 +467,38 @@ TEST(a_group_with_a_member_here_does_not_wait_for_a_full_neighbour)
     ck_assert(switch_has_room(&fake.frontd, &f.route->route));
     close_group(&f);
 }
+
+TEST(a_sticky_group_waits_for_a_full_neighbour)
+{
+    struct fixture f;
+    uint64_t far[] = {1001, 1002};
+    open_group(&f, (struct fake_options){.sticky = true});
+    fake.neighbours[1].is_up = true;
+    fake.neighbours[1].is_full = true;
+    fake_route_group(f.route, "workers", true, 1, far, 2);
+    ck_assert(!switch_has_room(&fake.frontd, &f.route->route)); /* a key would move */
+    fake.neighbours[1].is_full = false;
+    ck_assert(switch_has_room(&fake.frontd, &f.route->route));
+    close_group(&f);
+}
+
+TEST(a_member_that_is_not_confirmed_yet_is_not_told_as_one_without_credit_and_takes_what_comes)
+{
+    struct fixture f;
+    struct conn *conn = NULL;
+    fake_start();
+    fake.neighbours[1].is_up = true;
+    f = (struct fixture){.conns = {conn = fake_conn()}};
+    f.members[0] = fake_subscribe(
+        conn, (struct fake_options){.number = 1, .group = "workers", .is_unconfirmed = true});
+    f.ids[0] = subscription_id(f.members[0]);
+    fake_turn(50);
+    ck_assert_uint_eq(fake.neighbours[1].load_count, 0);
+    ck_assert(!subscription_has_credit(f.members[0])); /* not for those who publish here */
+    forward(f.ids, 1, 5, 5, true, 0);
+    ck_assert_uint_eq(got(conn), 0);
+    subscriptions_on_confirmed(fake.frontd.subscriptions, fake.last_added);
+    ck_assert_uint_eq(got(conn), 5);
+    ck_assert_uint_eq(fake.exchange.counts.delivered, 5);
+    close_group(&f);
+}
