@@ -22,6 +22,7 @@ enum {
     KEEP_COPY_BYTES = 2048,
     PING_BYTES_MAX = 64,
     FRAME_OVERHEAD = 1024,
+    DRAIN_ENDS_MS = 1000,
 };
 
 #define BODY(name) RAILGUN__FRAME__BODY_##name
@@ -138,8 +139,10 @@ static int session_go_away(struct rg_client *client, struct span body)
     if (result == 0 && client->state == CLIENT_UP) {
         uint64_t limit_ms = client->options.request_timeout_ms;
         client->state = CLIENT_DRAINING;
+        /* At its deadline the server ends by itself what is open, and says how: that is waited for. */
         client->drain_deadline_us =
-            client_now_us() + (deadline_ms < limit_ms ? deadline_ms : limit_ms) * 1000;
+            client_now_us() +
+            ((deadline_ms < limit_ms ? deadline_ms : limit_ms) + DRAIN_ENDS_MS) * 1000;
     }
     return result;
 }
