@@ -472,6 +472,10 @@ void subscriptions_on_confirmed(void *subscriptions, struct registration *regist
     pb_append_varint(&body, OK_BYTES, self->bytes_max);
     session_send(self->session, self->number, corr, BODY(ES_SUBSCRIBE_OK), buf_span(&body));
     buf_release(&body);
+    if (self->queue != NULL) {
+        subscription_queue_gap_told(
+            self->queue); /* what came before it was confirmed, nobody was promised */
+    }
     subscription_flush_all(self);
     subscription_check_load(self);
 }
