@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "common/base/err.h"
+#include "common/base/invariant.h"
 #include "common/base/mem.h"
 
 #include "adminctl/bench.h"
@@ -48,6 +49,7 @@ struct subscribing {
     const struct bench_options *options;
     struct connection connections[CONNECTIONS_MAX];
     size_t connection_count;
+    uint64_t share; /* subscribers of each */
     struct subscriber *subscribers;
     _Atomic uint64_t sent_ns[SAMPLES];
     struct bench_latency latency; /* of the first connection's thread */
@@ -152,7 +154,7 @@ static uint64_t delivered(const struct subscribing *self)
     if (self->options->topics > 1 || self->options->groups > 0) {
         return sum / self->deliveries;
     }
-    return least / (self->options->subs / self->connection_count);
+    return least / self->share;
 }
 
 /* Until everybody has all but `window` of what was sent. false: nothing comes any more. */
@@ -255,6 +257,8 @@ int bench_ephemeral(struct ctl *ctl, const struct bench_options *options,
     while (options->subs % self->connection_count != 0) {
         self->connection_count--;
     }
+    self->share = options->subs / self->connection_count;
+    INVARIANT(self->share > 0); /* there is a subscriber, as the command has checked */
     self->deliveries = options->topics > 1   ? 1
                        : options->groups > 0 ? options->groups
                                              : options->subs;

@@ -88,12 +88,12 @@ int main(int argc, char **argv)
     if (argc != 7) {
         return 2;
     }
-    int port = atoi(argv[1]);
-    long count = atol(argv[2]);
-    int size = atoi(argv[3]);
-    int subs = atoi(argv[4]);
-    int topics = atoi(argv[5]);
-    long window = atol(argv[6]);
+    int port = (int) strtol(argv[1], NULL, 10);
+    long count = strtol(argv[2], NULL, 10);
+    int size = (int) strtol(argv[3], NULL, 10);
+    int subs = (int) strtol(argv[4], NULL, 10);
+    int topics = (int) strtol(argv[5], NULL, 10);
+    long window = strtol(argv[6], NULL, 10);
     static struct subscriber subscribers[CONNECTIONS_MAX];
     int connections = topics == 1 ? subs : 1;
     char(*names)[TOPIC_MAX] = calloc((size_t) topics, sizeof(*names));
