@@ -51,10 +51,12 @@ int bench_request(struct ctl *ctl, const struct bench_options *options,
 
 /* --- shared by them --- */
 
-enum { BENCH_PAYLOAD_MIN = 16 };
+enum { BENCH_PAYLOAD_MIN = 16, BENCH_FILLERS = 26 };
 
 /* Payload n: its number, a check value of the number, then filler. */
 void bench_payload_fill(uint8_t *payload, uint64_t size, uint64_t number);
+/* The same for a payload that was filled for a number with the same remainder by BENCH_FILLERS: only the number is written. */
+void bench_payload_renumber(uint8_t *payload, uint64_t number);
 /* The number, or UINT64_MAX if these bytes are not one of ours. */
 uint64_t bench_payload_check(const void *payload, uint64_t size);
 

@@ -196,7 +196,11 @@ static int publish_all(struct ctl *ctl, struct subscribing *self, uint64_t *ret_
         }
         for (uint64_t i = 0; i < count; i++) {
             uint64_t number = sent + i;
-            bench_payload_fill(payloads + i * options->size, options->size, number);
+            if (sent >= options->batch && options->batch % BENCH_FILLERS == 0) {
+                bench_payload_renumber(payloads + i * options->size, number);
+            } else {
+                bench_payload_fill(payloads + i * options->size, options->size, number);
+            }
             messages[i].topic = topics[number % options->topics];
             messages[i].payload = (struct rg_bytes){payloads + i * options->size, options->size};
             if (number % SAMPLE_EVERY == 0) {

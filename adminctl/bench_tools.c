@@ -14,11 +14,17 @@ static uint64_t check_of(uint64_t number)
     return (number ^ 0x5241494c47554eULL) * 0x9e3779b97f4a7c15ULL;
 }
 
-void bench_payload_fill(uint8_t *payload, uint64_t size, uint64_t number)
+void bench_payload_renumber(uint8_t *payload, uint64_t number)
 {
     bytes_put_u64(payload, number);
     bytes_put_u64(payload + 8, check_of(number));
-    memset(payload + BENCH_PAYLOAD_MIN, (int) ('a' + number % 26), size - BENCH_PAYLOAD_MIN);
+}
+
+void bench_payload_fill(uint8_t *payload, uint64_t size, uint64_t number)
+{
+    bench_payload_renumber(payload, number);
+    memset(payload + BENCH_PAYLOAD_MIN, (int) ('a' + number % BENCH_FILLERS),
+           size - BENCH_PAYLOAD_MIN);
 }
 
 uint64_t bench_payload_check(const void *payload, uint64_t size)
@@ -30,7 +36,7 @@ uint64_t bench_payload_check(const void *payload, uint64_t size)
     uint64_t number = bytes_get_u64(bytes);
     bool same = bytes_get_u64(bytes + 8) == check_of(number);
     /* The filler is checked at both ends: a shifted or mixed payload shows there. */
-    uint8_t filler = (uint8_t) ('a' + number % 26);
+    uint8_t filler = (uint8_t) ('a' + number % BENCH_FILLERS);
     if (size > BENCH_PAYLOAD_MIN) {
         same = same && bytes[BENCH_PAYLOAD_MIN] == filler && bytes[size - 1] == filler;
     }

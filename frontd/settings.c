@@ -91,8 +91,9 @@ static const struct conf_key keys[] = {
      "closed. Clients may ask for a shorter time."},
     {"timeouts.frame", CONF_DURATION, AT(frame_grace_ms), "5s", 100, 60000, false,
      "A frame that takes longer than this must come at 1 KiB/s or faster."},
-    {"timeouts.request", CONF_DURATION, AT(request_timeout_ms), "10s", 100, 300000, true,
-     "Longest time until a request is answered, if only with an error."},
+    {"timeouts.request", CONF_DURATION, AT(request_timeout_ms), "9s", 100, 300000, true,
+     "Longest time until a request is answered, if only with an error. Less than the clients' own, "
+     "which is 10s, so that they are told why."},
     {"timeouts.catalog", CONF_DURATION, AT(catalog_wait_ms), "5s", 0, 60000, false,
      "How long after the start requests wait for the first catalogue from raftd."},
     {"timeouts.drain_grace", CONF_DURATION, AT(drain_grace_ms), "2s", 0, 60000, true,
