@@ -33,8 +33,10 @@ static int publish(struct pub *self, struct rg_bytes payload)
 {
     uint32_t matched = 0;
     self->message.payload = payload;
+    /* The first one to an exchange that may not be there is waited for. */
+    bool is_check = self->exchange != NULL && self->published == 0;
     int result =
-        self->receipt
+        self->receipt || is_check
             ? rg_es_publish_counted(self->ctl->client, self->exchange, &self->message, 1, &matched)
             : rg_es_publish_batch(self->ctl->client, self->exchange, &self->message, 1);
     if (result == RG_OK) {
@@ -52,6 +54,7 @@ static int publish_lines(struct pub *self)
     struct span line;
     int result = 0;
     lines_init(&lines, STDIN_FILENO);
+    lines.is_stopped = message_is_stopped;
     while (result == 0 && !message_is_stopped()) {
         int got = lines_next(&lines, &line);
         if (got <= 0) {
@@ -167,7 +170,8 @@ static int print_all(struct sub *self, uint64_t count, uint64_t idle_ms)
         }
         if (result == RG_ERR_AGAIN) {
             result = 0;
-            if (idle_ms > 0 && timesource_monotonic_ms(timesource_system()) - last_ms >= idle_ms) {
+            uint64_t now_ms = timesource_monotonic_ms(timesource_system());
+            if ((idle_ms > 0 && now_ms - last_ms >= idle_ms) || message_output_is_closed()) {
                 break;
             }
             continue;

@@ -62,8 +62,14 @@ static int take(struct answering *self, const struct rg_es_delivery *delivery)
         self->ignored++;
         return 0;
     }
+    static const struct rg_header large = {{"rg-error", 8}, {"the reply is too large", 22}};
     struct rg_es_message message = answer(self, delivery);
     int result = rg_reply_message(self->ctl->client, delivery->reply_to, &message);
+    if (result == RG_ERR_TOO_LARGE) {
+        self->failed += message.header_count == 0;
+        message = (struct rg_es_message){.headers = &large, .header_count = 1};
+        result = rg_reply_message(self->ctl->client, delivery->reply_to, &message);
+    }
     self->answered += result == RG_OK;
     self->late += result == RG_ERR_RS_CLOSED;
     return result == RG_ERR_RS_CLOSED || result == RG_ERR_TIMEOUT ? 0 : result;

@@ -3,12 +3,13 @@
 #include "adminctl/lines.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/base/err.h"
 
-enum { READ_BYTES = 64 << 10 };
+enum { READ_BYTES = 64 << 10, LOOK_MS = 100 };
 
 void lines_init(struct lines *self, int fd)
 {
@@ -18,6 +19,18 @@ void lines_init(struct lines *self, int fd)
 void lines_release(struct lines *self)
 {
     buf_release(&self->text);
+}
+
+/* false: we are to stop, and nothing is there. A signal may come just before the wait, so it is looked at now and then. */
+static bool lines_wait(const struct lines *self)
+{
+    struct pollfd input = {.fd = self->fd, .events = POLLIN};
+    while (self->is_stopped != NULL && poll(&input, 1, LOOK_MS) <= 0) {
+        if (self->is_stopped()) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* More bytes behind those that are there. 0, also at the end. */
@@ -34,6 +47,12 @@ static int lines_fill(struct lines *self)
     uint8_t *room = buf_try_reserve(&self->text, READ_BYTES);
     if (room == NULL) {
         return ERR_OVERLOADED;
+    }
+    if (!lines_wait(self)) {
+        self->at_end = true;
+        buf_reset(&self->text); /* the half of a line */
+        self->scanned = 0;
+        return 0;
     }
     ssize_t got;
     do {

@@ -13,6 +13,8 @@ enum { LINES_LINE_BYTES_MAX = 64 << 20 };
 
 struct lines {
     int fd; /* borrowed */
+    /* Once true, nothing is waited for any more: that is the end, and a line that is not whole is left out. NULL: never. May be set after lines_init. */
+    bool (*is_stopped)(void);
     bool at_end;
     size_t start;   /* of the next line in `text` */
     size_t scanned; /* up to here there is no newline behind `start` */

@@ -2,6 +2,7 @@
 #include "adminctl/message.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -78,6 +79,12 @@ int message_flush(struct buf *out)
     bool is_pipe_closed = !is_written && errno == EPIPE;
     buf_reset(out);
     return is_written ? 0 : is_pipe_closed ? RG_ERR_CLOSED : RG_ERR_IO;
+}
+
+bool message_output_is_closed(void)
+{
+    struct pollfd output = {.fd = STDOUT_FILENO};
+    return poll(&output, 1, 0) == 1 && (output.revents & (POLLERR | POLLHUP)) != 0;
 }
 
 void message_on_event(void *ud, struct rg_subscription *subscription,

@@ -18,6 +18,8 @@ bool message_is_stopped(void);
 
 /* Write what is gathered to standard output. 0; RG_ERR_CLOSED: who reads it has enough; RG_ERR_IO. */
 int message_flush(struct buf *out);
+/* Has who reads our standard output gone away? Without writing to it. */
+bool message_output_is_closed(void);
 
 /* Say on standard error what befell a subscription. For rg_subscribe_options.on_event. */
 void message_on_event(void *ud, struct rg_subscription *subscription,

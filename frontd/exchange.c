@@ -202,6 +202,18 @@ int exchanges_ref(struct exchanges *self, struct span namespace_, struct span na
     return 0;
 }
 
+const char *exchanges_problem(int error)
+{
+    switch (error) {
+    case ERR_NOT_FOUND:
+        return "no such exchange";
+    case ERR_QUOTA:
+        return "too many exchanges and namespaces are in use";
+    default:
+        return "exchange: no valid name";
+    }
+}
+
 void exchanges_unref(struct exchanges *self, struct exchange **exchange)
 {
     struct exchange_node *node = exchange_node_of(*exchange);

@@ -43,6 +43,8 @@ void exchanges_destroy(struct exchanges **self);
  * ERR_NOT_FOUND: was never ensured; ERR_QUOTA: too many namespaces in use. */
 int exchanges_ref(struct exchanges *self, struct span namespace_, struct span name,
                   struct exchange **ret_exchange);
+/* Why exchanges_ref said no, for people. */
+const char *exchanges_problem(int error);
 /* Nulls. What nobody refers to is forgotten after a while (its routes and counters too), not inside this call. */
 void exchanges_unref(struct exchanges *self, struct exchange **exchange);
 /* The one that is known under this name; NULL. No reference. */

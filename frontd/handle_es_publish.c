@@ -371,7 +371,7 @@ static int publish_step(struct session *session, const struct frame_view *view,
         return result;
     }
     if (result != 0) {
-        return session_refuse(session, view, result, "exchange");
+        return session_refuse(session, view, result, exchanges_problem(result));
     }
     publish.messages = frame.messages;
     result = publish_frame(&publish);

@@ -176,7 +176,7 @@ static int subscribe_exchange(struct session *self, const struct frame_view *vie
         return 1;
     }
     if (result != 0 && result != ERR_AGAIN) {
-        (void) session_refuse(self, view, result, "exchange");
+        (void) session_refuse(self, view, result, exchanges_problem(result));
         return 1;
     }
     return result;

@@ -161,14 +161,8 @@ static int request_go(struct asked *asked, const struct es_request *request,
     }
     int result =
         exchanges_ref(frontd->exchanges, session->namespace_, request->exchange, &exchange);
-    if (result == ERR_NOT_FOUND) {
-        *ret_problem = "no such exchange";
-    } else if (result == ERR_BAD_REQUEST) {
-        *ret_problem = "exchange: not a valid name";
-    } else if (result == ERR_QUOTA) {
-        *ret_problem = "too many namespaces";
-    }
     if (result != 0) {
+        *ret_problem = exchanges_problem(result);
         return result;
     }
     result = request_route(asked, exchange, request->message, ret_problem);

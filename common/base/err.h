@@ -40,8 +40,8 @@ enum err_class {
     X(402, AUTH_EXPIRED, RETRY, "the token ran out", "authenticate again with a fresh token")      \
     X(403, DENIED, REJECT, "no permission; the rule is in the detail",                             \
       "ask an administrator for the permission")                                                   \
-    X(404, NOT_FOUND, REJECT, "no such stream, group or user",                                     \
-      "check the name: `adminctl stream ls`, `adminctl group ls STREAM`")                          \
+    X(404, NOT_FOUND, REJECT, "no such stream, group, exchange or user",                           \
+      "check the name: `adminctl stream ls`, `group ls STREAM`, `es ls`")                          \
     X(405, NOT_DELIVERED, REJECT, "acknowledged something that was never delivered to you",        \
       "acknowledge only offsets delivered on the same channel")                                    \
     X(406, EPHEMERAL_LOST, RETRY, "an in-memory group is gone", "create the group again")          \

@@ -125,3 +125,23 @@ TEST(what_cannot_be_read_is_an_error_and_no_end)
     lines_release(&lines);
     (void) close(fd);
 }
+
+static bool always(void)
+{
+    return true;
+}
+
+TEST(who_is_to_stop_waits_no_longer_and_gets_no_half_line)
+{
+    int ends[2];
+    struct lines lines;
+    ck_assert_int_eq(pipe(ends), 0);
+    lines_init(&lines, ends[0]);
+    lines.is_stopped = always;
+    give(ends[1], "one\nha");
+    expect(&lines, "one");
+    expect_end(&lines); /* although the other end is open */
+    lines_release(&lines);
+    (void) close(ends[0]);
+    (void) close(ends[1]);
+}
