@@ -134,8 +134,8 @@ class JetStream(Server):
 class NatsCore(JetStream):
     name = "nats"
 
-    def bench(self, work, **options):
-        return self.call(work, **options)
+    def ensure(self, streams):
+        pass
 
 
 class Mosquitto(Server):
