@@ -163,7 +163,9 @@ static int exchanges_check_name(const struct exchanges *self, struct span namesp
         return ERR_BAD_REQUEST;
     }
     if (!catalog_is_known(catalog)) {
-        return ERR_AGAIN;
+        const struct frontd *frontd = self->frontd;
+        uint64_t until_ms = frontd->started_ms + frontd->settings->catalog_wait_ms;
+        return loop_now_ms(frontd->loop) < until_ms ? ERR_AGAIN : ERR_NO_QUORUM;
     }
     const struct catalog_exchange *entry = catalog_find_exchange(catalog, namespace_, name);
     if (entry == NULL) {
@@ -207,6 +209,8 @@ const char *exchanges_problem(int error)
     switch (error) {
     case ERR_NOT_FOUND:
         return "no such exchange";
+    case ERR_NO_QUORUM:
+        return "raftd is not reachable";
     case ERR_QUOTA:
         return "too many exchanges and namespaces are in use";
     default:

@@ -39,7 +39,7 @@ struct exchanges;
 struct exchanges *exchanges_new(struct frontd *frontd);
 void exchanges_destroy(struct exchanges **self);
 
-/* A reference to the exchange of that name in the session's namespace. 0; ERR_AGAIN: no catalogue yet (named ones only); ERR_BAD_REQUEST: no valid name;
+/* A reference to the exchange of that name in the session's namespace. 0; ERR_AGAIN: no catalogue yet, ERR_NO_QUORUM: none for too long (named ones only); ERR_BAD_REQUEST: no valid name;
  * ERR_NOT_FOUND: was never ensured; ERR_QUOTA: too many namespaces in use. */
 int exchanges_ref(struct exchanges *self, struct span namespace_, struct span name,
                   struct exchange **ret_exchange);

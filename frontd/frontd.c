@@ -157,6 +157,7 @@ static void catalog_late(struct wheel_timer *timer, void *ud)
     if (!catalog_is_known(self->catalog)) {
         log_warn("no catalogue yet", "raftd=%s action=\"requests are refused with NO_QUORUM\"",
                  upstream_name(to_raftd_upstream(self->raftd)));
+        inlets_progress(self->inlets);
         conn_set_retry(self->conns);
     }
 }

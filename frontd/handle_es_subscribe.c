@@ -166,15 +166,9 @@ static bool subscribe_options(const struct session *self, const struct frame_vie
 static int subscribe_exchange(struct session *self, const struct frame_view *view,
                               const Railgun__EsSubscribe *subscribe, struct exchange **ret_exchange)
 {
-    struct frontd *frontd = self->frontd;
     struct span name =
         subscribe->exchange != NULL ? span_of(subscribe->exchange) : (struct span){0};
-    int result = exchanges_ref(frontd->exchanges, self->namespace_, name, ret_exchange);
-    if (result == ERR_AGAIN &&
-        loop_now_ms(frontd->loop) >= frontd->started_ms + frontd->settings->catalog_wait_ms) {
-        (void) session_refuse(self, view, ERR_NO_QUORUM, "raftd is not reachable");
-        return 1;
-    }
+    int result = exchanges_ref(self->frontd->exchanges, self->namespace_, name, ret_exchange);
     if (result != 0 && result != ERR_AGAIN) {
         (void) session_refuse(self, view, result, exchanges_problem(result));
         return 1;

@@ -442,7 +442,7 @@ TEST(an_exchange_that_is_not_there_is_refused_and_an_unknown_catalogue_waited_fo
     fake_message(&f.frame, "a", "1");
     fake.exchange_error = ERR_NOT_FOUND;
     ck_assert_int_eq(fake_publish(f.publisher, 5, &f.frame), 0);
-    fake_expect_error(f.publisher, 5, ERR_NOT_FOUND, "exchange");
+    fake_expect_error(f.publisher, 5, ERR_NOT_FOUND, "no such exchange");
     fake.exchange_error = ERR_AGAIN;
     ck_assert_int_eq(fake_publish(f.publisher, 6, &f.frame), 0);
     fake.exchange_error = 0;

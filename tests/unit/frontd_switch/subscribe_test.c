@@ -162,14 +162,13 @@ TEST(before_the_catalogue_is_there_a_subscription_waits)
     fake_start();
     struct conn *conn = fake_conn();
     fake.exchange_error = ERR_AGAIN;
-    fake.frontd.started_ms = fake.now_ms;
     ck_assert_int_eq(subscribe(conn, 1, 1, &message), ERR_AGAIN);
-    fake.now_ms += 5000;
+    fake.exchange_error = ERR_NO_QUORUM;
     ck_assert_int_eq(subscribe(conn, 1, 1, &message), 0);
     fake_expect_error(conn, 1, ERR_NO_QUORUM, "raftd is not reachable");
     fake.exchange_error = ERR_NOT_FOUND;
     ck_assert_int_eq(subscribe(conn, 1, 1, &message), 0);
-    fake_expect_error(conn, 1, ERR_NOT_FOUND, "exchange");
+    fake_expect_error(conn, 1, ERR_NOT_FOUND, "no such exchange");
     fake_close(&conn);
     fake_stop();
 }
