@@ -141,16 +141,17 @@ $(B)/tests/system/system: $(call objects,tests/system) $(TEST_LIB) $(COMMON_LIBS
 	$(call say,link,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(COMMON_LIBS) -lcheck -lsubunit -lrt $(LIBS)
 
-# A fuzz target needs no daemon, and stands on all of common.
+# A fuzz target needs no daemon, and stands on all of common; the topic index is routerd's.
 # It is built twice: with libFuzzer (BUILD=fuzz), and as a replayer of its corpus in every build.
+$(B)/tests/fuzz/matcher_fuzz $(B)/fuzz/matcher_fuzz: $(call archive,routerd)
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/lib/replay.o $(COMMON_LIBS)
 	@mkdir -p $(@D)
 	$(call say,link,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(COMMON_LIBS) $(LIBS)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %/routerd.a,$^) $(COMMON_LIBS) $(LIBS)
 $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(COMMON_LIBS)
 	@mkdir -p $(@D)
 	$(call say,link,$@)
-	$(Q)$(CC) $(LDFLAGS_fuzz) -o $@ $(filter %.o,$^) $(COMMON_LIBS) $(LIBS)
+	$(Q)$(CC) $(LDFLAGS_fuzz) -o $@ $(filter %.o,$^) $(filter %/routerd.a,$^) $(COMMON_LIBS) $(LIBS)
 
 # The topic index under fire: make BUILD=release build/release/bench/matcher_bench
 $(B)/bench/matcher_bench: $(B)/bench/matcher_bench.o $(B)/tests/obj/routerd/bombs.o $(call archive,routerd) $(call archive,common/base)

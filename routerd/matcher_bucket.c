@@ -71,9 +71,25 @@ static bool code_is(const struct matcher_block *block, size_t i, struct matcher_
     return other.one == code.one && other.two == code.two;
 }
 
+static size_t codes_memory(const struct matcher_block *block)
+{
+    return matcher_heap((size_t) block->room / GROUP * sizeof(*block->groups));
+}
+
+static void block_grow(struct matcher_bucket *self, struct matcher_block *block)
+{
+    size_t groups = (size_t) block->room / GROUP;
+    size_t more = groups / 4 + 1;
+    self->code_bytes -= codes_memory(block);
+    block->groups = mem_resize(block->groups, groups + more, sizeof(*block->groups));
+    memset(block->groups + groups, 0, more * sizeof(*block->groups));
+    block->room = (uint16_t) ((groups + more) * GROUP);
+    self->code_bytes += codes_memory(block);
+}
+
 /* `*may_add`: how many codes more than MATCHER_BLOCK_CODES may be added. */
-static void block_ask(struct matcher_block *block, struct matcher_code code, uint64_t who,
-                      unsigned *may_add)
+static void block_ask(struct matcher_bucket *self, struct matcher_block *block,
+                      struct matcher_code code, uint64_t who, unsigned *may_add)
 {
     for (size_t i = 0; i < block->count; i++) {
         if (code_is(block, i, code)) {
@@ -89,11 +105,7 @@ static void block_ask(struct matcher_block *block, struct matcher_code code, uin
         --*may_add;
     }
     if (block->count == block->room) {
-        size_t groups = (size_t) block->room / GROUP;
-        size_t more = groups / 4 + 1;
-        block->groups = mem_resize(block->groups, groups + more, sizeof(*block->groups));
-        memset(block->groups + groups, 0, more * sizeof(*block->groups));
-        block->room = (uint16_t) ((groups + more) * GROUP);
+        block_grow(self, block);
     }
     block->groups[block->count / GROUP].codes[block->count % GROUP] = code;
     *code_who(block, block->count) = who;
@@ -144,14 +156,16 @@ void matcher_bucket_add(struct matcher_bucket *self, struct matcher_text *text,
     text->place = self->count;
     self->texts[self->count++] = text;
     if (text->place / MATCHER_BLOCK > self->more_count) {
-        self->more_count++;
-        self->more = mem_resize(self->more, self->more_count, sizeof(*self->more));
-        self->more[self->more_count - 1] = (struct matcher_block){0};
+        if (self->more_count == self->more_room) {
+            self->more_room += self->more_room / 4 + 1;
+            self->more = mem_resize(self->more, self->more_room, sizeof(*self->more));
+        }
+        self->more[self->more_count++] = (struct matcher_block){0};
     }
     struct matcher_block *block = block_of(self, text->place);
     unsigned may_add = MATCHER_ADDED;
     for (size_t i = 0; i < sign_count; i++) {
-        block_ask(block, matcher_code_of(signs[i]), bit_of(text->place), &may_add);
+        block_ask(self, block, matcher_code_of(signs[i]), bit_of(text->place), &may_add);
     }
 }
 
@@ -169,34 +183,27 @@ void matcher_bucket_remove(struct matcher_bucket *self, struct matcher_text *tex
         unsigned may_add = MATCHER_ADDED;
         for (size_t i = 0; i < from->count; i++) {
             if ((*code_who(from, i) & bit_of(last)) != 0) {
-                block_ask(block_of(self, place), from->groups[i / GROUP].codes[i % GROUP],
+                block_ask(self, block_of(self, place), from->groups[i / GROUP].codes[i % GROUP],
                           bit_of(place), &may_add);
             }
         }
         block_forget(from, bit_of(last));
     }
     if (last > 0 && last % MATCHER_BLOCK == 0) {
-        mem_free(self->more[--self->more_count].groups);
+        struct matcher_block *empty = &self->more[--self->more_count];
+        self->code_bytes -= codes_memory(empty);
+        mem_free(empty->groups);
     }
     if (last >= BUCKET_MIN && last < self->capacity / 4) {
         texts_resize(self, self->capacity / 2);
     }
 }
 
-static size_t block_memory(const struct matcher_block *block)
-{
-    return matcher_heap((size_t) block->room / GROUP * sizeof(*block->groups));
-}
-
 size_t matcher_bucket_memory(const struct matcher_bucket *self)
 {
-    size_t bytes = matcher_heap(sizeof(*self)) + block_memory(&self->first) +
-                   matcher_heap(self->capacity * sizeof(struct matcher_text *)) +
-                   matcher_heap(self->more_count * sizeof(*self->more));
-    for (uint32_t i = 0; i < self->more_count; i++) {
-        bytes += block_memory(&self->more[i]);
-    }
-    return bytes;
+    return matcher_heap(sizeof(*self)) + self->code_bytes +
+           matcher_heap(self->capacity * sizeof(struct matcher_text *)) +
+           matcher_heap(self->more_room * sizeof(*self->more));
 }
 
 /* --- lookups --- */

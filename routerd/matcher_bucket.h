@@ -50,6 +50,8 @@ struct matcher_bucket {
     struct matcher_block first;
     struct matcher_block *more; /* the blocks behind the first */
     uint32_t more_count;
+    uint32_t more_room;
+    size_t code_bytes; /* of heap, all blocks' */
 };
 
 struct matcher_bucket *matcher_bucket_new(void);

@@ -29,7 +29,7 @@ void matcher_index_find(struct matcher_index *self, const struct matcher_topic *
 size_t matcher_index_count(const struct matcher_index *self);
 /* Bytes of heap, without the texts. */
 size_t matcher_index_memory(const struct matcher_index *self);
-/* Keys asked for, and matchers looked at, by all lookups so far. */
+/* Keys asked for, groups of signs looked at and matchers tested, by all lookups so far. */
 uint64_t matcher_index_steps(const struct matcher_index *self);
 
 #endif

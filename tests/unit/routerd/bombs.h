@@ -12,8 +12,7 @@ struct bomb {
     /* Write matcher or topic number i (at most TOPIC_SIZE_MAX bytes); returns its size. The same one may come again. */
     size_t (*matcher)(struct prng *prng, uint64_t i, char *out);
     size_t (*topic)(struct prng *prng, uint64_t i, char *out);
-    /* Steps a lookup may take at most, for each thousand matchers, beyond the fixed part. */
-    uint64_t steps_per_thousand;
+    uint64_t steps_max; /* a lookup may take among 20,000 of them, beyond what it finds */
 };
 extern const struct bomb bombs[];
 extern const size_t bomb_count;
