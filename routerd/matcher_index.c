@@ -35,6 +35,13 @@ enum {
 };
 static_assert(KIND_COUNT < KIND_PLAIN, "a kind is one byte");
 
+/* The marks of one lookup, and which they are, to take them away after it. */
+struct marking {
+    struct matcher_marks marks; /* all 0 between lookups */
+    size_t count;
+    struct matcher_code codes[MARKED_MAX];
+};
+
 struct matcher_index {
     struct hash64 *anchors; /* -> struct matcher_entry */
     uint32_t kinds[KIND_COUNT];
@@ -45,7 +52,7 @@ struct matcher_index {
     struct matcher_sketch *sketch; /* NULL until needed */
     uint64_t bucket_bytes;
     uint64_t steps;
-    struct matcher_marks *marks; /* all 0 between lookups; NULL until needed */
+    struct marking *marking; /* NULL until needed */
 };
 
 /* One lookup. */
@@ -55,8 +62,6 @@ struct search {
     struct matcher_found *found;
     enum matcher_family family; /* whose anchors are asked for now */
     bool is_marked[MATCHER_FAMILY_COUNT];
-    size_t marked_count;
-    struct matcher_code marked[MARKED_MAX];
     size_t entry_count;
     size_t text_count;
     struct matcher_entry *entries[PENDING]; /* to be looked into */
@@ -99,7 +104,7 @@ void matcher_index_destroy(struct matcher_index **self)
     if (*self != NULL) {
         anchors_clear(*self);
         matcher_sketch_destroy(&(*self)->sketch);
-        mem_free((*self)->marks);
+        mem_free((*self)->marking);
         MEM_FREE(*self);
     }
 }
@@ -114,7 +119,7 @@ size_t matcher_index_memory(const struct matcher_index *self)
     size_t sketch =
         self->sketch != NULL ? matcher_sketch_counters(self->sketch) * sizeof(uint32_t) : 0;
     return matcher_heap(sizeof(*self)) + hash64_memory(self->anchors) + self->bucket_bytes +
-           sketch + (self->marks != NULL ? sizeof(*self->marks) : 0);
+           sketch + (self->marking != NULL ? sizeof(*self->marking) : 0);
 }
 
 uint64_t matcher_index_steps(const struct matcher_index *self)
@@ -256,7 +261,7 @@ static void bucket_put(struct matcher_index *self, struct matcher_bucket *bucket
     struct matcher_pattern pattern;
     uint64_t signs[MATCHER_SIGNS_MAX];
     matcher_pattern_init(&pattern, matcher_text_span(text), self->seed);
-    size_t count = matcher_signs_list(&pattern, self->sketch, signs);
+    size_t count = matcher_signs_list(&pattern, signs);
     self->bucket_bytes -= matcher_bucket_memory(bucket);
     matcher_bucket_add(bucket, text, signs, count);
     self->bucket_bytes += matcher_bucket_memory(bucket);
@@ -349,7 +354,7 @@ void matcher_index_remove(struct matcher_index *self, struct matcher_text *text)
     }
     if (self->count == 0) {
         matcher_sketch_destroy(&self->sketch);
-        MEM_FREE(self->marks);
+        MEM_FREE(self->marking);
     }
 }
 
@@ -357,11 +362,12 @@ void matcher_index_remove(struct matcher_index *self, struct matcher_text *text)
 
 static void mark(struct search *search, uint64_t sign)
 {
-    INVARIANT(search->marked_count < MARKED_MAX);
+    struct marking *marking = search->index->marking;
     struct matcher_code code = matcher_code_of(sign);
-    search->marked[search->marked_count++] = code;
-    search->index->marks->one[code.one] = 1;
-    search->index->marks->two[code.two] = 1;
+    INVARIANT(marking->count < MARKED_MAX);
+    marking->codes[marking->count++] = code;
+    marking->marks.one[code.one] = 1;
+    marking->marks.two[code.two] = 1;
 }
 
 static void mark_places(struct search *search, enum matcher_family family)
@@ -379,9 +385,12 @@ static void mark_order(struct search *search)
     const struct matcher_topic *topic = search->topic;
     for (size_t i = 0; i < topic->count; i++) {
         uint64_t order = matcher_key_step(matcher_key_begin(MATCHER_ORDER, 0), topic->hashes[i]);
+        uint64_t run = matcher_key_step(matcher_key_begin(MATCHER_RUN, 0), topic->hashes[i]);
         for (size_t k = i + 1; k < topic->count; k++) {
             uint64_t gap =
                 matcher_key_step(matcher_key_begin(MATCHER_GAP, k - i), topic->hashes[i]);
+            run = matcher_key_step(run, topic->hashes[k]);
+            mark(search, run);
             mark(search, matcher_key_step(order, topic->hashes[k]));
             mark(search, matcher_key_step(gap, topic->hashes[k]));
         }
@@ -395,8 +404,8 @@ static void mark_family(struct search *search, enum matcher_family family)
         return;
     }
     search->is_marked[family] = true;
-    if (search->index->marks == NULL) {
-        search->index->marks = MEM_NEW(struct matcher_marks);
+    if (search->index->marking == NULL) {
+        search->index->marking = MEM_NEW(struct marking);
     }
     if (!search->topic->is_system) {
         mark(search, matcher_sign_free());
@@ -417,12 +426,13 @@ static void mark_family(struct search *search, enum matcher_family family)
     mark_order(search);
 }
 
-static void marks_clear(struct search *search)
+static void marks_clear(struct marking *self)
 {
-    for (size_t i = 0; i < search->marked_count; i++) {
-        search->index->marks->one[search->marked[i].one] = 0;
-        search->index->marks->two[search->marked[i].two] = 0;
+    for (size_t i = 0; i < self->count; i++) {
+        self->marks.one[self->codes[i].one] = 0;
+        self->marks.two[self->codes[i].two] = 0;
     }
+    self->count = 0;
 }
 
 /* --- lookups: the anchors --- */
@@ -462,8 +472,8 @@ static void search_bucket(struct search *search, const struct matcher_bucket *bu
                         : search->family == MATCHER_RUN ? MATCHER_ORDER
                                                         : search->family);
     for (size_t block = 0; block < matcher_bucket_blocks(bucket); block++) {
-        uint64_t left =
-            matcher_bucket_left(bucket, block, search->index->marks, &search->index->steps);
+        uint64_t left = matcher_bucket_left(bucket, block, &search->index->marking->marks,
+                                            &search->index->steps);
         for (; left != 0; left &= left - 1) {
             size_t place = block * MATCHER_BLOCK + (size_t) __builtin_ctzll(left);
             test_later(search, bucket->texts[place]);
@@ -575,15 +585,12 @@ static bool run_is_repeated(uint64_t (*keys)[TOPIC_WORDS_MAX], const struct matc
     return false;
 }
 
-static void search_runs(struct search *search)
+/* Every row of up to `longest` words. */
+static void search_rows(struct search *search, size_t longest)
 {
     const struct matcher_topic *topic = search->topic;
     const uint32_t *kinds = search->index->kinds + KIND_RUN;
     uint64_t keys[TOPIC_WORDS_MAX][TOPIC_WORDS_MAX];
-    size_t longest = topic->count;
-    while (longest > 0 && kinds[longest] == 0) {
-        longest--;
-    }
     search->family = MATCHER_RUN;
     for (size_t i = 0; i < topic->count; i++) {
         uint64_t key = matcher_key_begin(MATCHER_RUN, 0);
@@ -596,6 +603,17 @@ static void search_runs(struct search *search)
         }
     }
     search_pending(search);
+}
+
+static void search_runs(struct search *search)
+{
+    size_t longest = search->topic->count;
+    while (longest > 0 && search->index->kinds[KIND_RUN + longest] == 0) {
+        longest--;
+    }
+    if (longest > 0) {
+        search_rows(search, longest);
+    }
 }
 
 static void search_plain(struct search *search)
@@ -618,14 +636,7 @@ static void search_plain(struct search *search)
 void matcher_index_find(struct matcher_index *self, const struct matcher_topic *topic,
                         struct matcher_found *found)
 {
-    struct search search;
-    search.index = self;
-    search.topic = topic;
-    search.found = found;
-    search.marked_count = 0;
-    search.entry_count = 0;
-    search.text_count = 0;
-    memset(search.is_marked, 0, sizeof(search.is_marked));
+    struct search search = {.index = self, .topic = topic, .found = found};
 
     search_plain(&search);
     search_places(&search, MATCHER_EXACT, self->kinds + KIND_EXACT + topic->count * 3);
@@ -634,5 +645,7 @@ void matcher_index_find(struct matcher_index *self, const struct matcher_topic *
     search_runs(&search);
     search_order(&search);
     test_pending(&search);
-    marks_clear(&search);
+    if (self->marking != NULL) {
+        marks_clear(self->marking);
+    }
 }

@@ -153,9 +153,9 @@ void matcher_sketch_change(struct matcher_sketch *self, const struct matcher_pat
         sketch_change_places(self, pattern, MATCHER_EXACT, by);
         return;
     }
-    sketch_change_places(self, pattern, MATCHER_LEFT, by);
-    sketch_change_places(self, pattern, MATCHER_RIGHT, by);
     if (pattern->hash_count == 1) {
+        sketch_change_places(self, pattern, MATCHER_LEFT, by);
+        sketch_change_places(self, pattern, MATCHER_RIGHT, by);
         return;
     }
     uint64_t keys[MATCHER_SIGNS_MAX];
@@ -323,19 +323,41 @@ uint32_t matcher_rarest(const struct matcher_pattern *pattern, const struct matc
 
 /* --- the signs to look at --- */
 
-static size_t list_add(struct sign *signs, size_t count, uint64_t key)
+struct sign_list {
+    uint64_t *keys; /* MATCHER_SIGNS_MAX of them */
+    size_t count;
+};
+
+static void list_add(struct sign_list *list, uint64_t key)
 {
-    if (count < MATCHER_SIGNS_MAX) {
-        signs[count++] = (struct sign){.key = key};
+    if (list->count < MATCHER_SIGNS_MAX) {
+        list->keys[list->count++] = key;
     }
-    return count;
 }
 
-/* Several `#`: each word with the next one, unless both have a place. */
-static size_t list_add_order(const struct matcher_pattern *pattern, struct sign *signs,
-                             size_t count)
+static void list_add_places(struct sign_list *list, const struct matcher_pattern *pattern,
+                            enum matcher_family family)
 {
+    struct sign places[MATCHER_SIGNS_MAX];
+    size_t count = signs_by_place(pattern, family, places);
+    for (size_t i = 0; i < count; i++) {
+        list_add(list, places[i].key);
+    }
+}
+
+/* Several `#`: the rows of words between the outer two, and each word with the next one unless both are in one row or have
+ * a place. */
+static void list_add_order(struct sign_list *list, const struct matcher_pattern *pattern)
+{
+    uint64_t runs[MATCHER_SIGNS_MAX];
+    size_t words[MATCHER_SIGNS_MAX];
     size_t right = pattern->steps - pattern->right;
+    size_t run_count = signs_of_runs(pattern, pattern->left, right, runs, words);
+    for (size_t i = 0; i < run_count; i++) {
+        if (words[i] > 1) {
+            list_add(list, runs[i]);
+        }
+    }
     size_t last = SIZE_MAX;
     bool is_parted = false; /* by a `#`, from the last word */
     for (size_t i = 0; i < pattern->steps; i++) {
@@ -343,67 +365,30 @@ static size_t list_add_order(const struct matcher_pattern *pattern, struct sign 
         if (pattern->is_star[i]) {
             continue;
         }
-        if (last != SIZE_MAX && i >= pattern->left && last < right) {
-            count = list_add(signs, count,
-                             is_parted ? order_key(pattern, last, i) : gap_key(pattern, last, i));
+        if (last != SIZE_MAX && i >= pattern->left && last < right && (is_parted || last + 1 < i)) {
+            list_add(list, is_parted ? order_key(pattern, last, i) : gap_key(pattern, last, i));
         }
         last = i;
         is_parted = false;
     }
-    return count;
-}
-
-static size_t list_add_places(const struct matcher_pattern *pattern, enum matcher_family family,
-                              struct sign *signs, size_t count)
-{
-    struct sign places[MATCHER_SIGNS_MAX];
-    size_t more = signs_by_place(pattern, family, places);
-    for (size_t i = 0; i < more; i++) {
-        count = list_add(signs, count, places[i].key);
-    }
-    return count;
-}
-
-/* The commonest first: the rarest are in the anchor, so the topic has them. */
-static size_t list_put(const struct matcher_sketch *sketch, struct sign *signs, size_t count,
-                       uint64_t *ret_keys)
-{
-    for (size_t i = 0; i < count; i++) {
-        signs[i].count = matcher_sketch_get(sketch, signs[i].key);
-    }
-    signs_sort(signs, count);
-    for (size_t i = 0; i < count; i++) {
-        ret_keys[i] = signs[count - 1 - i].key;
-    }
-    return count;
 }
 
 size_t matcher_signs_list(const struct matcher_pattern *pattern,
-                          const struct matcher_sketch *sketch,
                           uint64_t ret_signs[MATCHER_SIGNS_MAX])
 {
-    struct sign signs[MATCHER_SIGNS_MAX];
-    bool is_free = pattern->hash_before[0] || pattern->is_star[0];
-    size_t last = (size_t) is_free + (pattern->hash_count > 0);
-    size_t count = 0;
+    struct sign_list list = {ret_signs, 0};
+    if (pattern->hash_before[0] || pattern->is_star[0]) {
+        list_add(&list, matcher_sign_free());
+    }
     if (pattern->hash_count == 0) {
-        count = list_add_places(pattern, MATCHER_EXACT, signs, 0);
-    } else {
-        count = list_add_places(pattern, MATCHER_LEFT, signs, 0);
-        count = list_add_places(pattern, MATCHER_RIGHT, signs, count);
+        list_add_places(&list, pattern, MATCHER_EXACT);
+        return list.count;
     }
+    list_add(&list, matcher_sign_least(pattern->steps));
+    list_add_places(&list, pattern, MATCHER_LEFT);
+    list_add_places(&list, pattern, MATCHER_RIGHT);
     if (pattern->hash_count > 1) {
-        count = list_add_order(pattern, signs, count);
+        list_add_order(&list, pattern);
     }
-    if (count + last > MATCHER_SIGNS_MAX) {
-        count = MATCHER_SIGNS_MAX - last;
-    }
-    count = list_put(sketch, signs, count, ret_signs);
-    if (pattern->hash_count > 0) {
-        ret_signs[count++] = matcher_sign_least(pattern->steps);
-    }
-    if (is_free) {
-        ret_signs[count++] = matcher_sign_free();
-    }
-    return count;
+    return list.count;
 }

@@ -76,9 +76,8 @@ struct matcher_anchor matcher_anchor_make(const struct matcher_pattern *pattern,
 uint32_t matcher_rarest(const struct matcher_pattern *pattern, const struct matcher_sketch *sketch,
                         enum matcher_family family);
 
-/* The signs to look at before the exact test, the telling ones first. Returns how many. */
+/* The signs to look at before the exact test. Returns how many. */
 size_t matcher_signs_list(const struct matcher_pattern *pattern,
-                          const struct matcher_sketch *sketch,
                           uint64_t ret_signs[MATCHER_SIGNS_MAX]);
 
 #endif

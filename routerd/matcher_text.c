@@ -42,16 +42,28 @@ void matcher_topic_init(struct matcher_topic *self, struct span topic, uint64_t 
 {
     self->count = topic_split(topic, self->words);
     self->is_system = topic.size > 0 && topic.data[0] == '$';
-    self->has_repeats = false;
+    memset(self->begins, 0, sizeof(self->begins));
     for (size_t i = 0; i < self->count; i++) {
         self->hashes[i] = hash_bytes(self->words[i], seed);
+        self->begins[self->words[i].data[0] & 127] |= UINT32_C(1) << i;
         self->before[i] = -1;
+        self->same[i] = UINT32_C(1) << i;
         for (size_t k = i; k-- > 0;) {
             if (self->hashes[k] == self->hashes[i] && span_equal(self->words[k], self->words[i])) {
                 self->before[i] = (int) k;
-                self->has_repeats = true;
                 break;
             }
+        }
+    }
+    for (size_t i = self->count;
+         i-- > 0;) { /* from the last one of each word to the first, and back */
+        if (self->before[i] >= 0) {
+            self->same[self->before[i]] |= self->same[i];
+        }
+    }
+    for (size_t i = 0; i < self->count; i++) {
+        if (self->before[i] >= 0) {
+            self->same[i] = self->same[self->before[i]];
         }
     }
 }
@@ -73,18 +85,18 @@ static inline bool words_equal(struct span a, struct span b)
            (a.size <= 2 || memcmp(a.data, b.data, a.size) == 0);
 }
 
+/* One comparison for each different word that begins alike. */
 static uint32_t literal_step(uint32_t reached, struct span word, const struct matcher_topic *topic)
 {
-    uint32_t next = 0;
-    uint32_t left = reached & ((UINT32_C(1) << topic->count) - 1);
+    uint32_t left = reached & topic->begins[word.data[0] & 127];
     while (left != 0) {
         unsigned i = (unsigned) __builtin_ctz(left);
-        left &= left - 1;
         if (words_equal(word, topic->words[i])) {
-            next |= UINT32_C(2) << i;
+            return (reached & topic->same[i]) << 1;
         }
+        left &= ~topic->same[i];
     }
-    return next;
+    return 0;
 }
 
 /* Bit i of `reached`: the steps so far match the first i words. */

@@ -39,9 +39,10 @@ struct matcher_topic {
     struct span words[TOPIC_WORDS_MAX];
     uint64_t hashes[TOPIC_WORDS_MAX]; /* of the words, keyed */
     int before[TOPIC_WORDS_MAX];      /* where the same word was last, -1: nowhere */
+    uint32_t same[TOPIC_WORDS_MAX];   /* bit k: word k is the same as this one */
+    uint32_t begins[128];             /* bit k: word k begins with this character */
     size_t count;
     bool is_system; /* begins with `$` */
-    bool has_repeats;
 };
 void matcher_topic_init(struct matcher_topic *self, struct span topic, uint64_t seed);
 

@@ -424,19 +424,27 @@ static size_t next_to_matcher(struct prng *prng, uint64_t i, char *out)
 static void add_run(struct text *text, struct prng *prng, size_t length)
 {
     for (size_t k = 0; k < length; k++) {
-        add_letter(text, prng, 2);
+        add_letter(text, prng, 3);
     }
 }
 
-static size_t two_runs_matcher(struct prng *prng, uint64_t i, char *out)
+static size_t runs_matcher(struct prng *prng, uint64_t i, char *out)
 {
     (void) i;
     struct text text = {out, 0};
+    for (int run = 0; run < 3; run++) {
+        add(&text, "#");
+        add_run(&text, prng, 4);
+    }
     add(&text, "#");
-    add_run(&text, prng, 7);
-    add(&text, "#");
-    add_run(&text, prng, 6);
-    add(&text, "#");
+    return text.size;
+}
+
+static size_t three_letters_topic(struct prng *prng, uint64_t i, char *out)
+{
+    (void) i;
+    struct text text = {out, 0};
+    add_run(&text, prng, 16);
     return text.size;
 }
 
@@ -493,11 +501,11 @@ const struct bomb bombs[] = {
     {"random, 20 words, 40% *", twenty_matcher, twenty_topic, 300},
     {"random, {a,b,c,*}^16", three_matcher, three_topic, 2000},
     {"random, {a,b,*}^16", two_matcher, two_topic, 2800},
-    {"{*,a}^15.z, topic a^16", end_matcher, as_topic, 1700},
-    {"z.{*,a}^15, topic a^16", begin_matcher, as_topic, 1700},
-    {"{*,a}^7.z.{*,a}^8, topic a^16", middle_matcher, as_topic, 1700},
+    {"{*,a}^15.z, topic a^16", end_matcher, as_topic, 2200},
+    {"z.{*,a}^15, topic a^16", begin_matcher, as_topic, 2200},
+    {"{*,a}^7.z.{*,a}^8, topic a^16", middle_matcher, as_topic, 2200},
     {"{*,a}^14 and z at one of two places, topic a^16", half_end_matcher, as_topic, 2400},
-    {"{*,a}^15.t0 to t6, topic a^16", tails_matcher, as_topic, 1700},
+    {"{*,a}^15.t0 to t6, topic a^16", tails_matcher, as_topic, 2200},
     {"{*,a}^15.tN, topic a^16", unique_matcher, as_topic, 150},
     {"*.*...tN, topic a^16", stars_unique_matcher, as_topic, 5},
     {"{*,a}^15 and b anywhere, topic a^16", one_bad_matcher, as_topic, 1000},
@@ -505,13 +513,13 @@ const struct bomb bombs[] = {
     {"*.{*,a}^15, topic $a.a^15", system_matcher, system_topic, 2200},
     {"{*,a}^8.#.{*,a}^7, topic a^14", too_long_matcher, fourteen_as_topic, 2200},
     {"{a,b,*}^k.#.{a,b,*}^(15-k)", sides_matcher, two_letters_topic, 3300},
-    {"{*,a}^13.#.tN, topic a^16", hash_tail_matcher, as_topic, 2000},
+    {"{*,a}^13.#.tN, topic a^16", hash_tail_matcher, as_topic, 2600},
     {"#.w.#.w... of 16 words, topic all in random order", scattered_matcher, shuffled_topic, 6500},
     {"#.w.#.w... of 1,000 words", scattered_large_matcher, thousand_topic, 900},
     {"#.w.#.w... in the topic's order but the last", last_step_matcher, in_order_topic, 1400},
     {"#.w.#.w... in the topic's order, one step back", one_step_back_matcher, in_order_topic, 2200},
     {"#.w.w.w.#.w.w.# in order, not adjacent in the topic", next_to_matcher, in_order_topic, 800},
-    {"#.{a,b}^7.#.{a,b}^6.#", two_runs_matcher, two_letters_topic, 1300},
+    {"#.{a,b,c}^4.#.{a,b,c}^4.#.{a,b,c}^4.#", runs_matcher, three_letters_topic, 2000},
     {"{a,*,#}^15.b, topic a^16", many_as_matcher, as_topic, 900},
     {"random, 16 words, * and #", mixed_matcher, shuffled_topic, 2500},
     {"{a,b,*,#}^16", tiny_matcher, two_letters_topic, 9000},

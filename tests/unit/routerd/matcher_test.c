@@ -281,6 +281,47 @@ TEST_WITHIN(random_matchers_are_found_as_by_trying_all, 120)
     random_rounds(6, 1, 6, 16, 1500, 12000);
 }
 
+/* So many of so few words that all have to be kept by three words, some of which are the same. */
+TEST(the_same_words_in_other_order_are_told_apart)
+{
+    struct both *both = both_new();
+    struct prng prng;
+    char text[TEXT_MAX];
+    prng_init(&prng, 9);
+    for (uint64_t bits = 0; bits < 256; bits++) {
+        size_t size = 0;
+        for (unsigned i = 0; i < 8; i++) {
+            size += (size_t) snprintf(text + size, TEXT_MAX - size, "#.%s.",
+                                      (bits >> i & 1) != 0 ? "a" : "b");
+        }
+        text[size - 1] = 0;
+        both_add(both, text, bits);
+        if (bits < 64) { /* six words, the rest is for a `#` at the end */
+            text[23] = 0;
+            both_add(both, text, 1000 + bits);
+        }
+    }
+    size_t found = 0;
+    for (int round = 0; round < 300; round++) {
+        size_t size = 0;
+        for (unsigned i = 0; i < 6 + prng_below(&prng, 10); i++) {
+            size += (size_t) snprintf(text + size, TEXT_MAX - size, "%s.",
+                                      prng_below(&prng, 3) == 0 ? "a" : "b");
+        }
+        text[size - 1] = 0;
+        found += both_find(both, text);
+    }
+    ck_assert_uint_gt(found, 3000);
+    while (both->count > 0) {
+        struct pair pair = both->pairs[prng_below(&prng, both->count)];
+        both_remove(both, pair.text, pair.holder);
+        if (both->count % 16 == 0) {
+            both_find(both, "a.b.b.a.a.b.b.a.a.b.b");
+        }
+    }
+    both_destroy(both);
+}
+
 /* --- harm --- */
 
 enum { BOMB_MATCHERS = 20000, BOMB_TRIES = 60000, BOMB_TOPICS = 60, BOMB_CHECKED = 4 };
