@@ -53,7 +53,7 @@ static int wait_over(struct ctl *ctl, struct asking *self, uint64_t id)
         }
         struct timespec until;
         (void) clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += 100 * 1000 * 1000;
+        until.tv_nsec += 100L * 1000 * 1000;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
         (void) pthread_cond_timedwait(&self->over, &self->lock, &until);

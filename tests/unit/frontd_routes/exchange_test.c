@@ -64,7 +64,11 @@ TEST(a_named_exchange_must_have_been_ensured)
     struct exchange *exchange = NULL;
     fake_start();
     ck_assert_int_eq(ref("default", "a b", &exchange), ERR_BAD_REQUEST);
+    fake.settings.catalog_wait_ms =
+        UINT64_MAX / 2; /* from the start of frontd, which is long ago */
     ck_assert_int_eq(ref("default", "orders", &exchange), ERR_AGAIN);
+    fake.settings.catalog_wait_ms = 0; /* it has taken too long */
+    ck_assert_int_eq(ref("default", "orders", &exchange), ERR_NO_QUORUM);
     catalog_says(1, 77);
     ck_assert_int_eq(ref("default", "others", &exchange), ERR_NOT_FOUND);
     ck_assert_int_eq(ref("other", "orders", &exchange), ERR_NOT_FOUND);
