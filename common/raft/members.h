@@ -48,8 +48,8 @@ struct raft_member {
 /* An active configuration, or the target of a change (no member has RAFT_OLD). Members are in order of id; unused ones are zero. */
 struct raft_members {
     uint32_t count;
-    uint8_t
-        explicit_leave; /* joint: wait for raft_propose_config with the new half as target; else the leader leaves by itself */
+    /* joint: wait for raft_propose_config with the new half as target; else the leader leaves by itself */
+    uint8_t explicit_leave;
     struct raft_member member[RAFT_MEMBERS_MAX];
 };
 

@@ -76,8 +76,8 @@ struct raft_message {
     uint64_t total;  /* SNAPSHOT: size of the whole */
     raft_time sent;  /* the leader's clock when sending; echoed; base of its lease */
     uint32_t seq;    /* counts the leader's messages to this peer; echoed */
-    uint32_t
-        pos; /* counts payload bytes sent to this peer; echoed once durable: the window needs no list */
+    /* counts payload bytes sent to this peer; echoed once durable: the window needs no list */
+    uint32_t pos;
     uint32_t bytes; /* of payloads behind this header */
     uint16_t count; /* APPEND: entries behind this header */
     uint8_t type;   /* enum raft_message_type */

@@ -46,9 +46,9 @@ struct raft_snapshot {
  * far: each appended entry is there as soon as the call that made it known has returned. Indexes asked for lie between the first and the
  * last entry, except as noted. */
 struct raft_log {
-    void *ud;
     raft_term (*term_at)(void *ud, raft_index index);
-    /* The largest index in [first, last] such that the payloads of [first, index] have at most bytes_max bytes together, but at least first. */
+    /* The largest index in [first, last] such that the payloads of [first, index] have at most bytes_max bytes together, but at least
+     * first; and their bytes. Called for each APPEND that is sent. */
     raft_index (*cut)(void *ud, raft_index first, raft_index last, uint32_t bytes_max,
                       uint32_t *ret_bytes);
     /* The newest configuration entry at or below index, or that of the snapshot when it has none above: its index, and *ret_members. 0 and an
@@ -62,33 +62,36 @@ struct raft_log {
 struct raft_boot {
     raft_term term; /* hard state; 0: none was ever written */
     struct raft_id vote;
-    raft_index
-        commit; /* the commit index last written with a hard state: a floor; 0 is always right */
-    raft_index
-        compacted; /* the last index that is no longer in the log (= of the snapshot, or the retention edge); 0: none */
+    /* the commit index last written with a hard state: a floor; 0 is always right */
+    raft_index commit;
+    /* the last index that is no longer in the log (= of the snapshot, or the retention edge); 0: none */
+    raft_index compacted;
     raft_term compacted_term; /* its term */
     raft_index last;          /* the last entry, or `compacted` */
     raft_index applied;       /* <= last; the state machine has this much: it was committed */
     /* 0: all is well. Else entries from here on are damaged (not a torn tail): `last` still names the last that was there. The replica then
      * takes no part in elections and acknowledges nothing from here on, until a leader has given it everything again. */
     raft_index suspect_from;
+    /* as last written with a hard state (raft_write): a repair that a restart interrupted goes on */
+    raft_index suspect_last;
 };
 
 /* Bytes for a replica with this configuration (valid: raft_config_check). <= 1 KiB for 5 members. */
 size_t raft_size(const struct raft_config *config);
-/* Make a replica in `memory` (aligned to 8). Copies everything; `log` is borrowed through its functions for the replica's life. 0, ERR_BAD_CONFIG,
+/* Make a replica in `memory` (aligned to 8). Copies everything but `log`, which is borrowed for the replica's life and called with `log_ud`. 0, ERR_BAD_CONFIG,
  * ERR_USAGE (size too small, boot state contradicts itself, or its configuration has more than members_max). A restarted replica refuses votes
- * for election_timeout_us_min. With a suspect boot, log->term_at is not asked at or above suspect_from. */
+ * for election_timeout_us_min. With a suspect boot, entries at or above suspect_from are never asked for. */
 int raft_init(void *memory, size_t size, const struct raft_config *config,
-              const struct raft_boot *boot, const struct raft_log *log, raft_time now,
+              const struct raft_boot *boot, const struct raft_log *log, void *log_ud, raft_time now,
               struct raft **ret_raft);
 /* After memcpy of raft_size bytes: where the clone reads its own log. */
-void raft_rebind(struct raft *self, const struct raft_log *log);
+void raft_rebind(struct raft *self, const struct raft_log *log, void *log_ud);
 
 /* --- inputs --- */
 
-/* Of a pristine replica: the first configuration, as entry 1 of term 1 (drained as ENTRY). Safe on all founders in parallel when each gives the same
- * members; also enough on one of them. A lone voter leads at once. ERR_ALREADY: not pristine; ERR_BAD_CONFIG: illegal, or lacks this replica. */
+/* Of a pristine replica: the first configuration. On 0, put it into the log in memory as entry 1 of term 1, type CONFIG. Safe on all founders in
+ * parallel when each gives the same members; also enough on one of them. A lone voter leads at once. ERR_ALREADY: not pristine;
+ * ERR_BAD_CONFIG: illegal, lacks this replica, or has more than members_max. */
 int raft_bootstrap(struct raft *self, const struct raft_members *members);
 
 /* Time passes. Call when now >= raft_deadline(), and after any pause before other inputs. Never goes backwards (an older time is ignored). */
@@ -100,12 +103,12 @@ struct raft_taken {
     raft_index first;
     uint32_t count;
     uint32_t skip;
-    bool
-        chunk; /* SNAPSHOT: store the chunk at message.offset of the snapshot being received (offset 0: begin a new one) */
-    /* SNAPSHOT: it is complete: it becomes the log's base with the members of the message. The log in memory keeps what follows
-     * message.index if keep_log, else becomes empty. A WRITE with RAFT_WRITE_SNAPSHOT follows. */
+    /* SNAPSHOT: store the chunk at message.offset of the snapshot being received (offset 0: begin a new one) */
+    bool chunk;
+    /* SNAPSHOT: it is complete: it becomes the log's base, with the members of the message; the log in memory becomes empty behind it (one that
+     * has message.index already is never replaced). A WRITE with RAFT_WRITE_SNAPSHOT follows; when that is durable, the driver loads the state
+     * machine and calls raft_applied. */
     bool install;
-    bool keep_log;
 };
 
 /* A message has come. `now` is read after it came. Messages for another group, another id or from oneself are ignored; so is all that is impossible
@@ -120,10 +123,12 @@ int raft_propose(struct raft *self, struct raft_entry *entries, uint32_t count,
                  raft_index *ret_first);
 
 /* Change the members. The core chooses single step or joint consensus and leaves a joint phase by itself, across changes of leader (unless
- * explicit_leave). The entry appears as ENTRY by drain; done when MEMBERS says committed and not joint. ERR_NOT_LEADER; ERR_AGAIN (a change is under way,
- * this term has committed nothing yet, or a transfer is under way); ERR_THROTTLED (a new voter is no learner yet or lags more than
- * catchup_entries_max: add it as a learner, ask again); ERR_ALREADY; ERR_BAD_CONFIG; ERR_POISONED. */
-int raft_propose_config(struct raft *self, const struct raft_members *target);
+ * target->explicit_leave; then propose the new half as target to leave). On 0 put the entry into the log in memory: *ret_index, current term, type
+ * CONFIG, *ret_members; done when MEMBERS says committed and not joint. ERR_NOT_LEADER; ERR_AGAIN (a change is under way, this term has
+ * committed nothing yet, or a transfer is under way); ERR_THROTTLED (a new voter is no learner yet or lags more than catchup_entries_max:
+ * add it as a learner, ask again); ERR_ALREADY; ERR_BAD_CONFIG; ERR_POISONED. */
+int raft_propose_config(struct raft *self, const struct raft_members *target, raft_index *ret_index,
+                        struct raft_members *ret_members);
 
 /* A read wants to be linearizable. READ with this token follows when the state machine here is fresh enough, or says that it failed. Works on followers
  * (the leader is asked). Tokens are never re-used in the life of the process. `now`: read after the request came. ERR_AGAIN: reads_max wait;
@@ -156,9 +161,9 @@ void raft_session_contact(struct raft *self, uint32_t node, raft_time sent);
 int raft_campaign(struct raft *self);
 
 /* Quorum-loss repair, for operators only: makes `members` (who must include this replica as a voter) the configuration, in a new term, without asking
- * anybody. What the others alone had committed is lost; the others must never come back with their old incarnations. ERR_BAD_CONFIG,
- * ERR_AGAIN (it leads: change the members properly; or it is suspect; or outputs were not drained). */
-int raft_force_config(struct raft *self, const struct raft_members *members);
+ * anybody. On 0 put the entry into the log in memory: *ret_index, the term of raft_term_of, type CONFIG. What the others alone had committed is
+ * lost; the others must never come back with their old incarnations. ERR_BAD_CONFIG, ERR_AGAIN (it leads: change the members properly). */
+int raft_force_config(struct raft *self, const struct raft_members *members, raft_index *ret_index);
 
 /* --- outputs --- */
 
@@ -182,7 +187,8 @@ enum raft_output_type {
 };
 
 enum {
-    RAFT_WRITE_HARD = 1,     /* term, vote; and commit, which never causes a write of its own */
+    RAFT_WRITE_HARD =
+        1, /* term, vote, suspect_last; and commit, which never causes a write of its own */
     RAFT_WRITE_SNAPSHOT = 2, /* the received snapshot becomes durable and the log's base */
     RAFT_WRITE_TRUNCATE = 4, /* entries >= truncate_from are void, newest first */
     RAFT_WRITE_APPEND = 8,   /* entries first..last of the log in memory */
@@ -194,6 +200,8 @@ struct
     uint32_t flags;
     raft_term term;
     struct raft_id vote;
+    /* not 0: entries up to here are missing that this replica may have acknowledged */
+    raft_index suspect_last;
     raft_index commit;
     raft_index snapshot_index;
     raft_term snapshot_term;
@@ -207,7 +215,8 @@ struct raft_output {
     union {
         struct {
             raft_index index;
-            struct raft_entry entry; /* BLANK or CONFIG: its members are inside `members` */
+            /* BLANK, or CONFIG (leaving a joint phase): then entry.members = &members */
+            struct raft_entry entry;
             struct raft_members members;
         } entry;
         struct raft_write write;
@@ -230,8 +239,8 @@ struct raft_output {
             raft_index index; /* applied at least this far */
             int error;        /* 0, or ERR_NOT_LEADER: no answer; ask again with a new token */
         } read;
-        struct raft_message
-            message; /* APPEND: entries index + 1 .. index + count are attached by the driver */
+        /* APPEND: entries index + 1 .. index + count are attached by the driver */
+        struct raft_message message;
     };
 };
 
