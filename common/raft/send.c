@@ -75,9 +75,10 @@ static bool send_entries(struct raft *self, struct raft_peer *peer, struct raft_
         self->log->cut(self->log_ud, peer->next, last, self->message_bytes_max, &bytes);
     INVARIANT(upto >= peer->next && upto <= last);
     append_fill(self, peer, peer->next - 1, (uint32_t) (upto - peer->next + 1), bytes, message);
-    peer->next = upto + 1;
     if (peer->state == RAFT_PROBE) {
-        peer->flags |= PEER_WAIT;
+        peer->flags |= PEER_WAIT; /* where it goes on, the answer tells */
+    } else {
+        peer->next = upto + 1;
     }
     return true;
 }

@@ -93,6 +93,7 @@ struct cluster {
     unsigned member_count;
     struct {
         raft_term term;
+        raft_term committed_in; /* or earlier */
         uint64_t value;
     } committed[CLUSTER_ENTRIES];
     raft_index committed_last;
@@ -122,6 +123,20 @@ void node_write(struct cluster *self, unsigned node,
 void node_drain(struct cluster *self, unsigned node);
 /* Apply, make a snapshot of what is applied, and let go of all but `keep` entries. */
 void node_compact(struct cluster *self, unsigned node, raft_index keep);
+
+/* A message by hand, as the last of the queue. */
+struct envelope *cluster_post(struct cluster *self, unsigned type, unsigned from, unsigned to,
+                              raft_term term);
+/* Put an entry of this term on a disk, behind what is there. */
+void node_disk_put(struct cluster *self, unsigned node, raft_term term,
+                   const struct raft_members *members);
+/* The newest waiting message of this type to that node; NULL. */
+struct envelope *cluster_find(struct cluster *self, unsigned type, unsigned to);
+/* Drain all nodes, write nothing, deliver nothing. */
+void cluster_drain(struct cluster *self);
+/* Deliver what waits now, in order. */
+void cluster_deliver_all(struct cluster *self);
+void cluster_drop_all(struct cluster *self);
 
 /* Deliver message i of the queue (or lose it where the network is cut). */
 void cluster_deliver(struct cluster *self, unsigned i);
