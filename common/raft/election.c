@@ -5,7 +5,7 @@
 
 #include "common/base/err.h"
 
-/* Was it a voter by what is committed? Then it may have to lead until the change that removes it is committed (dissertation 4.2.2). */
+/* Was it a voter that may lead before a change that is not committed? Then it may have to lead until the change that removes it is committed (dissertation 4.2.2). */
 static bool was_voter(const struct raft *self)
 {
     struct raft_members members;
@@ -29,7 +29,10 @@ bool raft_can_campaign(const struct raft *self)
         return was_voter(self);
     }
     const struct raft_peer *own = &self->peer[self->self];
-    return ((own->set & RAFT_WITNESS) == 0 || MUTANT(WITNESS_LEADS)) && own->priority != 0;
+    if ((own->set & RAFT_WITNESS) != 0) {
+        return was_voter(self) || MUTANT(WITNESS_LEADS);
+    }
+    return own->priority != 0;
 }
 
 /* Random in [min, max), later for those whom others go before. */

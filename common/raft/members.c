@@ -209,6 +209,13 @@ int raft_members_next(const struct raft_members *from, const struct raft_members
         *ret_next = next;
         return 0;
     }
+    for (uint32_t i = 0; i < from->count; i++) {
+        const struct raft_member *after = raft_members_find(target, from->member[i].id);
+        if ((from->member[i].set & RAFT_WITNESS) != 0 && after != NULL &&
+            (after->set & RAFT_WITNESS) == 0) {
+            return ERR_BAD_CONFIG; /* its log has no payloads */
+        }
+    }
     next = *target;
     next.explicit_leave = 0;
     if (raft_members_equal(from, &next)) {

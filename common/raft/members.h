@@ -35,7 +35,7 @@ enum {
     RAFT_OLD = 2,   /* only while joint: a voter of the old half */
     RAFT_LEARNER =
         4, /* gets the log, has no voice. With RAFT_OLD: becomes a learner when the joint phase ends */
-    /* modifies RAFT_VOTER or RAFT_OLD: keeps the log's terms but no payload, never leads */
+    /* modifies RAFT_VOTER or RAFT_OLD: keeps the log's terms but no payload, never leads, is never again anything else */
     RAFT_WITNESS = 8,
 };
 

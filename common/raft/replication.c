@@ -56,7 +56,8 @@ void raft_commit_to(struct raft *self, raft_index index)
     }
     self->send_dirty = 1;
     raft_reads_commit(self);
-    if (self->members_committed && !raft_self_votes(self)) {
+    if (self->members_committed &&
+        (!raft_self_votes(self) || (self->peer[self->self].set & RAFT_WITNESS) != 0)) {
         self->leaving = 1; /* dissertation 4.2.2: not before its own removal is committed */
     }
 }

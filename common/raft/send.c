@@ -51,7 +51,8 @@ static void append_fill(struct raft *self, struct raft_peer *peer, raft_index pr
     if (prev + count == self->last) {
         message->flags |= RAFT_FLAG_END;
     }
-    if ((peer->set & RAFT_WITNESS) != 0) {
+    if ((peer->set & RAFT_WITNESS) != 0 &&
+        self->members_committed) { /* before, it may still have to lead */
         message->flags |= RAFT_FLAG_WITNESS;
     }
 }

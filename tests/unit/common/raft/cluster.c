@@ -691,6 +691,11 @@ unsigned cluster_wait_leader(struct cluster *self)
         }
         cluster_run(self, 20000);
     }
+    for (unsigned node = 1; node < CLUSTER_NODES; node++) {
+        if (self->node[node].up) {
+            node_dump(self, node);
+        }
+    }
     ck_abort_msg("no leader within four seconds");
     return 0;
 }
