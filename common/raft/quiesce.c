@@ -141,6 +141,10 @@ void raft_session(struct raft *self, raft_time now, uint32_t node, bool up)
     if (!up && self->state == RAFT_FOLLOWER && self->quiesced && self->leader.node == node) {
         self->quiesced = 0;
         self->state_dirty = 1;
+        self->contact =
+            self->now != 0
+                ? self->now
+                : 1; /* a beat of ours may have carried the leader's lease on until just now */
         raft_election_deadline_reset(self);
     }
 }

@@ -81,6 +81,18 @@ TEST(one_vote_a_term_also_after_a_crash)
     cluster_destroy(&cluster);
 }
 
+TEST(a_vote_in_a_term_that_was_known_before_is_durable_too)
+{
+    struct cluster *cluster = one_voter("2");
+    ck_assert_int_eq(ask(cluster, RAFT_MESSAGE_VOTE, 2, 5, 1, 1, 0), RAFT_FLAG_REJECT);
+    ck_assert_int_eq(ask(cluster, RAFT_MESSAGE_VOTE, 2, 5, 2, 2, 0), 0);
+    node_crash(cluster, 1);
+    node_start(cluster, 1);
+    cluster->now += 150000;
+    ck_assert_int_eq(ask(cluster, RAFT_MESSAGE_VOTE, 3, 5, 2, 2, 0), RAFT_FLAG_REJECT);
+    cluster_destroy(&cluster);
+}
+
 TEST(nothing_is_said_before_term_and_vote_are_durable)
 {
     struct cluster *cluster = one_voter("");
