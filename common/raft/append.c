@@ -120,6 +120,9 @@ int raft_recv_append(struct raft *self, const struct raft_message *message,
     uint32_t known = entries_known(self, message);
     if (known < message->count) {
         raft_index first = message->index + 1 + known;
+        if (raft_term_at(self, first - 1) > message->entries[known].term) {
+            return ERR_BAD_FORMAT; /* what is committed here can't be followed by that */
+        }
         if (first <= self->last) {
             raft_log_truncate(self, first);
         }
