@@ -26,7 +26,7 @@ static bool drain_entries(struct raft *self, struct raft_output *ret_output)
         return true;
     }
     bool safe = self->members_committed && self->commit >= self->term_first;
-    if ((safe || MUTANT(LEAVE_EARLY)) && !self->explicit_leave && raft_peers_joint(self)) {
+    if ((safe || MUTANT(LEAVE_EARLY)) && !self->explicit_leave && self->joint) {
         /* It follows from the log alone, so a new leader does it, too (E3), but not before this term has committed (E4). */
         struct raft_members joint;
         raft_members_collect(self, &joint);
@@ -109,7 +109,7 @@ static bool drain_events(struct raft *self, struct raft_output *ret_output)
         ret_output->type = RAFT_OUTPUT_MEMBERS;
         ret_output->members.index = self->members_index;
         ret_output->members.committed = self->members_committed;
-        ret_output->members.joint = raft_peers_joint(self);
+        ret_output->members.joint = self->joint;
         ret_output->members.member = self->self != RAFT_NO_PEER;
         ret_output->members.voter = raft_self_votes(self);
         return true;

@@ -271,19 +271,3 @@ int raft_members_decode(const uint8_t *data, size_t size, struct raft_members *r
     *ret_members = members;
     return 0;
 }
-
-uint64_t raft_quorum_value(uint64_t *values, unsigned count)
-{
-    if (count == 0) {
-        return UINT64_MAX;
-    }
-    for (unsigned i = 1; i < count; i++) { /* descending; there are few */
-        uint64_t value = values[i];
-        unsigned at = i;
-        for (; at > 0 && values[at - 1] < value; at--) {
-            values[at] = values[at - 1];
-        }
-        values[at] = value;
-    }
-    return values[count / 2];
-}

@@ -80,7 +80,4 @@ void raft_members_leave(const struct raft_members *joint, struct raft_members *r
 size_t raft_members_encode(const struct raft_members *self, uint8_t *at);
 int raft_members_decode(const uint8_t *data, size_t size, struct raft_members *ret_members);
 
-/* The highest value that a majority of `values` reaches; UINT64_MAX for an empty set (so that min() of both halves works). Sorts in place. */
-uint64_t raft_quorum_value(uint64_t *values, unsigned count);
-
 #endif

@@ -69,6 +69,7 @@ void raft_members_activate(struct raft *self, const struct raft_members *members
     memcpy(self->peer, peers, count * sizeof(peers[0]));
     self->peer_count = (uint8_t) count;
     self->explicit_leave = members->explicit_leave != 0;
+    self->joint = raft_members_is_joint(members);
     self->members_index = index;
     self->members_committed = index <= self->commit;
     self->members_dirty = 1;

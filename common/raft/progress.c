@@ -21,16 +21,6 @@ bool raft_self_votes(const struct raft *self)
            (self->peer[self->self].set & (RAFT_VOTER | RAFT_OLD)) != 0;
 }
 
-bool raft_peers_joint(const struct raft *self)
-{
-    for (unsigned i = 0; i < self->peer_count; i++) {
-        if ((self->peer[i].set & RAFT_OLD) != 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 void raft_peer_reset(struct raft *self, struct raft_peer *peer)
 {
     struct raft_peer fresh;
@@ -57,41 +47,77 @@ void raft_peer_probe(struct raft_peer *peer, raft_index next)
     peer->offset = 0;
 }
 
-/* The value of which a majority of one half has at least as much. */
-static uint64_t half_value(const struct raft *self, unsigned half,
-                           uint64_t (*value_of)(const struct raft *, unsigned))
+/* The highest value that a majority of one half reaches; UINT64_MAX for an empty half, so that the lower of both halves is right. Few peers: counting
+ * for each is quicker than sorting. */
+static inline uint64_t half_value(const struct raft *self, unsigned half,
+                                  uint64_t (*value_of)(const struct raft *, unsigned))
 {
-    uint64_t values[RAFT_MEMBERS_MAX];
-    unsigned count = 0;
+    uint64_t best = 0;
+    unsigned voters = 0;
     for (unsigned i = 0; i < self->peer_count; i++) {
-        if ((self->peer[i].set & half) != 0) {
-            values[count++] = value_of(self, i);
-        }
+        voters += (self->peer[i].set & half) != 0;
     }
-    return raft_quorum_value(values, count);
+    for (unsigned i = 0; i < self->peer_count; i++) {
+        uint64_t value = value_of(self, i);
+        if ((self->peer[i].set & half) == 0 || value <= best) {
+            continue;
+        }
+        unsigned reach = 0;
+        for (unsigned k = 0; k < self->peer_count; k++) {
+            reach += (self->peer[k].set & half) != 0 && value_of(self, k) >= value;
+        }
+        best = 2 * reach > voters ? value : best;
+    }
+    return voters == 0 ? UINT64_MAX : best;
 }
 
-static uint64_t quorum_value(const struct raft *self,
-                             uint64_t (*value_of)(const struct raft *, unsigned))
+static inline uint64_t quorum_value(const struct raft *self,
+                                    uint64_t (*value_of)(const struct raft *, unsigned))
 {
     uint64_t now = half_value(self, RAFT_VOTER, value_of);
-    uint64_t old = half_value(self, RAFT_OLD, value_of);
+    uint64_t old = self->joint ? half_value(self, RAFT_OLD, value_of) : UINT64_MAX;
     return now < old ? now : old;
 }
 
-static uint64_t peer_match(const struct raft *self, unsigned i)
+static inline uint64_t peer_match(const struct raft *self, unsigned i)
 {
     return self->peer[i].match;
 }
 
-static uint64_t peer_contact(const struct raft *self, unsigned i)
+static inline uint64_t peer_contact(const struct raft *self, unsigned i)
 {
     return i == self->self ? UINT64_MAX : self->peer[i].contact;
 }
 
-static uint64_t peer_round(const struct raft *self, unsigned i)
+static inline uint64_t peer_round(const struct raft *self, unsigned i)
 {
     return i == self->self ? UINT64_MAX : self->peer[i].round;
+}
+
+/* At most `match`: what enough full copies have. Witnesses have none (dragonboat#106). */
+static raft_index copied(const struct raft *self, raft_index match)
+{
+    for (;;) {
+        unsigned full = 0;
+        unsigned reach = 0;
+        raft_index below = 0;
+        for (unsigned i = 0; i < self->peer_count; i++) {
+            const struct raft_peer *peer = &self->peer[i];
+            if ((peer->set & (RAFT_VOTER | RAFT_OLD)) == 0 || (peer->set & RAFT_WITNESS) != 0) {
+                continue;
+            }
+            full++;
+            if (peer->match >= match) {
+                reach++;
+            } else if (peer->match > below) {
+                below = peer->match;
+            }
+        }
+        if (reach >= self->data_copies_min || reach == full) {
+            return match;
+        }
+        match = below;
+    }
 }
 
 raft_index raft_quorum_match(const struct raft *self)
@@ -99,8 +125,6 @@ raft_index raft_quorum_match(const struct raft *self)
     if (MUTANT(LEARNER_COUNTS)) {
         return half_value(self, RAFT_VOTER | RAFT_LEARNER, peer_match);
     }
-    raft_index match = MUTANT(JOINT_NEW_ONLY) ? half_value(self, RAFT_VOTER, peer_match)
-                                              : quorum_value(self, peer_match);
     if (MUTANT(REMOVED_COUNTS) && !raft_self_votes(self)) {
         raft_index best = 0; /* one of the others suffices, we being the second */
         for (unsigned i = 0; i < self->peer_count; i++) {
@@ -108,29 +132,8 @@ raft_index raft_quorum_match(const struct raft *self)
         }
         return best;
     }
-    /* Enough full copies: witnesses have none (dragonboat#106). */
-    uint64_t copies[RAFT_MEMBERS_MAX];
-    unsigned count = 0;
-    for (unsigned i = 0; i < self->peer_count; i++) {
-        if ((self->peer[i].set & (RAFT_VOTER | RAFT_OLD)) != 0 &&
-            (self->peer[i].set & RAFT_WITNESS) == 0) {
-            copies[count++] = self->peer[i].match;
-        }
-    }
-    unsigned wanted = self->data_copies_min < count ? self->data_copies_min : count;
-    for (unsigned round = 0; round < wanted; round++) { /* the wanted-th highest */
-        unsigned best = round;
-        for (unsigned i = round + 1; i < count; i++) {
-            best = copies[i] > copies[best] ? i : best;
-        }
-        uint64_t value = copies[best];
-        copies[best] = copies[round];
-        copies[round] = value;
-    }
-    if (wanted > 0 && copies[wanted - 1] < match) {
-        match = copies[wanted - 1];
-    }
-    return match;
+    return copied(self, MUTANT(JOINT_NEW_ONLY) ? half_value(self, RAFT_VOTER, peer_match)
+                                               : quorum_value(self, peer_match));
 }
 
 raft_time raft_quorum_contact(const struct raft *self)

@@ -29,8 +29,7 @@ static bool is_idle(const struct raft *self)
 {
     if (self->quiesce_after_us == 0 || self->state != RAFT_LEADER || self->quiesced ||
         self->commit != self->last || self->durable != self->last || self->blank_due ||
-        self->leaving || self->read_count != 0 || !raft_id_is_none(self->transfer) ||
-        raft_peers_joint(self)) {
+        self->leaving || self->read_count != 0 || !raft_id_is_none(self->transfer) || self->joint) {
         return false;
     }
     for (unsigned i = 0; i < self->peer_count; i++) {

@@ -192,7 +192,8 @@ struct raft {
     uint8_t leaving : 1;       /* a removed leader: steps down when all is sent */
     uint8_t lease_burnt : 1;
     uint8_t self_voted : 1; /* our own vote is counted */
-    uint8_t flag_bits : 3;
+    uint8_t joint : 1;
+    uint8_t flag_bits : 2;
     uint8_t send_next; /* the peer to look at first */
     struct raft_id transfer;
     struct raft_id transfer_to; /* of the last TimeoutNow */
@@ -227,7 +228,6 @@ void raft_reply_put(struct raft *self, struct raft_id to, raft_term term, unsign
 struct raft_peer *raft_peer_find(struct raft *self, struct raft_id id);
 bool raft_self_votes(
     const struct raft *self); /* a voter of the active configuration, in any half */
-bool raft_peers_joint(const struct raft *self);
 void raft_peer_reset(struct raft *self, struct raft_peer *peer);
 void raft_peer_probe(struct raft_peer *peer, raft_index next);
 /* The highest commit index that this leader may take. */

@@ -24,7 +24,7 @@ void raft_status_read(const struct raft *self, struct raft_status *ret_status)
     ret_status->wseq = self->wseq;
     ret_status->wseq_durable = self->wseq_durable;
     ret_status->members_index = self->members_index;
-    ret_status->joint = raft_peers_joint(self);
+    ret_status->joint = self->joint;
     ret_status->voter = raft_self_votes(self);
     ret_status->quiesced = self->quiesced;
     ret_status->suspect = self->suspect_last != 0;

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "common/base/err.h"
-#include "common/base/rand.h"
 #include "tests/lib/test.h"
 
 static struct raft_id id(uint32_t node)
@@ -144,27 +143,4 @@ TEST(a_configuration_survives_its_encoding_and_damage_is_refused)
     ck_assert_int_eq(raft_members_decode(bytes, size + 1, &back), ERR_BAD_FORMAT);
     bytes[12] = 0xff; /* the set of the first member */
     ck_assert_int_eq(raft_members_decode(bytes, size, &back), ERR_BAD_FORMAT);
-}
-
-TEST(a_majority_reaches_the_quorum_value_and_no_more)
-{
-    struct prng prng;
-    prng_init(&prng, 7);
-    for (unsigned round = 0; round < 20000; round++) {
-        unsigned count = (unsigned) prng_below(&prng, 9);
-        uint64_t values[9];
-        uint64_t sorted[9];
-        for (unsigned i = 0; i < count; i++) {
-            sorted[i] = values[i] = prng_below(&prng, 6);
-        }
-        uint64_t value = raft_quorum_value(sorted, count);
-        unsigned reach = 0;
-        unsigned beyond = 0;
-        for (unsigned i = 0; i < count; i++) {
-            reach += values[i] >= value;
-            beyond += values[i] > value;
-        }
-        TEST_ASSERT_FAST(count != 0 || value == UINT64_MAX);
-        TEST_ASSERT_FAST(count == 0 || (2 * reach > count && 2 * beyond <= count));
-    }
 }
