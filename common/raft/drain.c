@@ -53,13 +53,18 @@ static bool drain_write(struct raft *self, struct raft_output *ret_output)
         return false;
     }
     struct raft_write *write = &ret_output->write;
-    memset(write, 0, sizeof(*write));
     ret_output->type = RAFT_OUTPUT_WRITE;
     write->wseq = ++self->wseq;
     write->term = self->term;
     write->vote = self->vote;
     write->commit = self->commit < self->durable ? self->commit : self->durable;
     write->suspect_last = self->suspect_last;
+    write->flags = 0;
+    write->snapshot_index = 0;
+    write->snapshot_term = 0;
+    write->truncate_from = 0;
+    write->first = 0;
+    write->last = 0;
     if (self->hard_dirty) {
         write->flags |= RAFT_WRITE_HARD;
         self->wseq_hard = self->wseq;

@@ -7,12 +7,30 @@
 static void message_begin(const struct raft *self, struct raft_message *message, unsigned type,
                           struct raft_id to)
 {
-    memset(message, 0, sizeof(*message));
+    /* Field by field: for this size gcc makes of memset the instruction that takes longest. */
     message->group = self->group;
     message->from = self->id;
     message->to = to;
     message->term = self->term;
+    message->index = 0;
+    message->index_term = 0;
+    message->commit = 0;
+    message->appended = 0;
+    message->hint = 0;
+    message->hint_term = 0;
+    message->token = 0;
+    message->round = 0;
+    message->offset = 0;
+    message->total = 0;
+    message->sent = 0;
+    message->seq = 0;
+    message->pos = 0;
+    message->bytes = 0;
+    message->count = 0;
     message->type = (uint8_t) type;
+    message->flags = 0;
+    message->entries = NULL;
+    message->members = NULL;
 }
 
 /* To a peer, wanting an answer. */
