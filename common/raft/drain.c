@@ -151,7 +151,7 @@ bool raft_drain(struct raft *self, struct raft_output *ret_output)
             ret_output->type = RAFT_OUTPUT_SEND;
             return true;
         }
-        if (!self->leaving) {
+        if (!self->leaving || !raft_may_leave(self)) {
             return false;
         }
         raft_become_follower(self, self->term,

@@ -143,6 +143,13 @@ int raft_recv_vote(struct raft *self, const struct raft_message *message)
 {
     bool pre = message->type == RAFT_MESSAGE_PRE_VOTE;
     unsigned reply = pre ? RAFT_MESSAGE_PRE_VOTE_REPLY : RAFT_MESSAGE_VOTE_REPLY;
+    if (self->state == RAFT_FOLLOWER && message->term > self->term &&
+        raft_id_equal(message->from, self->leader)) {
+        /* Our leader asks for votes: it leads no more, and what we promised it is void. A sleeper learns it in no other way. */
+        raft_become_follower(self, self->term, (struct raft_id){0, 0});
+        self->contact = 0;
+        raft_election_deadline_reset(self);
+    }
     if (raft_hears_leader(self) && (message->flags & RAFT_FLAG_TRANSFER) == 0 &&
         !MUTANT(NO_STICKINESS)) {
         /* Whoever can't hear a leader that we hear must not disturb it (dissertation 4.2.3); our leases stand on this, too. */

@@ -36,7 +36,7 @@ static void peer_make(struct raft *self, const struct raft_member *member,
         raft_peer_reset(self, ret_peer);
         ret_peer->sent = self->now;
     }
-    ret_peer->set = member->set;
+    ret_peer->set = member->set & 15U;
     ret_peer->priority = member->priority;
 }
 
@@ -97,6 +97,20 @@ void raft_drop_departed(struct raft *self)
     memset(&self->peer[count], 0, (self->peer_count - count) * sizeof(self->peer[0]));
     self->peer_count = (uint8_t) count;
     self->send_next = 0;
+}
+
+bool raft_may_leave(const struct raft *self)
+{
+    bool heir = false; /* else the newest entries may be on witnesses alone, and these can't lead */
+    for (unsigned i = 0; i < self->peer_count; i++) {
+        const struct raft_peer *peer = &self->peer[i];
+        if ((peer->flags & PEER_UNWOKEN) != 0) {
+            return false; /* nobody else can wake it while our node's session lives */
+        }
+        heir |= (peer->set & RAFT_VOTER) != 0 && (peer->set & RAFT_WITNESS) == 0 &&
+                peer->priority != 0 && peer->match == self->last && i != self->self;
+    }
+    return heir;
 }
 
 int raft_bootstrap(struct raft *self, const struct raft_members *members)

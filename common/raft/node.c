@@ -13,10 +13,12 @@ struct session {
     uint8_t was_up;  /* as told by drain */
     uint8_t bounced; /* lost and up again since: tell both */
     uint8_t beat_due;
-    uint64_t epoch;     /* of the other; 0: not heard */
-    raft_time heard;    /* our clock, at its last beat */
-    raft_time its_sent; /* its clock, of that beat */
-    raft_time contact;  /* our clock, when we sent what it echoed last */
+    uint32_t losses;     /* ours */
+    uint32_t its_losses; /* the other's, as heard last */
+    uint64_t epoch;      /* of the other; 0: not heard */
+    raft_time heard;     /* our clock, at its last beat */
+    raft_time its_sent;  /* its clock, of that beat */
+    raft_time contact;   /* our clock, when we sent what it echoed last */
 };
 
 struct raft_node {
@@ -41,7 +43,9 @@ void raft_beat_encode(const struct raft_beat *self, uint8_t *at)
     bytes_put_u64(at + 20, self->echo_epoch);
     bytes_put_u64(at + 28, self->sent);
     bytes_put_u64(at + 36, self->echo);
-    bytes_put_u32(at + 44, crc32c_extend(0, span_make(at, 44)));
+    bytes_put_u32(at + 44, self->losses);
+    bytes_put_u32(at + 48, self->echo_losses);
+    bytes_put_u32(at + 52, crc32c_extend(0, span_make(at, 52)));
 }
 
 int raft_beat_decode(const uint8_t *data, size_t size, struct raft_beat *ret_beat)
@@ -57,8 +61,10 @@ int raft_beat_decode(const uint8_t *data, size_t size, struct raft_beat *ret_bea
     beat.echo_epoch = bytes_get_u64(data + 20);
     beat.sent = bytes_get_u64(data + 28);
     beat.echo = bytes_get_u64(data + 36);
+    beat.losses = bytes_get_u32(data + 44);
+    beat.echo_losses = bytes_get_u32(data + 48);
     if (data[0] != RAFT_BEAT_VERSION || data[1] != 0 || bytes_get_u16(data + 2) != 0 ||
-        bytes_get_u32(data + 44) != crc32c_extend(0, span_make(data, 44)) || beat.from == 0 ||
+        bytes_get_u32(data + 52) != crc32c_extend(0, span_make(data, 52)) || beat.from == 0 ||
         beat.to == 0 || beat.from == beat.to || beat.epoch == 0) {
         return ERR_BAD_FORMAT;
     }
@@ -154,6 +160,7 @@ static void session_lose(struct session *session)
 {
     session->up = 0;
     session->contact = 0;
+    session->losses++;
 }
 
 void raft_node_advance(struct raft_node *self, raft_time now)
@@ -191,15 +198,24 @@ void raft_node_recv(struct raft_node *self, raft_time now, const struct raft_bea
             session->bounced = session->was_up;
         }
         session->epoch = beat->epoch;
+        session->its_losses = beat->losses;
         session->its_sent = 0;
         session->beat_due = 1; /* let it hear at once that it is heard */
     }
     if (beat->sent < session->its_sent) {
         return; /* late: something newer was heard */
     }
+    if (beat->losses != session->its_losses) {
+        if (session->up) {
+            session_lose(session); /* it gave us up for a moment */
+            session->bounced = session->was_up;
+        }
+        session->its_losses = beat->losses;
+    }
     session->its_sent = beat->sent;
     session->heard = self->now;
-    if (beat->echo_epoch == self->epoch && beat->echo != 0 && beat->echo <= self->now) {
+    if (beat->echo_epoch == self->epoch && beat->echo_losses == session->losses &&
+        beat->echo != 0 && beat->echo <= self->now) {
         bool fresh = self->now < beat->echo + self->timeout_us;
         session->contact = beat->echo > session->contact ? beat->echo : session->contact;
         session->up = session->up || fresh;
@@ -230,6 +246,8 @@ bool raft_node_drain(struct raft_node *self, struct raft_node_output *ret_output
             ret_output->beat.epoch = self->epoch;
             ret_output->beat.echo_epoch = session->epoch;
             ret_output->beat.sent = self->now;
+            ret_output->beat.losses = session->losses;
+            ret_output->beat.echo_losses = session->its_losses;
             ret_output->beat.echo = session->its_sent;
             return true;
         }

@@ -11,7 +11,8 @@
  *     }
  *     before raft_read of a sleeping leader: raft_session_contact(raft, n, raft_node_contact(node, n)) for the other nodes n
  *
- * Losing a session too early does no harm: a sleeper then waits an election timeout from there. */
+ * Losing a session too early does no harm: a sleeper then waits an election timeout from there. But both sides lose it: a leader whose follower woke for a moment
+ * must not go on counting on its sleep. */
 #ifndef COMMON_RAFT_NODE_H
 #define COMMON_RAFT_NODE_H
 
@@ -22,11 +23,14 @@ struct raft_beat {
     uint32_t to;
     uint64_t epoch;      /* of the sender's process: higher than of any before it, not 0 */
     uint64_t echo_epoch; /* the receiver's, as heard last; 0: not heard yet */
-    raft_time sent;      /* the sender's clock */
-    raft_time echo;      /* the newest `sent` heard in that epoch; 0: none */
+    uint32_t
+        losses; /* of this pair's session at the sender: a new number ends the session at the receiver, too */
+    uint32_t echo_losses; /* the receiver's, as heard last */
+    raft_time sent;       /* the sender's clock */
+    raft_time echo;       /* the newest `sent` heard in that epoch; 0: none */
 };
 
-enum { RAFT_BEAT_BYTES = 48, RAFT_BEAT_VERSION = 1 };
+enum { RAFT_BEAT_BYTES = 56, RAFT_BEAT_VERSION = 1 };
 
 /* Write exactly RAFT_BEAT_BYTES. */
 void raft_beat_encode(const struct raft_beat *self, uint8_t *at);

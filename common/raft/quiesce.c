@@ -11,7 +11,9 @@ void raft_wake(struct raft *self)
         return;
     }
     for (unsigned i = 0; i < self->peer_count; i++) {
-        self->peer[i].flags &= (uint16_t) ~(PEER_ASLEEP | PEER_QUIESCE);
+        struct raft_peer *peer = &self->peer[i];
+        peer->flags |= (peer->flags & PEER_ASLEEP) != 0 ? PEER_UNWOKEN : 0;
+        peer->flags &= (uint16_t) ~(PEER_ASLEEP | PEER_QUIESCE);
     }
     if (self->quiesced) {
         self->quiesced = 0;
@@ -29,7 +31,8 @@ static bool is_idle(const struct raft *self)
 {
     if (self->quiesce_after_us == 0 || self->state != RAFT_LEADER || self->quiesced ||
         self->commit != self->last || self->durable != self->last || self->blank_due ||
-        self->leaving || self->read_count != 0 || !raft_id_is_none(self->transfer) || self->joint) {
+        self->leaving || !raft_can_campaign(self) || self->read_count != 0 ||
+        !raft_id_is_none(self->transfer) || self->joint) {
         return false;
     }
     for (unsigned i = 0; i < self->peer_count; i++) {
@@ -129,7 +132,7 @@ void raft_session(struct raft *self, raft_time now, uint32_t node, bool up)
             continue;
         }
         peer->flags = (uint16_t) (up ? peer->flags & ~PEER_DOWN : peer->flags | PEER_DOWN);
-        peer->flags &= (uint16_t) ~PEER_ASLEEP;
+        peer->flags &= (uint16_t) ~(PEER_ASLEEP | PEER_UNWOKEN);
         if (self->state == RAFT_LEADER) {
             raft_wake(self); /* up: it may lack something. Down: is there still a majority? */
             if (!up && peer->state == RAFT_REPLICATE) {

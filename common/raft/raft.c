@@ -314,7 +314,7 @@ raft_time raft_deadline(const struct raft *self)
         return deadline;
     }
     deadline = self->heartbeat_deadline < deadline ? self->heartbeat_deadline : deadline;
-    if (self->check_quorum && self->quorum_deadline < deadline) {
+    if (self->check_quorum && !self->leaving && self->quorum_deadline < deadline) {
         deadline = self->quorum_deadline;
     }
     if (!raft_id_is_none(self->transfer) && self->transfer_deadline < deadline) {

@@ -164,6 +164,7 @@ int raft_recv_append_reply(struct raft *self, const struct raft_message *message
     bool rejected = (message->flags & RAFT_FLAG_REJECT) != 0;
     bool newer = (int32_t) (message->seq - peer->seq_acked) > 0 || !rejected;
     raft_leader_heard(self, peer, message);
+    peer->flags &= (uint16_t) ~PEER_UNWOKEN;
     if (rejected && peer->state == RAFT_PROBE && message->index + 1 != peer->next &&
         message->index > peer->match) {
         newer = false; /* refuses an earlier probe */
@@ -213,7 +214,7 @@ void raft_leader_advance(struct raft *self)
         self->send_dirty = 1;
         raft_drop_departed(self);
     }
-    if (self->check_quorum && self->now >= self->quorum_deadline) {
+    if (self->check_quorum && !self->leaving && self->now >= self->quorum_deadline) {
         raft_time contact = raft_quorum_contact(self);
         if (contact != RAFT_NEVER && contact + self->election_timeout_us_max <= self->now) {
             raft_become_follower(self, self->term, (struct raft_id){0, 0});

@@ -43,6 +43,7 @@ static void message_mark(struct raft *self, struct raft_peer *peer, struct raft_
     message->commit =
         MUTANT(COMMIT_TOLD_ONCE) && (peer->flags & PEER_COMMIT) == 0 ? 0 : self->commit;
     peer->sent = self->now;
+    peer->flags |= (peer->flags & PEER_ASLEEP) != 0 ? PEER_UNWOKEN : 0;
     peer->flags &= (uint16_t) ~(PEER_HEARTBEAT | PEER_COMMIT | PEER_ASLEEP);
 }
 

@@ -23,6 +23,7 @@ enum {
     PEER_QUIESCE = 128,    /* send it one */
     PEER_ASLEEP = 256,     /* has said that it sleeps */
     PEER_DOWN = 512,       /* its node's session is lost */
+    PEER_UNWOKEN = 2048,   /* slept, was woken, and has not answered since */
     PEER_DEPARTING = 1024, /* no member any more */
 };
 
@@ -45,23 +46,21 @@ enum {
 
 struct raft_peer {
     struct raft_id id;
-    uint8_t set;
+    uint8_t set : 4;
+    uint8_t state : 4; /* enum raft_progress_state */
     uint8_t priority;
     uint16_t flags;
-    uint8_t state; /* enum raft_progress_state */
-    uint8_t reserved[3];
+    uint32_t seq;      /* of the last message to it */
     raft_index match;  /* durable there and equal to ours */
     raft_index next;   /* SNAPSHOT: the one behind the snapshot */
     raft_time contact; /* when we sent what it answered last; 0: it has not */
     raft_time sent;    /* when we last sent it something that wants an answer */
     uint64_t round;    /* highest round it answered */
     uint64_t offset;   /* SNAPSHOT: of the chunk under way or due */
-    uint32_t seq;      /* of the last message to it */
     uint32_t seq_acked;
     uint32_t seq_data; /* of the last with entries, or a chunk */
     uint32_t pos;      /* payload bytes sent */
     uint32_t pos_acked;
-    uint32_t reserved2;
 };
 
 /* A write with entries that is not durable yet. */
@@ -243,6 +242,8 @@ enum raft_tally raft_tally(const struct raft *self);
 void raft_members_activate(struct raft *self, const struct raft_members *members, raft_index index);
 void raft_members_collect(const struct raft *self, struct raft_members *ret_members);
 void raft_drop_departed(struct raft *self);
+/* May this leader, which is no voter any more, step down for ever? */
+bool raft_may_leave(const struct raft *self);
 
 /* --- election.c --- */
 bool raft_can_campaign(const struct raft *self);

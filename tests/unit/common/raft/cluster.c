@@ -76,6 +76,11 @@ static const struct raft_members *members_keep(struct cluster *self,
 
 void node_start(struct cluster *self, unsigned node)
 {
+    node_start_damaged(self, node, 0);
+}
+
+void node_start_damaged(struct cluster *self, unsigned node, raft_index from)
+{
     struct node *own = &self->node[node];
     struct raft_boot boot;
     memset(&boot, 0, sizeof(boot));
@@ -87,11 +92,24 @@ void node_start(struct cluster *self, unsigned node)
     boot.compacted_term = own->disk->base_term;
     boot.last = own->disk->last;
     boot.suspect_last = own->disk->suspect_last;
+    boot.suspect_from = from;
+    if (from != 0) { /* seen when it starts, and gone for good */
+        own->disk->last = own->memory->last = from - 1;
+    }
+    for (unsigned other = 1; other < CLUSTER_NODES; other++) {
+        self->beat[node][other] = self->beat[other][node] = 0;
+        if (own->raft != NULL && self->node[other].up && other != node) {
+            raft_session(self->node[other].raft, self->now, node, false);
+        }
+    }
     own->state = own->disk->snapshot;
     /* the state machine restarts from its snapshot */
     TEST_ASSERT_FAST(own->state.index >= boot.compacted);
     boot.applied = own->state.index < boot.last ? own->state.index : boot.last;
     own->commit = boot.applied;
+    if (from != 0 && own->state.index > from - 1) {
+        own->state.index = from - 1; /* snapshots of the tests cover no more than the log has */
+    }
     own->pending_count = 0;
     own->up = true;
     size_t size = raft_size(&own->config);
@@ -642,6 +660,38 @@ void node_disk_put(struct cluster *self, unsigned node, raft_term term,
         entry->members = members_keep(self, members);
     }
     disk->term = disk->term > term ? disk->term : term;
+}
+
+static void pair_beat(struct cluster *self, unsigned a, unsigned b)
+{
+    struct node *one = &self->node[a];
+    struct node *two = &self->node[b];
+    if (one->up && two->up && !self->cut[a][b] && !self->cut[b][a]) {
+        if (self->beat[a][b] == 0) {
+            raft_session(one->raft, self->now, b, true);
+            raft_session(two->raft, self->now, a, true);
+        }
+        raft_session_contact(one->raft, b, self->now);
+        raft_session_contact(two->raft, a, self->now);
+        self->beat[a][b] = self->now;
+    } else if (self->beat[a][b] != 0 && self->now > self->beat[a][b] + 150000) {
+        self->beat[a][b] = 0;
+        if (one->up) {
+            raft_session(one->raft, self->now, b, false);
+        }
+        if (two->up) {
+            raft_session(two->raft, self->now, a, false);
+        }
+    }
+}
+
+void cluster_beat(struct cluster *self)
+{
+    for (unsigned a = 1; a < CLUSTER_NODES; a++) {
+        for (unsigned b = a + 1; b < CLUSTER_NODES; b++) {
+            pair_beat(self, a, b);
+        }
+    }
 }
 
 void cluster_drain(struct cluster *self)

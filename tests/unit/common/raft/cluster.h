@@ -99,6 +99,7 @@ struct cluster {
     raft_index committed_last;
     uint32_t leader_of[CLUSTER_ENTRIES]; /* term -> node */
     uint64_t next_value;
+    raft_time beat[CLUSTER_NODES][CLUSTER_NODES]; /* sessions: the last beat of a pair; 0: lost */
     struct prng prng;
     void (*configure)(struct raft_config *config);
 };
@@ -116,6 +117,8 @@ struct cluster *cluster_led(unsigned count, unsigned leader,
                             void (*configure)(struct raft_config *config));
 
 void node_start(struct cluster *self, unsigned node); /* from its disk */
+/* All entries from here on are damaged; 0: none */
+void node_start_damaged(struct cluster *self, unsigned node, raft_index from);
 void node_crash(struct cluster *self, unsigned node); /* what was not written is lost */
 void node_wipe(struct cluster *self, unsigned node);  /* an empty disk, a new incarnation */
 void node_write(struct cluster *self, unsigned node,
@@ -132,6 +135,8 @@ void node_disk_put(struct cluster *self, unsigned node, raft_term term,
                    const struct raft_members *members);
 /* The newest waiting message of this type to that node; NULL. */
 struct envelope *cluster_find(struct cluster *self, unsigned type, unsigned to);
+/* The sessions of all pairs, as node.c would keep them with a beat at each call: contact, loss after the timeout, return. */
+void cluster_beat(struct cluster *self);
 /* Drain all nodes, write nothing, deliver nothing. */
 void cluster_drain(struct cluster *self);
 /* Deliver what waits now, in order. */

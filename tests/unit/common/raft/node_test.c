@@ -142,6 +142,23 @@ TEST(a_node_that_does_not_hear_us_is_no_session)
     net_free(net);
 }
 
+TEST(a_session_that_one_side_lost_for_a_moment_is_lost_on_both)
+{
+    struct net *net = net_new();
+    net_run(net, 200000);
+    net->ups = 0;
+    net->cut[1][2] = true; /* 2 hears nothing for a while, 1 hears 2 all the time */
+    for (unsigned i = 0; i < 50 && raft_node_is_up(net->node[2], 1); i++) {
+        net_run(net, 10000);
+    }
+    ck_assert(!raft_node_is_up(net->node[2], 1));
+    net->cut[1][2] = false;
+    net_run(net, 200000);
+    ck_assert_uint_eq(net->losts, 2);
+    ck_assert_uint_eq(net->ups, 2);
+    net_free(net);
+}
+
 TEST(another_process_is_another_session_however_quick_the_restart)
 {
     struct net *net = net_new();
@@ -159,8 +176,14 @@ TEST(another_process_is_another_session_however_quick_the_restart)
 
 TEST(a_beat_with_any_bit_flipped_is_refused)
 {
-    struct raft_beat beat = {
-        .from = 0x12345678, .to = 0x9abcdef0, .epoch = 3, .echo_epoch = 4, .sent = 5, .echo = 6};
+    struct raft_beat beat = {.from = 0x12345678,
+                             .to = 0x9abcdef0,
+                             .epoch = 3,
+                             .echo_epoch = 4,
+                             .sent = 5,
+                             .echo = 6,
+                             .losses = 7,
+                             .echo_losses = 8};
     struct raft_beat back;
     uint8_t bytes[RAFT_BEAT_BYTES];
     raft_beat_encode(&beat, bytes);

@@ -57,9 +57,9 @@ TEST(the_commit_index_is_the_highest_that_both_halves_and_enough_copies_have)
         raft->peer_count = (uint8_t) (1 + prng_below(&prng, 9));
         raft->data_copies_min = (uint8_t) (1 + prng_below(&prng, 3));
         for (unsigned i = 0; i < raft->peer_count; i++) {
-            raft->peer[i].set = sets[prng_below(&prng, sizeof(sets))];
+            raft->peer[i].set = sets[prng_below(&prng, sizeof(sets))] & 15U;
             if (!joint) {
-                raft->peer[i].set &= (uint8_t) ~RAFT_OLD;
+                raft->peer[i].set = raft->peer[i].set & (15U - RAFT_OLD) & 15;
             }
             raft->peer[i].match = prng_below(&prng, 8);
             raft->joint |= (raft->peer[i].set & RAFT_OLD) != 0;
@@ -85,7 +85,7 @@ TEST(an_election_is_won_or_lost_by_both_halves)
         bool won = true;
         bool lost = false;
         for (unsigned i = 0; i < raft->peer_count; i++) {
-            raft->peer[i].set = (uint8_t) (1 + prng_below(&prng, 3)); /* new, old, both */
+            raft->peer[i].set = (1 + prng_below(&prng, 3)) & 15; /* new, old, both */
             raft->peer[i].flags = (uint16_t[]){0, PEER_GRANTED, PEER_REFUSED}[prng_below(&prng, 3)];
         }
         for (unsigned half = RAFT_VOTER; half <= RAFT_OLD; half++) {

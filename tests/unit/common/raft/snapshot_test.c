@@ -117,25 +117,6 @@ TEST(a_prefix_that_is_not_applied_is_not_let_go)
     cluster_destroy(&cluster);
 }
 
-/* Damage the disk of a node from `from` on, and start it as a driver would that found this. */
-static void start_suspect(struct cluster *cluster, unsigned node, raft_index from)
-{
-    struct node *own = &cluster->node[node];
-    struct raft_boot boot;
-    node_start(cluster, node); /* the rest as always */
-    memset(&boot, 0, sizeof(boot));
-    boot.term = own->disk->term;
-    boot.vote = own->disk->vote;
-    boot.last = own->disk->last;
-    boot.suspect_from = from;
-    own->disk->last = own->memory->last = from - 1;
-    const struct raft_log *log = *(const struct raft_log *const *) (const void *) own->raft;
-    ck_assert_int_eq(raft_init(own->raft, raft_size(&own->config), &own->config, &boot, log,
-                               own->memory, cluster->now, &own->raft),
-                     0);
-    own->commit = 0;
-}
-
 TEST(a_damaged_replica_neither_votes_nor_leads_until_all_is_there_again)
 {
     struct cluster *cluster = cluster_led(3, 1, NULL);
@@ -143,7 +124,7 @@ TEST(a_damaged_replica_neither_votes_nor_leads_until_all_is_there_again)
     for (unsigned node = 1; node <= 3; node++) {
         node_crash(cluster, node);
     }
-    start_suspect(cluster, 3, 5);
+    node_start_damaged(cluster, 3, 5);
     cluster_settle(cluster);
     ck_assert(cluster_status(cluster, 3).suspect);
     /* 2 lost nothing, 1 is away: 2 and 3 would be a majority, but 3 does not know what it had acknowledged. */
@@ -172,7 +153,7 @@ TEST(a_leader_believes_a_follower_that_says_it_lost_entries)
     struct cluster *cluster = cluster_led(3, 1, NULL);
     cluster_put(cluster, 10);
     node_crash(cluster, 3);
-    start_suspect(cluster, 3, 5);
+    node_start_damaged(cluster, 3, 5);
     cluster_run(cluster, 300000);
     ck_assert_uint_eq(cluster_leader(cluster), 1);
     ck_assert(!cluster_status(cluster, 3).suspect);
