@@ -29,9 +29,10 @@ bool raft_follow(struct raft *self, const struct raft_message *message)
 
 void raft_ack_echo(struct raft *self, const struct raft_message *message)
 {
-    self->ack_seq = message->seq;
-    self->ack_round = message->round > self->ack_round ? message->round : self->ack_round;
-    self->ack_sent = message->sent > self->ack_sent ? message->sent : self->ack_sent;
+    self->owed.ack_seq = message->seq;
+    self->owed.ack_round =
+        message->round > self->owed.ack_round ? message->round : self->owed.ack_round;
+    self->owed.ack_sent = message->sent > self->owed.ack_sent ? message->sent : self->owed.ack_sent;
     self->send_dirty = 1;
 }
 
@@ -61,9 +62,9 @@ static void append_refuse(struct raft *self, const struct raft_message *message)
 {
     /* The largest index that can still match: the leader backs up a whole term at once (B5). */
     raft_index index = raft_find_conflict(self, message->index, message->index_term);
-    self->ack_index = index > self->commit ? index : self->commit;
-    self->ack_refused = message->index;
-    self->ack_flags = (self->ack_flags & ~(uint32_t) ACK_OWED) | ACK_NOW | ACK_REJECT;
+    self->owed.ack_index = index > self->commit ? index : self->commit;
+    self->owed.ack_refused = message->index;
+    self->owed.ack_flags = (self->owed.ack_flags & ~(uint32_t) ACK_OWED) | ACK_NOW | ACK_REJECT;
     self->rejections++;
 }
 
@@ -145,17 +146,17 @@ int raft_recv_append(struct raft *self, const struct raft_message *message,
     if (silent) {
         return 0;
     }
-    self->ack_pos = message->pos;
-    if (equal >= self->ack_refused) { /* else the refusal still tells more than this beat */
-        self->ack_flags &= ~(uint32_t) ACK_REJECT;
+    self->owed.ack_pos = message->pos;
+    if (equal >= self->owed.ack_refused) { /* else the refusal still tells more than this beat */
+        self->owed.ack_flags &= ~(uint32_t) ACK_REJECT;
     }
     if (message->count == 0 || equal <= self->durable || MUTANT(ACK_BEFORE_DURABLE)) {
-        self->ack_flags |= ACK_NOW;
+        self->owed.ack_flags |= ACK_NOW;
     }
     if (self->durable < self->verified) {
-        self->ack_flags |= ACK_OWED;
+        self->owed.ack_flags |= ACK_OWED;
     } else {
-        self->pos_durable = self->ack_pos;
+        self->owed.pos_durable = self->owed.ack_pos;
     }
     return 0;
 }
@@ -163,14 +164,14 @@ int raft_recv_append(struct raft *self, const struct raft_message *message,
 void raft_ack_durable(struct raft *self)
 {
     if (self->durable >= self->verified) {
-        self->pos_durable = self->ack_pos;
+        self->owed.pos_durable = self->owed.ack_pos;
     }
     raft_index equal = self->durable < self->verified ? self->durable : self->verified;
-    if ((self->ack_flags & ACK_OWED) != 0 && equal > self->ack_durable) {
-        self->ack_flags |= ACK_NOW;
+    if ((self->owed.ack_flags & ACK_OWED) != 0 && equal > self->owed.ack_durable) {
+        self->owed.ack_flags |= ACK_NOW;
         self->send_dirty = 1;
         if (self->durable >= self->verified) {
-            self->ack_flags &= ~(uint32_t) ACK_OWED;
+            self->owed.ack_flags &= ~(uint32_t) ACK_OWED;
         }
     }
 }

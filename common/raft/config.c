@@ -20,7 +20,7 @@ void raft_config_init(struct raft_config *self)
     self->snapshot_chunk_bytes = 1 << 20;
     self->catchup_entries_max = 1000;
     self->members_max = 5;
-    self->reads_max = 4;
+    self->reads_max = 2;
     self->data_copies_min = 1;
     self->pre_vote = true;
     self->check_quorum = true;

@@ -29,7 +29,7 @@ struct raft_config {
     uint32_t catchup_entries_max; /* 1000: a learner at most so far behind may become a voter */
     /* 5: room, 1..RAFT_MEMBERS_MAX; a joint phase needs room for both halves */
     uint8_t members_max;
-    uint8_t reads_max; /* 4: reads waiting at once (one may stand for many of the driver's) */
+    uint8_t reads_max; /* 2: reads waiting at once (one may stand for many of the driver's) */
     /* 1: commit also needs so many durable copies on voters that are no witnesses */
     uint8_t data_copies_min;
     bool pre_vote; /* true */

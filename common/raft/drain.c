@@ -13,7 +13,7 @@ static void drain_entry(struct raft *self, unsigned type, struct raft_output *re
     ret_output->entry.entry.members = type == RAFT_ENTRY_CONFIG ? &ret_output->entry.members : NULL;
     raft_log_append(self, &ret_output->entry.entry);
     ret_output->entry.index = self->last;
-    self->activity = self->now;
+    self->lead.activity = self->now;
     raft_touch(self);
 }
 
@@ -25,7 +25,7 @@ static bool drain_entries(struct raft *self, struct raft_output *ret_output)
         drain_entry(self, RAFT_ENTRY_BLANK, ret_output);
         return true;
     }
-    bool safe = self->members_committed && self->commit >= self->term_first;
+    bool safe = self->members_committed && self->commit >= self->lead.term_first;
     if ((safe || MUTANT(LEAVE_EARLY)) && !self->explicit_leave && self->joint) {
         /* It follows from the log alone, so a new leader does it, too (E3), but not before this term has committed (E4). */
         struct raft_members joint;
@@ -43,7 +43,7 @@ static void slot_push(struct raft *self)
     unsigned at = self->slot_count < RAFT_SLOTS ? self->slot_count++ : RAFT_SLOTS - 1;
     self->slot[at].wseq = self->wseq;
     self->slot[at].last = self->last;
-    self->slot[at].pos = self->ack_pos;
+    self->slot[at].pos = self->state == RAFT_FOLLOWER ? self->owed.ack_pos : 0;
 }
 
 static bool drain_write(struct raft *self, struct raft_output *ret_output)

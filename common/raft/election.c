@@ -75,7 +75,7 @@ void raft_election_start(struct raft *self, enum raft_campaign kind)
     }
     self->leader = nobody;
     self->quiesced = 0;
-    self->ack_flags = 0;
+    self->owed.ack_flags = 0;
     self->elections += !pre;
     self->transfer_vote = kind == CAMPAIGN_BY_TRANSFER;
     self->self_voted = 0;

@@ -168,8 +168,8 @@ int raft_propose_config(struct raft *self, const struct raft_members *target, ra
         return ERR_NOT_LEADER;
     }
     /* One change at a time, and none before an entry of this term is committed: else two majorities that do not meet (E1). */
-    if (self->blank_due || !raft_id_is_none(self->transfer) || self->leaving ||
-        (self->commit < self->term_first && !MUTANT(CHANGE_BEFORE_COMMIT)) ||
+    if (self->blank_due || !raft_id_is_none(self->lead.transfer) || self->leaving ||
+        (self->commit < self->lead.term_first && !MUTANT(CHANGE_BEFORE_COMMIT)) ||
         (self->members_index > self->commit && !MUTANT(CHANGE_TWICE) &&
          !MUTANT(CHANGE_BEFORE_COMMIT))) {
         return ERR_AGAIN;

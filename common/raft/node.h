@@ -23,8 +23,8 @@ struct raft_beat {
     uint32_t to;
     uint64_t epoch;      /* of the sender's process: higher than of any before it, not 0 */
     uint64_t echo_epoch; /* the receiver's, as heard last; 0: not heard yet */
-    uint32_t
-        losses; /* of this pair's session at the sender: a new number ends the session at the receiver, too */
+    /* of this pair's session at the sender: a new number ends the session at the receiver, too */
+    uint32_t losses;
     uint32_t echo_losses; /* the receiver's, as heard last */
     raft_time sent;       /* the sender's clock */
     raft_time echo;       /* the newest `sent` heard in that epoch; 0: none */

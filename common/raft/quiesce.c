@@ -6,10 +6,10 @@
 
 void raft_wake(struct raft *self)
 {
-    self->activity = self->now;
     if (self->state != RAFT_LEADER) {
         return;
     }
+    self->lead.activity = self->now;
     for (unsigned i = 0; i < self->peer_count; i++) {
         struct raft_peer *peer = &self->peer[i];
         peer->flags |= (peer->flags & PEER_ASLEEP) != 0 ? PEER_UNWOKEN : 0;
@@ -21,8 +21,8 @@ void raft_wake(struct raft *self)
         for (unsigned i = 0; i < self->peer_count; i++) {
             self->peer[i].flags |= i != self->self ? PEER_HEARTBEAT : 0;
         }
-        self->heartbeat_deadline = self->now + self->heartbeat_us;
-        self->quorum_deadline = self->now + self->election_timeout_us_max;
+        self->lead.heartbeat_deadline = self->now + self->heartbeat_us;
+        self->lead.quorum_deadline = self->now + self->election_timeout_us_max;
         raft_touch(self);
     }
 }
@@ -32,7 +32,7 @@ static bool is_idle(const struct raft *self)
     if (self->quiesce_after_us == 0 || self->state != RAFT_LEADER || self->quiesced ||
         self->commit != self->last || self->durable != self->last || self->blank_due ||
         self->leaving || !raft_can_campaign(self) || self->read_count != 0 ||
-        !raft_id_is_none(self->transfer) || self->joint) {
+        !raft_id_is_none(self->lead.transfer) || self->joint) {
         return false;
     }
     for (unsigned i = 0; i < self->peer_count; i++) {
@@ -48,13 +48,13 @@ static bool is_idle(const struct raft *self)
 
 void raft_quiesce_advance(struct raft *self)
 {
-    if (!is_idle(self) || self->now < self->activity + self->quiesce_after_us) {
+    if (!is_idle(self) || self->now < self->lead.activity + self->quiesce_after_us) {
         return;
     }
     for (unsigned i = 0; i < self->peer_count; i++) {
         struct raft_peer *peer = &self->peer[i];
         if (i != self->self && (peer->flags & (PEER_DOWN | PEER_ASLEEP)) == 0 &&
-            self->now >= self->heartbeat_deadline) {
+            self->now >= self->lead.heartbeat_deadline) {
             peer->flags |= PEER_QUIESCE;
         }
     }
@@ -66,12 +66,12 @@ int raft_recv_quiesce(struct raft *self, const struct raft_message *message)
         return 0;
     }
     raft_ack_echo(self, message);
-    self->ack_flags |= ACK_QUIESCE;
-    self->ack_flags &= ~(uint32_t) ACK_AWAKE;
+    self->owed.ack_flags |= ACK_QUIESCE;
+    self->owed.ack_flags &= ~(uint32_t) ACK_AWAKE;
     bool equal = message->index == self->last && message->index_term == self->last_term &&
                  self->durable == self->last && message->commit == self->last;
     if ((!equal && !MUTANT(QUIESCE_BEHIND)) || self->read_count != 0 || self->suspect_last != 0) {
-        self->ack_flags |= ACK_AWAKE;
+        self->owed.ack_flags |= ACK_AWAKE;
         return 0;
     }
     if (equal) {

@@ -200,7 +200,7 @@ int raft_propose(struct raft *self, struct raft_entry *entries, uint32_t count,
     if (self->state != RAFT_LEADER) {
         return self->state == RAFT_STOPPED ? ERR_POISONED : ERR_NOT_LEADER;
     }
-    if (self->blank_due || !raft_id_is_none(self->transfer) || self->leaving) {
+    if (self->blank_due || !raft_id_is_none(self->lead.transfer) || self->leaving) {
         return ERR_AGAIN;
     }
     uint64_t bytes = 0;
@@ -210,7 +210,7 @@ int raft_propose(struct raft *self, struct raft_entry *entries, uint32_t count,
         }
         bytes += entries[i].bytes;
     }
-    uint32_t uncommitted = self->proposed - self->uncommitted_base;
+    uint32_t uncommitted = self->lead.proposed - self->lead.uncommitted_base;
     /* One that is larger than the limit still goes, alone. */
     if (count == 0 || bytes > INT32_MAX) {
         return ERR_USAGE;
@@ -227,12 +227,12 @@ int raft_propose(struct raft *self, struct raft_entry *entries, uint32_t count,
     }
     *ret_first = self->last + 1;
     self->last += count; /* the blank entry of this term is there: nothing else changes */
-    self->proposed += (uint32_t) bytes;
-    if (self->mark_index == 0) {
-        self->mark_index = self->last;
-        self->mark_pos = self->proposed;
+    self->lead.proposed += (uint32_t) bytes;
+    if (self->lead.mark_index == 0) {
+        self->lead.mark_index = self->last;
+        self->lead.mark_pos = self->lead.proposed;
     }
-    self->activity = self->now;
+    self->lead.activity = self->now;
     raft_touch(self);
     return 0;
 }
@@ -248,7 +248,9 @@ void raft_persisted(struct raft *self, uint64_t wseq)
     for (; done < self->slot_count && self->slot[done].wseq <= wseq; done++) {
         raft_index last = self->slot[done].last < self->last ? self->slot[done].last : self->last;
         self->durable = last > self->durable ? last : self->durable;
-        self->pos_durable = self->slot[done].pos;
+        if (self->state == RAFT_FOLLOWER) {
+            self->owed.pos_durable = self->slot[done].pos;
+        }
     }
     if (done != 0) {
         self->slot_count = (uint8_t) (self->slot_count - done);
@@ -313,12 +315,12 @@ raft_time raft_deadline(const struct raft *self)
     if (self->quiesced || alone) {
         return deadline;
     }
-    deadline = self->heartbeat_deadline < deadline ? self->heartbeat_deadline : deadline;
-    if (self->check_quorum && !self->leaving && self->quorum_deadline < deadline) {
-        deadline = self->quorum_deadline;
+    deadline = self->lead.heartbeat_deadline < deadline ? self->lead.heartbeat_deadline : deadline;
+    if (self->check_quorum && !self->leaving && self->lead.quorum_deadline < deadline) {
+        deadline = self->lead.quorum_deadline;
     }
-    if (!raft_id_is_none(self->transfer) && self->transfer_deadline < deadline) {
-        deadline = self->transfer_deadline;
+    if (!raft_id_is_none(self->lead.transfer) && self->lead.transfer_deadline < deadline) {
+        deadline = self->lead.transfer_deadline;
     }
     return deadline;
 }

@@ -41,13 +41,14 @@ void raft_reads_fail(struct raft *self)
 
 bool raft_lease_holds(const struct raft *self)
 {
-    if (!self->lease_reads || self->state != RAFT_LEADER || self->commit < self->term_first ||
+    if (!self->lease_reads || self->state != RAFT_LEADER || self->commit < self->lead.term_first ||
         self->leaving) {
         return false;
     }
     /* A transfer lets its target win at once. Its order may come late, too: the lease stays burnt until the target has acknowledged an entry behind the one
      * that the order names, because then it can't obey it any more (F4). */
-    if ((self->lease_burnt || !raft_id_is_none(self->transfer)) && !MUTANT(LEASE_AFTER_TRANSFER)) {
+    if ((self->lease_burnt || !raft_id_is_none(self->lead.transfer)) &&
+        !MUTANT(LEASE_AFTER_TRANSFER)) {
         return false;
     }
     raft_time contact = raft_quorum_contact(self);
@@ -75,7 +76,8 @@ static void read_ask(struct raft *self, struct raft_waiting *read)
         read->round = 0;
         return;
     }
-    read->round = MUTANT(READ_OLD_ROUND) && self->round != 0 ? self->round : ++self->round;
+    read->round =
+        MUTANT(READ_OLD_ROUND) && self->lead.round != 0 ? self->lead.round : ++self->lead.round;
     for (unsigned i = 0; i < self->peer_count; i++) {
         if ((self->peer[i].set & (RAFT_VOTER | RAFT_OLD)) != 0) {
             self->peer[i].flags |= PEER_HEARTBEAT;
@@ -93,7 +95,7 @@ static void read_register(struct raft *self, uint64_t token, struct raft_id from
     read->from = from;
     read->index = RAFT_READ_UNKNOWN;
     read->round = 1;
-    if (self->commit >= self->term_first || MUTANT(READ_BEFORE_COMMIT)) {
+    if (self->commit >= self->lead.term_first || MUTANT(READ_BEFORE_COMMIT)) {
         read_ask(self,
                  read); /* else a former leader may have committed more than we know (6.4 step 1) */
     }
@@ -115,7 +117,7 @@ int raft_read(struct raft *self, raft_time now, uint64_t token)
         if (!raft_lease_holds(self) && !needs_no_quorum(self)) {
             raft_wake(self);
         }
-        self->activity = self->now;
+        self->lead.activity = self->now;
         read_register(self, token, self->id);
     } else {
         struct raft_waiting *read = &raft_reads(self)[self->read_count++];
@@ -146,7 +148,7 @@ void raft_reads_confirm(struct raft *self)
 void raft_reads_commit(struct raft *self)
 {
     struct raft_waiting *reads = raft_reads(self);
-    for (unsigned i = 0; i < self->read_count && self->commit >= self->term_first; i++) {
+    for (unsigned i = 0; i < self->read_count && self->commit >= self->lead.term_first; i++) {
         if (reads[i].index == RAFT_READ_UNKNOWN && reads[i].round != RAFT_READ_FAILED) {
             read_ask(self, &reads[i]);
         }
@@ -235,7 +237,7 @@ int raft_recv_read(struct raft *self, const struct raft_message *message)
     if (!raft_lease_holds(self)) {
         raft_wake(self);
     }
-    self->activity = self->now;
+    self->lead.activity = self->now;
     read_register(self, message->token, message->from);
     return 0;
 }

@@ -12,18 +12,13 @@ void raft_become_leader(struct raft *self)
     raft_move(self, RAFT_LEADER);
     self->leader = self->id;
     self->blank_due = 1;
-    self->term_first = self->last + 1;
-    self->round = 0;
-    self->activity = self->now;
-    self->heartbeat_deadline = self->now + self->heartbeat_us;
-    self->quorum_deadline = self->now + self->election_timeout_us_max;
-    self->mark_index = 0;
-    self->proposed = 0;
-    self->uncommitted_base = 0;
+    memset(&self->lead, 0, sizeof(self->lead));
+    self->lead.term_first = self->last + 1;
+    self->lead.activity = self->now;
+    self->lead.heartbeat_deadline = self->now + self->heartbeat_us;
+    self->lead.quorum_deadline = self->now + self->election_timeout_us_max;
     self->lease_burnt = 0;
     self->leaving = 0;
-    self->transfer_last = 0;
-    memset(&self->transfer, 0, sizeof(self->transfer));
     for (unsigned i = 0; i < self->peer_count; i++) {
         raft_peer_reset(self, &self->peer[i]);
     }
@@ -44,12 +39,12 @@ void raft_commit_to(struct raft *self, raft_index index)
         return;
     }
     if (index == self->last) {
-        self->uncommitted_base = self->proposed;
-        self->mark_index = 0;
-    } else if (self->mark_index != 0 && index >= self->mark_index) {
-        self->uncommitted_base = self->mark_pos;
-        self->mark_index = self->last;
-        self->mark_pos = self->proposed;
+        self->lead.uncommitted_base = self->lead.proposed;
+        self->lead.mark_index = 0;
+    } else if (self->lead.mark_index != 0 && index >= self->lead.mark_index) {
+        self->lead.uncommitted_base = self->lead.mark_pos;
+        self->lead.mark_index = self->last;
+        self->lead.mark_pos = self->lead.proposed;
     }
     for (unsigned i = 0; i < self->peer_count; i++) {
         self->peer[i].flags |= PEER_COMMIT;
@@ -66,7 +61,7 @@ void raft_leader_commit(struct raft *self)
 {
     raft_index match = raft_quorum_match(self);
     if (match > self->commit && match <= self->last &&
-        (match >= self->term_first || MUTANT(COMMIT_OLD_TERM))) {
+        (match >= self->lead.term_first || MUTANT(COMMIT_OLD_TERM))) {
         raft_commit_to(self,
                        match); /* only entries of its own term are committed by counting (5.4.2) */
     }
@@ -79,7 +74,7 @@ void raft_leader_heard(struct raft *self, struct raft_peer *peer,
     if (contact > peer->contact && contact <= self->now) {
         peer->contact = contact;
     }
-    if (message->round > peer->round && message->round <= self->round) {
+    if (message->round > peer->round && message->round <= self->lead.round) {
         peer->round = message->round;
         raft_reads_confirm(self);
     }
@@ -194,7 +189,7 @@ void raft_leader_advance(struct raft *self)
     if (self->quiesced) {
         return;
     }
-    if (self->now >= self->heartbeat_deadline) {
+    if (self->now >= self->lead.heartbeat_deadline) {
         raft_time next = self->now + self->heartbeat_us;
         for (unsigned i = 0; i < self->peer_count; i++) {
             struct raft_peer *peer = &self->peer[i];
@@ -210,17 +205,17 @@ void raft_leader_advance(struct raft *self)
                 next = peer->sent + self->heartbeat_us;
             }
         }
-        self->heartbeat_deadline = next;
+        self->lead.heartbeat_deadline = next;
         self->send_dirty = 1;
         raft_drop_departed(self);
     }
-    if (self->check_quorum && !self->leaving && self->now >= self->quorum_deadline) {
+    if (self->check_quorum && !self->leaving && self->now >= self->lead.quorum_deadline) {
         raft_time contact = raft_quorum_contact(self);
         if (contact != RAFT_NEVER && contact + self->election_timeout_us_max <= self->now) {
             raft_become_follower(self, self->term, (struct raft_id){0, 0});
             return;
         }
         raft_time from = contact < self->now ? contact : self->now;
-        self->quorum_deadline = from + self->election_timeout_us_max;
+        self->lead.quorum_deadline = from + self->election_timeout_us_max;
     }
 }

@@ -37,7 +37,7 @@ static void message_begin(const struct raft *self, struct raft_message *message,
 static void message_mark(struct raft *self, struct raft_peer *peer, struct raft_message *message)
 {
     message->seq = ++peer->seq;
-    message->round = self->round;
+    message->round = self->lead.round;
     message->sent = self->now;
     message->pos = peer->pos;
     message->commit =
@@ -181,7 +181,7 @@ static bool send_vote_request(struct raft *self, struct raft_peer *peer,
 /* What this follower owes its leader. */
 static bool send_ack(struct raft *self, struct raft_message *message)
 {
-    uint32_t due = self->ack_flags & (ACK_NOW | ACK_SNAPSHOT | ACK_QUIESCE);
+    uint32_t due = self->owed.ack_flags & (ACK_NOW | ACK_SNAPSHOT | ACK_QUIESCE);
     if (due == 0 || raft_id_is_none(self->leader)) {
         return false;
     }
@@ -189,14 +189,14 @@ static bool send_ack(struct raft *self, struct raft_message *message)
                     : (due & ACK_SNAPSHOT) != 0 ? RAFT_MESSAGE_SNAPSHOT_REPLY
                                                 : RAFT_MESSAGE_APPEND_REPLY;
     message_begin(self, message, type, self->leader);
-    message->seq = self->ack_seq;
-    message->round = self->ack_round;
-    message->sent = self->ack_sent;
-    message->pos = self->pos_durable;
+    message->seq = self->owed.ack_seq;
+    message->round = self->owed.ack_round;
+    message->sent = self->owed.ack_sent;
+    message->pos = self->owed.pos_durable;
     if (type == RAFT_MESSAGE_QUIESCE_REPLY) {
-        message->flags = (self->ack_flags & ACK_AWAKE) != 0 ? RAFT_FLAG_REJECT : 0;
+        message->flags = (self->owed.ack_flags & ACK_AWAKE) != 0 ? RAFT_FLAG_REJECT : 0;
         message->index = self->last;
-        self->ack_flags &= ~(uint32_t) (ACK_QUIESCE | ACK_AWAKE);
+        self->owed.ack_flags &= ~(uint32_t) (ACK_QUIESCE | ACK_AWAKE);
         return true;
     }
     message->hint = self->snapshot_index; /* the snapshot being received: which, and how far */
@@ -204,24 +204,24 @@ static bool send_ack(struct raft *self, struct raft_message *message)
     message->flags = raft_is_installing(self) ? RAFT_FLAG_LAST : 0;
     if (type == RAFT_MESSAGE_SNAPSHOT_REPLY) {
         message->index = self->snapshot_index;
-        self->ack_flags &= ~(uint32_t) ACK_SNAPSHOT;
+        self->owed.ack_flags &= ~(uint32_t) ACK_SNAPSHOT;
         return true;
     }
-    if ((self->ack_flags & ACK_REJECT) != 0) {
+    if ((self->owed.ack_flags & ACK_REJECT) != 0) {
         message->flags = RAFT_FLAG_REJECT;
         message->offset = 0;
-        message->hint = self->ack_index;
-        message->hint_term = raft_term_at(self, self->ack_index);
-        message->index = self->ack_refused;
+        message->hint = self->owed.ack_index;
+        message->hint_term = raft_term_at(self, self->owed.ack_index);
+        message->index = self->owed.ack_refused;
     } else {
         message->index = self->durable < self->verified ? self->durable : self->verified;
         if (MUTANT(ACK_BEFORE_DURABLE)) {
             message->index = self->verified;
         }
         message->appended = self->verified;
-        self->ack_durable = message->index;
+        self->owed.ack_durable = message->index;
     }
-    self->ack_flags &= ~(uint32_t) (ACK_NOW | ACK_REJECT);
+    self->owed.ack_flags &= ~(uint32_t) (ACK_NOW | ACK_REJECT);
     return true;
 }
 

@@ -56,7 +56,7 @@ bool raft_snapshot_send(struct raft *self, struct raft_peer *peer, struct raft_m
     ret_message->flags = ret_message->bytes == left ? RAFT_FLAG_LAST : 0;
     ret_message->commit = self->commit;
     ret_message->seq = ++peer->seq;
-    ret_message->round = self->round;
+    ret_message->round = self->lead.round;
     ret_message->sent = self->now;
     ret_message->pos = peer->pos;
     peer->sent = self->now;
@@ -146,7 +146,7 @@ int raft_recv_snapshot(struct raft *self, const struct raft_message *message,
     }
     raft_ack_echo(self, message);
     if (raft_is_installing(self)) {
-        self->ack_flags |= ACK_SNAPSHOT; /* one is being made durable already */
+        self->owed.ack_flags |= ACK_SNAPSHOT; /* one is being made durable already */
         return 0;
     }
     if (raft_term_at(self, message->index) == message->index_term ||
@@ -158,7 +158,7 @@ int raft_recv_snapshot(struct raft *self, const struct raft_message *message,
         if (message->index > self->commit) {
             raft_commit_to(self, message->index);
         }
-        self->ack_flags |= ACK_NOW | ACK_OWED;
+        self->owed.ack_flags |= ACK_NOW | ACK_OWED;
         return 0;
     }
     if (self->snapshot_index != message->index || self->snapshot_term != message->index_term) {
@@ -166,7 +166,7 @@ int raft_recv_snapshot(struct raft *self, const struct raft_message *message,
         self->snapshot_term = message->index_term;
         self->snapshot_offset = 0;
     }
-    self->ack_flags |= ACK_SNAPSHOT;
+    self->owed.ack_flags |= ACK_SNAPSHOT;
     if (message->offset != self->snapshot_offset) {
         return 0; /* the answer says what is wanted */
     }

@@ -141,7 +141,6 @@ void raft_become_follower(struct raft *self, raft_term term, struct raft_id lead
     }
     if (led) {
         self->step_downs++;
-        memset(&self->transfer, 0, sizeof(self->transfer));
         self->leaving = 0;
         self->blank_due = 0;
         raft_drop_departed(self);
@@ -149,13 +148,7 @@ void raft_become_follower(struct raft *self, raft_term term, struct raft_id lead
     if (led || !raft_id_equal(leader, self->leader)) {
         raft_reads_fail(self);
     }
-    self->ack_flags = 0;
-    self->ack_seq = 0;
-    self->ack_pos = 0;
-    self->pos_durable = 0;
-    self->ack_round = 0;
-    self->ack_sent = 0;
-    self->ack_durable = 0;
+    memset(&self->lead, 0, sizeof(self->lead)); /* the larger of the two */
     self->leader = leader;
     self->quiesced = 0;
     if (self->state != RAFT_FOLLOWER) {

@@ -9,7 +9,7 @@
 #include "common/raft/mutants.h"
 #include "common/raft/raft.h"
 
-enum { RAFT_SLOTS = 4, RAFT_REPLIES = 2, RAFT_NO_PEER = 255 };
+enum { RAFT_SLOTS = 3, RAFT_REPLIES = 2, RAFT_NO_PEER = 255 };
 
 /* raft_peer.flags */
 enum {
@@ -153,30 +153,39 @@ struct raft {
     raft_time now;
     raft_time contact; /* votes are refused until election_timeout_us_min behind this; 0: never */
     raft_time election_deadline;
-    raft_time heartbeat_deadline;
-    raft_time quorum_deadline;
 
     struct raft_reply reply[RAFT_REPLIES];
 
-    /* Follower: what to tell the leader. */
-    uint64_t ack_round;
-    raft_time ack_sent;
-    raft_index ack_refused; /* REJECT: the prev that was refused */
-    raft_index ack_index;   /* REJECT: the hint */
-    raft_index ack_durable; /* last told */
-    uint32_t ack_seq;
-    uint32_t ack_pos;     /* of what was received */
-    uint32_t pos_durable; /* of what is durable */
-    uint32_t ack_flags;
-
-    /* Leader. */
-    raft_index term_first; /* the first entry of this leadership */
-    uint64_t round;
-    raft_time activity;
-    raft_index mark_index; /* when it commits, uncommitted_base becomes mark_pos */
-    uint32_t mark_pos;
-    uint32_t uncommitted_base;
-    uint32_t proposed; /* bytes */
+    /* What a follower owes its leader, or what a leader keeps: never both, and each begins at zero. */
+    union {
+        struct raft_owed {
+            uint64_t ack_round;
+            raft_time ack_sent;
+            raft_index ack_refused; /* REJECT: the prev that was refused */
+            raft_index ack_index;   /* REJECT: the hint */
+            raft_index ack_durable; /* last told */
+            uint32_t ack_seq;
+            uint32_t ack_pos;     /* of what was received */
+            uint32_t pos_durable; /* of what is durable */
+            uint32_t ack_flags;
+        } owed;
+        struct raft_lead {
+            raft_index term_first; /* the first entry of this leadership */
+            uint64_t round;
+            raft_time activity;
+            raft_index mark_index; /* when it commits, uncommitted_base becomes mark_pos */
+            uint32_t mark_pos;
+            uint32_t uncommitted_base;
+            uint32_t proposed; /* bytes */
+            uint32_t lead_reserved;
+            raft_time heartbeat_deadline;
+            raft_time quorum_deadline;
+            struct raft_id transfer;
+            struct raft_id transfer_to; /* of the last TimeoutNow */
+            raft_index transfer_last;   /* named in the last TimeoutNow */
+            raft_time transfer_deadline;
+        } lead;
+    };
     uint8_t slot_count;
     uint8_t hard_dirty : 1;
     uint8_t state_dirty : 1;
@@ -194,17 +203,12 @@ struct raft {
     uint8_t joint : 1;
     uint8_t flag_bits : 2;
     uint8_t send_next; /* the peer to look at first */
-    struct raft_id transfer;
-    struct raft_id transfer_to; /* of the last TimeoutNow */
-    raft_index transfer_last;   /* named in the last TimeoutNow */
-    raft_time transfer_deadline;
 
     uint32_t elections;
     uint32_t step_downs;
     uint32_t rejections;
     uint32_t retries;
     uint32_t snapshots;
-    uint32_t reserved;
     struct raft_peer peer[];
 };
 

@@ -14,7 +14,9 @@ void raft_status_read(const struct raft *self, struct raft_status *ret_status)
     ret_status->term = self->term;
     ret_status->vote = self->vote;
     ret_status->leader = self->leader;
-    ret_status->transfer = self->transfer;
+    if (leads) {
+        ret_status->transfer = self->lead.transfer;
+    }
     ret_status->compacted = self->compacted;
     ret_status->last = self->last;
     ret_status->last_term = self->last_term;
@@ -29,7 +31,7 @@ void raft_status_read(const struct raft *self, struct raft_status *ret_status)
     ret_status->quiesced = self->quiesced;
     ret_status->suspect = self->suspect_last != 0;
     ret_status->leased = raft_lease_holds(self);
-    ret_status->uncommitted_bytes = leads ? self->proposed - self->uncommitted_base : 0;
+    ret_status->uncommitted_bytes = leads ? self->lead.proposed - self->lead.uncommitted_base : 0;
     ret_status->reads = self->read_count;
     ret_status->elections = self->elections;
     ret_status->step_downs = self->step_downs;

@@ -16,7 +16,7 @@ int raft_transfer(struct raft *self, struct raft_id to)
     if (raft_id_equal(to, self->id)) {
         return ERR_ALREADY;
     }
-    if (!raft_id_is_none(self->transfer) || self->blank_due) {
+    if (!raft_id_is_none(self->lead.transfer) || self->blank_due) {
         return ERR_AGAIN;
     }
     struct raft_peer *peer = raft_peer_find(self, to);
@@ -25,8 +25,8 @@ int raft_transfer(struct raft *self, struct raft_id to)
         return ERR_NOT_FOUND;
     }
     raft_wake(self);
-    self->transfer = to;
-    self->transfer_deadline = self->now + self->election_timeout_us_max;
+    self->lead.transfer = to;
+    self->lead.transfer_deadline = self->now + self->election_timeout_us_max;
     raft_transfer_check(self, peer);
     raft_touch(self);
     return 0;
@@ -34,14 +34,15 @@ int raft_transfer(struct raft *self, struct raft_id to)
 
 void raft_transfer_check(struct raft *self, struct raft_peer *peer)
 {
-    if (self->lease_burnt && self->transfer_last != 0 && raft_id_is_none(self->transfer) &&
-        raft_id_equal(peer->id, self->transfer_to) && peer->match > self->transfer_last) {
+    if (self->lease_burnt && self->lead.transfer_last != 0 &&
+        raft_id_is_none(self->lead.transfer) && raft_id_equal(peer->id, self->lead.transfer_to) &&
+        peer->match > self->lead.transfer_last) {
         self->lease_burnt = 0; /* a late order names an entry that is not its last any more */
     }
-    if (raft_id_equal(peer->id, self->transfer) && peer->match == self->last) {
+    if (raft_id_equal(peer->id, self->lead.transfer) && peer->match == self->last) {
         peer->flags |= PEER_TIMEOUT_NOW;
-        self->transfer_to = self->transfer;
-        self->transfer_last = self->last;
+        self->lead.transfer_to = self->lead.transfer;
+        self->lead.transfer_last = self->last;
         self->lease_burnt = 1;
     }
 }
@@ -49,8 +50,8 @@ void raft_transfer_check(struct raft *self, struct raft_peer *peer)
 /* A target that can't catch up must not stop the group (redpanda#24404). */
 void raft_transfer_advance(struct raft *self)
 {
-    if (!raft_id_is_none(self->transfer) && self->now >= self->transfer_deadline) {
-        memset(&self->transfer, 0, sizeof(self->transfer));
+    if (!raft_id_is_none(self->lead.transfer) && self->now >= self->lead.transfer_deadline) {
+        memset(&self->lead.transfer, 0, sizeof(self->lead.transfer));
     }
 }
 

@@ -352,10 +352,11 @@ static void node_dump(const struct cluster *self, unsigned node)
 {
     struct raft_status status = cluster_status(self, node);
     struct raft_progress peer;
-    (void) fprintf(stderr, "node %u %s term %u last %u commit %u durable %u applied %u base %u\n",
-                   node, raft_state_name(status.state), (unsigned) status.term,
-                   (unsigned) status.last, (unsigned) status.commit, (unsigned) status.durable,
-                   (unsigned) status.applied, (unsigned) status.compacted);
+    (void) fprintf(
+        stderr, "seed %u: node %u %s term %u last %u commit %u durable %u applied %u base %u\n",
+        (unsigned) self->seed, node, raft_state_name(status.state), (unsigned) status.term,
+        (unsigned) status.last, (unsigned) status.commit, (unsigned) status.durable,
+        (unsigned) status.applied, (unsigned) status.compacted);
     for (unsigned i = 0; raft_progress_read(self->node[node].raft, i, &peer); i++) {
         (void) fprintf(stderr,
                        "    peer %u set %u state %u match %u next %u messages %u bytes %u%s\n",

@@ -99,6 +99,7 @@ struct cluster {
     raft_index committed_last;
     uint32_t leader_of[CLUSTER_ENTRIES]; /* term -> node */
     uint64_t next_value;
+    uint64_t seed;                                /* to be named when something breaks */
     raft_time beat[CLUSTER_NODES][CLUSTER_NODES]; /* sessions: the last beat of a pair; 0: lost */
     struct prng prng;
     void (*configure)(struct raft_config *config);

@@ -172,6 +172,7 @@ static void storm_run(uint64_t seed)
         cluster_new(NODES, storm.sleeps ? some_sleepy_configuration : some_configuration);
     prng_init(&storm.cluster->prng, seed);
     struct cluster *cluster = storm.cluster;
+    cluster->seed = seed;
     bool calm = chance(&storm, 100);
     unsigned *const rates[] = {&storm.crash,   &storm.cut,  &storm.change,  &storm.transfer,
                                &storm.compact, &storm.loss, &storm.doubles, &storm.damage};
