@@ -86,7 +86,7 @@ void raft_drop_departed(struct raft *self)
                     (peer->match >= self->members_index && self->members_committed &&
                      (peer->flags & PEER_COMMIT) == 0) ||
                     (peer->flags & PEER_DOWN) != 0 ||
-                    self->now > peer->sent + self->election_timeout_us_max;
+                    self->now > peer->contact + 2 * (raft_time) self->election_timeout_us_max;
         if ((peer->flags & PEER_DEPARTING) == 0 || !told) {
             if (count != i) {
                 self->peer[count] = *peer;

@@ -120,16 +120,22 @@ static void reply_accepted(struct raft *self, struct raft_peer *peer,
     }
     appended = appended > peer->match ? appended : peer->match; /* an older answer tells less */
     if (peer->state == RAFT_SNAPSHOT) {
-        if (appended < self->compacted || appended + 1 < peer->next) {
+        if (appended < self->compacted && appended + 1 < peer->next) {
             raft_snapshot_progress(self, peer, message);
             return;
         }
-        raft_peer_probe(peer, appended + 1); /* installed, or it had the entries itself (B10) */
+        raft_peer_probe(
+            peer,
+            appended +
+                1); /* installed (the next one, if the log was compacted since), or it had the entries itself (B10) */
     }
     if (peer->state == RAFT_PROBE) {
-        if (!MUTANT(PROBE_STUCK) || advanced) {
+        if (appended + 1 >= peer->next && (!MUTANT(PROBE_STUCK) || advanced)) {
             raft_peer_probe(peer, appended + 1);
             peer->state = RAFT_REPLICATE;
+        } else if ((int32_t) (message->seq - peer->seq_data) > 0) {
+            peer->flags &=
+                (uint16_t) ~PEER_WAIT; /* the probe was lost: again, with what it carried */
         }
     } else if (appended + 1 > peer->next) {
         peer->next = appended + 1;
