@@ -141,6 +141,12 @@ $(B)/tests/system/system: $(call objects,tests/system) $(TEST_LIB) $(COMMON_LIBS
 	$(call say,link,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(COMMON_LIBS) -lcheck -lsubunit -lrt $(LIBS)
 
+# The simulator of common/raft: one program, all of it from one seed (tests/sim/sim.h).
+$(B)/tests/sim/sim: $(call objects,tests/sim) $(call archive,common/raft) $(call archive,common/base)
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(call archive,common/raft) $(call archive,common/base) -lpthread -lm
+
 # A fuzz target needs no daemon, and stands on all of common.
 # It is built twice: with libFuzzer (BUILD=fuzz), and as a replayer of its corpus in every build.
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/lib/replay.o $(COMMON_LIBS)
