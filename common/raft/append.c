@@ -181,7 +181,10 @@ void raft_ack_durable(struct raft *self)
 void raft_suspect_check(struct raft *self)
 {
     if (self->suspect_last != 0 && self->suspect_goal != 0 && self->durable >= self->suspect_goal &&
-        self->verified >= self->suspect_goal) {
+        self->verified >= self->suspect_goal && self->verified >= self->commit_out) {
+        if (self->commit < self->commit_out) {
+            raft_commit_to(self, self->commit_out); /* applied before the damage: was committed */
+        }
         self->suspect_last = 0;
         self->hard_dirty = 1;
         raft_election_deadline_reset(self);

@@ -153,7 +153,7 @@ int raft_recv_vote(struct raft *self, const struct raft_message *message)
     if (raft_hears_leader(self) && (message->flags & RAFT_FLAG_TRANSFER) == 0 &&
         !MUTANT(NO_STICKINESS)) {
         /* Whoever can't hear a leader that we hear must not disturb it (dissertation 4.2.3); our leases stand on this, too. */
-        if (self->state == RAFT_LEADER) {
+        if (self->state == RAFT_LEADER && raft_peer_find(self, message->from) != NULL) {
             raft_wake(self); /* perhaps it sleeps, and this member does not: beat */
         }
         if (pre || message->term < self->term) {

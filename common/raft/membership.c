@@ -104,7 +104,7 @@ bool raft_may_leave(const struct raft *self)
     bool heir = false; /* else the newest entries may be on witnesses alone, and these can't lead */
     for (unsigned i = 0; i < self->peer_count; i++) {
         const struct raft_peer *peer = &self->peer[i];
-        if ((peer->flags & PEER_UNWOKEN) != 0) {
+        if ((peer->flags & PEER_MAY_SLEEP) != 0) {
             return false; /* nobody else can wake it while our node's session lives */
         }
         heir |= (peer->set & RAFT_VOTER) != 0 && (peer->set & RAFT_WITNESS) == 0 &&

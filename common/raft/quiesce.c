@@ -11,9 +11,7 @@ void raft_wake(struct raft *self)
     }
     self->lead.activity = self->now;
     for (unsigned i = 0; i < self->peer_count; i++) {
-        struct raft_peer *peer = &self->peer[i];
-        peer->flags |= (peer->flags & PEER_ASLEEP) != 0 ? PEER_UNWOKEN : 0;
-        peer->flags &= (uint16_t) ~(PEER_ASLEEP | PEER_QUIESCE);
+        self->peer[i].flags &= (uint16_t) ~(PEER_ASLEEP | PEER_QUIESCE);
     }
     if (self->quiesced) {
         self->quiesced = 0;
@@ -132,7 +130,7 @@ void raft_session(struct raft *self, raft_time now, uint32_t node, bool up)
             continue;
         }
         peer->flags = (uint16_t) (up ? peer->flags & ~PEER_DOWN : peer->flags | PEER_DOWN);
-        peer->flags &= (uint16_t) ~(PEER_ASLEEP | PEER_UNWOKEN);
+        peer->flags &= (uint16_t) ~(PEER_ASLEEP | PEER_MAY_SLEEP);
         if (self->state == RAFT_LEADER) {
             raft_wake(self); /* up: it may lack something. Down: is there still a majority? */
             if (!up && peer->state == RAFT_REPLICATE) {

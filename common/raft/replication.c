@@ -165,7 +165,9 @@ int raft_recv_append_reply(struct raft *self, const struct raft_message *message
     bool rejected = (message->flags & RAFT_FLAG_REJECT) != 0;
     bool newer = (int32_t) (message->seq - peer->seq_acked) > 0 || !rejected;
     raft_leader_heard(self, peer, message);
-    peer->flags &= (uint16_t) ~PEER_UNWOKEN;
+    if ((int32_t) (message->seq - peer->seq_data) > 0) {
+        peer->flags &= (uint16_t) ~PEER_MAY_SLEEP;
+    }
     if (rejected && peer->state == RAFT_PROBE && message->index + 1 != peer->next &&
         message->index > peer->match) {
         newer = false; /* refuses an earlier probe */

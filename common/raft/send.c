@@ -43,7 +43,6 @@ static void message_mark(struct raft *self, struct raft_peer *peer, struct raft_
     message->commit =
         MUTANT(COMMIT_TOLD_ONCE) && (peer->flags & PEER_COMMIT) == 0 ? 0 : self->commit;
     peer->sent = self->now;
-    peer->flags |= (peer->flags & PEER_ASLEEP) != 0 ? PEER_UNWOKEN : 0;
     peer->flags &= (uint16_t) ~(PEER_HEARTBEAT | PEER_COMMIT | PEER_ASLEEP);
 }
 
@@ -157,6 +156,8 @@ static bool send_as_leader(struct raft *self, struct raft_peer *peer, struct raf
         message->index = self->last;
         message->index_term = self->last_term;
         message_mark(self, peer, message);
+        peer->seq_data = message->seq;
+        peer->flags |= PEER_MAY_SLEEP;
         return true;
     }
     return false;

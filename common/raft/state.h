@@ -23,7 +23,7 @@ enum {
     PEER_QUIESCE = 128,    /* send it one */
     PEER_ASLEEP = 256,     /* has said that it sleeps */
     PEER_DOWN = 512,       /* its node's session is lost */
-    PEER_UNWOKEN = 2048,   /* slept, was woken, and has not answered since */
+    PEER_MAY_SLEEP = 2048, /* was sent a QUIESCE, and has not answered to anything since */
     PEER_DEPARTING = 1024, /* no member any more */
 };
 

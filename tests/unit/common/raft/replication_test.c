@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "common/base/err.h"
+#include "common/base/mem.h"
 #include "tests/lib/test.h"
 #include "tests/unit/common/raft/cluster.h"
 
@@ -390,7 +391,7 @@ TEST(nonsense_from_outside_is_refused_and_changes_nothing)
     cluster_destroy(&cluster);
 }
 
-TEST(the_same_history_gives_the_same_hash_and_a_clone_goes_on_alike)
+TEST(the_same_history_gives_the_same_hash)
 {
     uint64_t hash[2];
     for (unsigned i = 0; i < 2; i++) {
@@ -401,4 +402,48 @@ TEST(the_same_history_gives_the_same_hash_and_a_clone_goes_on_alike)
         cluster_destroy(&cluster);
     }
     ck_assert_uint_eq(hash[0], hash[1]);
+}
+
+TEST(a_clone_goes_on_as_the_original_would)
+{
+    struct cluster *cluster = cluster_led(3, 1, NULL);
+    cluster_put(cluster, 3);
+    struct node *own = &cluster->node[2];
+    size_t size = raft_size(&own->config);
+    struct raft *clone = mem_copy(own->raft, size);
+    struct image *memory = mem_copy(own->memory, sizeof(*memory));
+    const struct raft_log *log = *(const struct raft_log *const *) (const void *) own->raft;
+    raft_rebind(clone, log, memory);
+    ck_assert_uint_eq(raft_hash(clone),
+                      raft_hash(own->raft)); /* where its log lies is no part of it */
+    raft_advance(own->raft, cluster->now + 1000000);
+    ck_assert_uint_ne(raft_hash(clone), raft_hash(own->raft));
+    raft_advance(clone, cluster->now + 1000000);
+    ck_assert_uint_eq(raft_hash(clone), raft_hash(own->raft));
+    struct raft_output output;
+    struct raft_output other;
+    bool more = true;
+    while (more) {
+        more = raft_drain(clone, &other);
+        ck_assert(raft_drain(own->raft, &output) == more);
+        ck_assert(!more || output.type == other.type);
+    }
+    ck_assert_uint_eq(raft_hash(clone), raft_hash(own->raft));
+    mem_free(clone);
+    mem_free(memory);
+    cluster_destroy(&cluster);
+}
+
+TEST(a_transport_that_lost_something_makes_the_leader_careful_and_no_more)
+{
+    struct cluster *cluster = cluster_led(3, 1, NULL);
+    cluster->drop_types = 1U << RAFT_MESSAGE_APPEND;
+    cluster_put(cluster, 5);
+    cluster->drop_types = 0;
+    ck_assert_uint_eq(cluster->committed_last, 2);
+    raft_unreachable(cluster->node[1].raft, 2);
+    cluster_settle(cluster); /* no time passes */
+    ck_assert_uint_eq(cluster_status(cluster, 1).commit, 7);
+    ck_assert_int_eq(cluster_progress(cluster, 1, 2).state, RAFT_REPLICATE);
+    cluster_destroy(&cluster);
 }
