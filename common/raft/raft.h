@@ -107,7 +107,8 @@ struct raft_taken {
     bool chunk;
     /* SNAPSHOT: it is complete: it becomes the log's base, with the members of the message; the log in memory becomes empty behind it (one that
      * has message.index already is never replaced). A WRITE with RAFT_WRITE_SNAPSHOT follows; when that is durable, the driver loads the state
-     * machine and calls raft_applied. */
+     * machine and calls raft_applied. A state machine that is ahead (its log was damaged behind what it had applied) may stay as it is, or go
+     * back to the snapshot: COMMIT counts from there again. */
     bool install;
 };
 
@@ -131,7 +132,8 @@ int raft_propose_config(struct raft *self, const struct raft_members *target, ra
                         struct raft_members *ret_members);
 
 /* A read wants to be linearizable. READ with this token follows when the state machine here is fresh enough, or says that it failed. Works on followers
- * (the leader is asked). Tokens are never re-used in the life of the process. `now`: read after the request came. ERR_AGAIN: reads_max wait;
+ * (the leader is asked). A token is never used twice by a replica, not by a later process of it either (an answer may come that late): begin each
+ * process at random, or behind its epoch. `now`: read after the request came. ERR_AGAIN: reads_max wait;
  * ERR_NOT_LEADER: no leader known; ERR_POISONED. */
 int raft_read(struct raft *self, raft_time now, uint64_t token);
 

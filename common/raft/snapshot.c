@@ -128,6 +128,9 @@ static void snapshot_install(struct raft *self, const struct raft_message *messa
     }
     raft_commit_to(self, message->index);
     self->commit_out = self->commit; /* the driver loads it, it does not apply */
+    if (self->applied > self->commit_out) {
+        self->applied = self->commit_out; /* of entries that were damaged since: they come again */
+    }
 }
 
 int raft_recv_snapshot(struct raft *self, const struct raft_message *message,

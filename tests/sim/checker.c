@@ -322,6 +322,7 @@ void checker_boot(struct sim *self, struct replica *replica)
     replica->seen.term = status.term;
     replica->seen.commit = status.commit;
     replica->seen.applied = status.applied;
+    replica->seen.snapshots = status.snapshots;
     replica->seen.state = status.state;
     replica->seen.led = 0;
     replica->seen.led_last = 0;
@@ -364,7 +365,8 @@ static void check_monotone(struct sim *self, struct replica *replica,
         what = "term";
     } else if (status->commit < replica->seen.commit) {
         what = "commit";
-    } else if (status->applied < replica->seen.applied) {
+    } else if (status->applied < replica->seen.applied &&
+               status->snapshots == replica->seen.snapshots) {
         what = "applied";
     }
     if (what != NULL) {
@@ -417,6 +419,7 @@ void checker_step(struct sim *self, struct replica *replica)
     replica->seen.term = status.term;
     replica->seen.commit = status.commit;
     replica->seen.applied = status.applied;
+    replica->seen.snapshots = status.snapshots;
     replica->seen.state = status.state;
 }
 

@@ -96,7 +96,7 @@ static void replica_boot(struct sim *self, struct node *node, unsigned group)
     replica->dirty = false;
     replica->stopped = false;
     replica->wake_at = SIM_NEVER;
-    replica->token = 0;
+    replica->token = (uint64_t) node->boot << 32;
     replica->read_count = 0;
     replica->chunk_bytes = 0;
     replica->chunk_content = 0;
@@ -433,6 +433,7 @@ void replica_take(struct sim *self, struct replica *replica, const struct envelo
         memory->base_members = envelope->snapshot.members;
         memory->base_members_at = message->index;
         memory->snapshot = envelope->snapshot;
+        replica->commit = message->index;
         replica->pending.machine.index = 0;
     }
 }
@@ -464,11 +465,12 @@ void replica_snapshot_loaded(struct sim *self, struct replica *replica,
                              const struct snapshot *snapshot)
 {
     raft_index index = snapshot->machine.index;
-    if (index > replica->machine.index) {
+    /* One that is ahead may stay, or go back. */
+    if (index > replica->machine.index ||
+        (index < replica->machine.index && sim_chance(self, 500))) {
         replica->machine = snapshot->machine;
         checker_apply(self, replica);
     }
-    replica->commit = index > replica->commit ? index : replica->commit;
     raft_applied(replica->raft, index);
     replica_apply(self, replica);
 }

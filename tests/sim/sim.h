@@ -222,6 +222,7 @@ struct replica {
         raft_term term;
         raft_index commit;
         raft_index applied;
+        uint32_t snapshots;
         enum raft_state state;
         raft_term led;         /* the term it leads; 0 */
         raft_index led_last;   /* its last entry then */
