@@ -56,7 +56,7 @@ REPLAY_BINS := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/tests/fuzz/%)
 EXAMPLES  := $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 
 .SECONDARY:
-.PHONY: sanitized all programs lib examples unit-bins test-bins help clean format deps demo check unit system replay fuzz fuzz-bins lint bench install
+.PHONY: bench-raft sanitized all programs lib examples unit-bins test-bins help clean format deps demo check unit system replay fuzz fuzz-bins lint bench install
 
 all: programs lib examples ## build everything but the tests
 programs: $(PROGRAMS:%=$(B)/bin/%)
@@ -194,6 +194,14 @@ bench: ## measure against the peers that Debian packages, in the same run
 	@sh tests/lib/deps.sh bench
 	@$(MAKE) --no-print-directory -j2 BUILD=release all
 	@python3 bench/bench.py --bin build/release/bin $(BENCH_ARGS)
+
+$(B)/bench/raft_bench: $(B)/bench/peers/raft_bench.o $(call archive,common/raft) $(call archive,common/base)
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^
+bench-raft: ## what the consensus core costs an entry, in memory
+	@$(MAKE) --no-print-directory BUILD=release build/release/bench/raft_bench
+	@build/release/bench/raft_bench
 
 prefix ?= /usr/local
 install: ## into $(DESTDIR)$(prefix): programs, library, header, pkg-config, configuration (an existing one stays), units, docs

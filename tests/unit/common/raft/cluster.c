@@ -93,7 +93,10 @@ void node_start_damaged(struct cluster *self, unsigned node, raft_index from)
     boot.last = own->disk->last;
     boot.suspect_last = own->disk->suspect_last;
     boot.suspect_from = from;
-    if (from != 0) { /* seen when it starts, and gone for good */
+    if (from !=
+        0) { /* a real disk would show the damage again at the next start; this one remembers that it was there */
+        raft_index was = own->disk->suspect_last;
+        own->disk->suspect_last = own->disk->last > was ? own->disk->last : was;
         own->disk->last = own->memory->last = from - 1;
     }
     for (unsigned other = 1; other < CLUSTER_NODES; other++) {

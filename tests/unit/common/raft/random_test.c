@@ -237,7 +237,7 @@ TEST_WITHIN(storms_of_faults_break_no_promise_and_end_well, 120)
     uint64_t first = one != NULL ? strtoull(one, NULL, 10) : 1;
     uint64_t last = one != NULL ? first : count != NULL ? strtoull(count, NULL, 10) : 150;
     for (uint64_t seed = first; seed <= last; seed++) {
-        if (getenv("RAFT_VERBOSE") != NULL) {
+        if (getenv("RAFT_VERBOSE") != NULL || count != NULL) {
             (void) fprintf(stderr, "seed %u\n", (unsigned) seed);
         }
         storm_run(seed);
