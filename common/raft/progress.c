@@ -47,6 +47,28 @@ void raft_peer_probe(struct raft_peer *peer, raft_index next)
     peer->offset = 0;
 }
 
+enum { PATIENCE_MAX = 8 };
+
+bool raft_peer_lost(struct raft_peer *peer, const struct raft_message *message)
+{
+    unsigned patience = peer->flags / PEER_PATIENCE;
+    if ((int32_t) (message->seq - peer->seq_data) < 1 << patience) {
+        return false;
+    }
+    if (patience < PATIENCE_MAX) {
+        peer->flags += PEER_PATIENCE;
+    }
+    return true;
+}
+
+void raft_peer_arrived(struct raft_peer *peer, const struct raft_message *message)
+{
+    unsigned patience = peer->flags / PEER_PATIENCE;
+    if (patience != 0 && 2 * (int32_t) (message->seq - peer->seq_data) < 1 << patience) {
+        peer->flags -= PEER_PATIENCE;
+    }
+}
+
 /* The highest value that a majority of one half reaches; UINT64_MAX for an empty half, so that the lower of both halves is right. Few peers: counting
  * for each is quicker than sorting. */
 static inline uint64_t half_value(const struct raft *self, unsigned half,

@@ -124,26 +124,24 @@ static void reply_accepted(struct raft *self, struct raft_peer *peer,
             raft_snapshot_progress(self, peer, message);
             return;
         }
-        raft_peer_probe(
-            peer,
-            appended +
-                1); /* installed (the next one, if the log was compacted since), or it had the entries itself (B10) */
+        /* Installed (the next one follows, if the log was compacted since), or it had the entries itself (B10). */
+        raft_peer_probe(peer, appended + 1);
     }
     if (peer->state == RAFT_PROBE) {
         if (appended + 1 >= peer->next && (!MUTANT(PROBE_STUCK) || advanced)) {
             raft_peer_probe(peer, appended + 1);
             peer->state = RAFT_REPLICATE;
-        } else if ((int32_t) (message->seq - peer->seq_data) > 0) {
-            peer->flags &=
-                (uint16_t) ~PEER_WAIT; /* the probe was lost: again, with what it carried */
+        } else if (raft_peer_lost(peer, message)) {
+            peer->flags &= (uint16_t) ~PEER_WAIT; /* again, with what it carried */
         }
     } else if (appended + 1 > peer->next) {
         peer->next = appended + 1;
-    } else if (appended + 1 < peer->next && (int32_t) (message->seq - peer->seq_data) > 0) {
-        self->retries++; /* asked after the last entries were sent, it does not have them: lost */
+    } else if (appended + 1 < peer->next && raft_peer_lost(peer, message)) {
+        self->retries++;
         raft_peer_probe(peer, appended + 1);
     }
     if (advanced) {
+        raft_peer_arrived(peer, message);
         raft_transfer_check(self, peer);
         if ((peer->set & (RAFT_VOTER | RAFT_OLD)) != 0 || MUTANT(LEARNER_COUNTS)) {
             raft_leader_commit(self);

@@ -71,7 +71,6 @@ void raft_snapshot_progress(struct raft *self, struct raft_peer *peer,
                             const struct raft_message *message)
 {
     bool same = message->hint + 1 == peer->next;
-    bool later = (int32_t) (message->seq - peer->seq_data) > 0;
     uint64_t wanted = same ? message->offset : 0;
     struct raft_snapshot snapshot = self->log->snapshot(self->log_ud);
     uint64_t total = self->snapshot_chunk_bytes != 0 ? snapshot.bytes : 0;
@@ -79,9 +78,10 @@ void raft_snapshot_progress(struct raft *self, struct raft_peer *peer,
         return; /* it has all of it and makes it durable: that may take long */
     }
     if (same && wanted > peer->offset && wanted <= total) {
+        raft_peer_arrived(peer, message);
         peer->offset = wanted;
         peer->flags &= (uint16_t) ~PEER_WAIT;
-    } else if (later) {
+    } else if (raft_peer_lost(peer, message)) {
         peer->offset = wanted; /* asked after the chunk left, it has not got it */
         peer->flags &= (uint16_t) ~PEER_WAIT;
         self->retries++;

@@ -25,6 +25,7 @@ enum {
     PEER_DOWN = 512,       /* its node's session is lost */
     PEER_MAY_SLEEP = 2048, /* was sent a QUIESCE, and has not answered to anything since */
     PEER_DEPARTING = 1024, /* no member any more */
+    PEER_PATIENCE = 4096,  /* the unit of a four bit number: see raft_peer_lost */
 };
 
 /* raft.ack_flags: what the leader is owed */
@@ -233,6 +234,10 @@ bool raft_self_votes(
     const struct raft *self); /* a voter of the active configuration, in any half */
 void raft_peer_reset(struct raft *self, struct raft_peer *peer);
 void raft_peer_probe(struct raft_peer *peer, raft_index next);
+/* This answer shows that what was sent last (seq_data) has not arrived. Was it lost? It may only be slow: beats overtake bulk. Each time that we judge so, the
+ * number of beats doubles that must overtake it; an answer that comes in good time makes us less patient again. */
+bool raft_peer_lost(struct raft_peer *peer, const struct raft_message *message);
+void raft_peer_arrived(struct raft_peer *peer, const struct raft_message *message);
 /* The highest commit index that this leader may take. */
 raft_index raft_quorum_match(const struct raft *self);
 /* What a quorum has answered last, by time and by round; UINT64_MAX when this replica is quorum enough. */

@@ -48,6 +48,17 @@ TEST(a_lost_chunk_is_sent_again_and_only_that)
     cluster_destroy(&cluster);
 }
 
+TEST(a_chunk_on_a_slow_line_is_not_sent_at_every_beat)
+{
+    struct cluster *cluster = left_behind();
+    cluster_isolate(cluster, 3, false);
+    cluster->drop_types = 1U << RAFT_MESSAGE_SNAPSHOT; /* beats get through, bulk does not */
+    cluster_run(cluster, 3200000);
+    ck_assert_uint_ge(cluster->sent[RAFT_MESSAGE_SNAPSHOT], 5);
+    ck_assert_uint_le(cluster->sent[RAFT_MESSAGE_SNAPSHOT], 8); /* after 1, 2, 4, ... beats of 64 */
+    cluster_destroy(&cluster);
+}
+
 TEST(a_slow_installation_causes_no_election_and_no_second_snapshot)
 {
     struct cluster *cluster = left_behind();
