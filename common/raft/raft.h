@@ -68,7 +68,8 @@ struct raft_boot {
     raft_index compacted;
     raft_term compacted_term; /* its term */
     raft_index last;          /* the last entry, or `compacted` */
-    raft_index applied;       /* <= last; the state machine has this much: it was committed */
+    /* compacted <= applied <= last; the state machine has this much: it was committed */
+    raft_index applied;
     /* 0: all is well. Else entries from here on are damaged (not a torn tail): `last` still names the last that was there. The replica then
      * takes no part in elections and acknowledges nothing from here on, until a leader has given it everything again. */
     raft_index suspect_from;
