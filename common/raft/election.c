@@ -39,7 +39,7 @@ bool raft_can_campaign(const struct raft *self)
 void raft_election_deadline_reset(struct raft *self)
 {
     uint64_t width = self->election_timeout_us_max - self->election_timeout_us_min;
-    uint64_t wait = self->election_timeout_us_min + raft_random(self) % width;
+    uint64_t wait = self->election_timeout_us_min + ((raft_random(self) >> 32) * width >> 32);
     unsigned before = 0;
     for (unsigned i = 0; i < self->peer_count && self->self != RAFT_NO_PEER; i++) {
         before += (self->peer[i].set & RAFT_VOTER) != 0 &&
