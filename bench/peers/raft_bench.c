@@ -2,6 +2,7 @@
  * and copied once a follower; an append completes at the next turn; done is applied on all three. CPU of all three, user and system.
  *
  * Usage: raft_bench [ENTRIES [BYTES]]. Prints ns and messages an entry at 1 outstanding, at 64 submitted singly, and at 64 submitted as one. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,7 @@
 
 #include "common/raft/raft.h"
 
-enum { NODES = 3, RING = 4096, QUEUE = 256, BATCH = 256 };
+enum { NODES = 3, RING = 1024, QUEUE = 32, BATCH = 256 };
 
 struct slot {
     struct raft_entry entry;
@@ -28,6 +29,7 @@ struct replica {
     raft_index last;
     raft_index applied;
     uint64_t wseq; /* to complete at the next turn */
+    bool dirty;    /* had an input since it was drained */
 };
 
 struct bench {
@@ -109,6 +111,10 @@ static void log_put(struct replica *node, raft_index index, const struct raft_en
 
 static void bench_send(struct bench *self, struct replica *node, const struct raft_message *message)
 {
+    if (self->tail - self->head == QUEUE) {
+        (void) fprintf(stderr, "raft_bench: more than %d messages wait\n", QUEUE);
+        exit(1);
+    }
     struct envelope *envelope = &self->queue[self->tail++ % QUEUE];
     envelope->message = *message;
     self->messages++;
@@ -126,6 +132,7 @@ static void bench_send(struct bench *self, struct replica *node, const struct ra
 static void bench_drain(struct bench *self, unsigned which)
 {
     struct replica *node = &self->node[which];
+    node->dirty = false;
     while (raft_drain(node->raft, &self->output)) {
         const struct raft_output *output = &self->output;
         switch (output->type) {
@@ -166,6 +173,7 @@ static void bench_deliver(struct bench *self)
                 envelope->entries[i].type == RAFT_ENTRY_CONFIG ? &self->members : NULL;
         }
     }
+    self->node[to].dirty = true;
     (void) raft_recv(self->node[to].raft, 1, &envelope->message, &taken);
     for (uint32_t i = 0; i < taken.count; i++) {
         log_put(&self->node[to], taken.first + i, &envelope->entries[taken.skip + i],
@@ -181,12 +189,15 @@ static void bench_deliver(struct bench *self)
 static void bench_turn(struct bench *self)
 {
     for (unsigned node = 1; node <= NODES; node++) {
-        bench_drain(self, node);
+        if (self->node[node].dirty) {
+            bench_drain(self, node);
+        }
     }
     unsigned waiting = self->tail - self->head;
     for (unsigned node = 1; node <= NODES; node++) {
         if (self->node[node].wseq != 0) {
             raft_persisted(self->node[node].raft, self->node[node].wseq);
+            self->node[node].dirty = true;
             self->node[node].wseq = 0;
         }
     }
@@ -221,6 +232,7 @@ static void bench_open(struct bench *self, uint32_t bytes)
         log_put(&self->node[node], 1, &entry, NULL);
     }
     (void) raft_campaign(self->node[1].raft);
+    self->node[1].dirty = true;
     for (unsigned i = 0; i < 20; i++) {
         bench_turn(self);
     }
@@ -249,6 +261,7 @@ static void bench_propose(struct bench *self, unsigned count)
         (void) fprintf(stderr, "raft_bench: a proposal was refused\n");
         exit(1);
     }
+    self->node[1].dirty = true;
     for (unsigned i = 0; i < count; i++) {
         void *payload = malloc(self->bytes);
         memset(payload, (int) i, self->bytes);

@@ -143,7 +143,8 @@ static void reply_accepted(struct raft *self, struct raft_peer *peer,
     if (advanced) {
         raft_peer_arrived(peer, message);
         raft_transfer_check(self, peer);
-        if ((peer->set & (RAFT_VOTER | RAFT_OLD)) != 0 || MUTANT(LEARNER_COUNTS)) {
+        if (durable > self->commit &&
+            ((peer->set & (RAFT_VOTER | RAFT_OLD)) != 0 || MUTANT(LEARNER_COUNTS))) {
             raft_leader_commit(self);
         }
     }
