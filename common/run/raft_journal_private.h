@@ -46,6 +46,7 @@ struct raft_journal_group {
     /* What recovery found. */
     raft_index hole;      /* the first entry that is not to be trusted; 0: none */
     raft_index last_seen; /* the last that was there, with a hole */
+    bool has_damage;      /* entries in the log in memory that are absent and have no place */
     bool frames_lost;     /* some of unknown kind, and no repair since */
     bool vote_lost;
     bool base_lost;

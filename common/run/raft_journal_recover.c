@@ -47,12 +47,26 @@ static void lose_unknown(struct raft_journal *self)
     }
 }
 
+/* It keeps its place, so that what cuts or compacts it later ends the damage. */
+static void lose_entry(struct raft_journal_group *group, const struct journal_entry *known)
+{
+    struct raft_trail *trail = &group->storage.trail;
+    struct raft_entry entry = {.term = known->term};
+    if (group->hole != 0 || known->index != trail->last + 1 ||
+        raft_trail_put(trail, known->index, &entry, NULL) != 0) {
+        raft_index next = last_of(group) + 1;
+        hole_at(group, known->index < next ? known->index : next, known->index);
+        return;
+    }
+    raft_trail_at(trail, known->index)->absent = true; /* and no place */
+    group->has_damage = true;
+}
+
 static void lose_known(struct raft_journal *self, const struct journal_entry *known)
 {
     struct raft_journal_group *group = raft_journal_group_make(self, known->group);
     if (known->type == JOURNAL_ENTRY) {
-        raft_index next = last_of(group) + 1;
-        hole_at(group, known->index < next ? known->index : next, known->index);
+        lose_entry(group, known);
     } else if (known->type == JOURNAL_HARD_STATE && known->kind == KIND_HARD) {
         /* As if the vote was given to somebody who does not exist: to nobody else in this term. */
         group->hard.term = known->term;
@@ -103,6 +117,9 @@ static void on_base(struct raft_journal_group *group, const struct journal_entry
     raft_index index = bytes_get_u64(at + 4);
     raft_term term = bytes_get_u64(at + 12);
     raft_index last = last_of(group);
+    if (group->base_guessed && index < trail->base) {
+        return; /* not that one yet */
+    }
     group->base_lost = false;
     group->base_place = position;
     trail->snapshot = (struct raft_snapshot){bytes_get_u64(at + 28), bytes_get_u64(at + 36),
@@ -140,12 +157,14 @@ static void on_entry(struct raft_journal_group *group, const struct journal_entr
                      uint64_t position, uint32_t frame_bytes)
 {
     struct raft_trail *trail = &group->storage.trail;
-    if (last_of(group) == 0 && entry->index > 1) {
+    raft_index next = last_of(group) + 1;
+    if (entry->index > next && !group->frames_lost && group->hole == 0) {
+        /* What lay between was compacted and its file given back: a base that is written later says so. */
         static const struct raft_members none;
         raft_trail_reset(trail, entry->index - 1, 0, &none, 0);
         group->base_guessed = true;
+        next = entry->index;
     }
-    raft_index next = last_of(group) + 1;
     if (entry->index <= trail->base) {
         return;
     }
@@ -201,7 +220,14 @@ static void finish(struct raft_journal *self)
     struct raft_journal_group *group;
     lose_up_to(self, UINT64_MAX);
     while ((group = hash64_next(self->groups, &cursor)) != NULL) {
+        const struct raft_trail *trail = &group->storage.trail;
         group->base_lost |= group->base_guessed;
+        for (raft_index i = trail->base + 1; group->has_damage && i <= trail->last; i++) {
+            const struct raft_trail_entry *entry = raft_trail_at(trail, i);
+            if (entry->absent && entry->place == 0) {
+                hole_at(group, i, last_of(group));
+            }
+        }
     }
 }
 
@@ -241,7 +267,10 @@ static void walk_on_corrupt(void *ud, uint64_t position, uint64_t bytes,
 {
     (void) bytes;
     struct raft_journal *self = ud;
-    lose_up_to(self, position + 1); /* it may be told twice, which changes nothing */
+    lose_up_to(self, position + 1);
+    if (self->lost_next != 0 && self->lost[self->lost_next - 1].position == position) {
+        return; /* opening the journal told it already */
+    }
     if (known != NULL) {
         lose_known(self, known);
     } else {
