@@ -49,9 +49,10 @@ void raft_quiesce_advance(struct raft *self)
     if (!is_idle(self) || self->now < self->lead.activity + self->quiesce_after_us) {
         return;
     }
+    /* All at the same beat, those that sleep already, too: an APPEND would wake them, and then some are always awake. */
     for (unsigned i = 0; i < self->peer_count; i++) {
         struct raft_peer *peer = &self->peer[i];
-        if (i != self->self && (peer->flags & (PEER_DOWN | PEER_ASLEEP)) == 0 &&
+        if (i != self->self && (peer->flags & PEER_DOWN) == 0 &&
             self->now >= self->lead.heartbeat_deadline) {
             peer->flags |= PEER_QUIESCE;
         }

@@ -109,7 +109,7 @@ static void node_stays_away(struct sim *self, unsigned number, bool talks)
 {
     if (sim_chance(self, 400) && self->node[number].up) {
         node_crash(self, number);
-        return;
+        talks = false; /* what it sent before is lost, too */
     }
     for (unsigned n = 1; n <= self->options.nodes; n++) {
         if (self->core[n]) {
@@ -139,6 +139,24 @@ static void faults_end(struct sim *self)
     }
 }
 
+/* Else one who talks without hearing may give the newest entry to somebody who can't lead. */
+static bool all_may_lead(const struct sim *self)
+{
+    for (unsigned n = 1; n <= self->options.nodes; n++) {
+        for (unsigned g = 0; g < self->options.groups; g++) {
+            const struct image *image = image_of(self, n, g);
+            const struct raft_members *members = image_members(image, image->last);
+            for (uint32_t i = 0; members != NULL && i < members->count; i++) {
+                const struct raft_member *member = &members->member[i];
+                if ((member->set & RAFT_WITNESS) != 0 || member->priority == 0) {
+                    return false;
+                }
+            }
+        }
+    }
+    return true;
+}
+
 static void core_pick(struct sim *self)
 {
     for (unsigned n = 1; n <= self->options.nodes; n++) {
@@ -158,7 +176,8 @@ static void core_pick(struct sim *self)
         }
     }
     const struct raft_config *config = &self->options.config;
-    bool talks = config->pre_vote && config->check_quorum && sim_chance(self, 500);
+    bool talks =
+        config->pre_vote && config->check_quorum && all_may_lead(self) && sim_chance(self, 500);
     network_heal(self);
     for (unsigned n = 1; n <= self->options.nodes; n++) {
         if (self->core[n]) {
@@ -218,10 +237,14 @@ static const char *unrest(struct sim *self, unsigned group)
             replica->machine.index != status.commit) {
             return "a member lags";
         }
-        if (its.suspect || replica->disk.rot_from != 0) {
+        /* In the term of its boot it cannot tell a leader with a shorter log from a late message: it waits for more. */
+        bool waits =
+            replica->seen.boot_term == status.term && replica->disk.suspect_last > status.last;
+        if ((its.suspect && !waits) || replica->disk.rot_from != 0) {
             return "a damaged member is not whole again";
         }
-        if (replica != leader && (peer.match != status.last || peer.state != RAFT_REPLICATE)) {
+        if (replica != leader &&
+            (peer.match != status.last || (peer.state != RAFT_REPLICATE && !status.quiesced))) {
             return "the leader does not see a member replicate";
         }
     }
@@ -321,11 +344,17 @@ static bool may_sleep(struct sim *self, unsigned group)
     }
     raft_members_read(leader->raft, &members);
     for (uint32_t i = 0; i < members.count; i++) {
+        struct raft_status status;
         if (!peer_is_here(self, members.member[i].id)) {
             return false;
         }
+        raft_status_read(self->node[members.member[i].id.node].replica[group].raft, &status);
+        if (status.suspect) {
+            return false;
+        }
     }
-    return !raft_members_is_joint(&members);
+    const struct raft_member *own = raft_members_find(&members, node_id(self, leader->node));
+    return !raft_members_is_joint(&members) && own != NULL && own->priority != 0;
 }
 
 static bool is_asleep(struct sim *self, unsigned group)

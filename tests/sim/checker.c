@@ -319,6 +319,7 @@ void checker_boot(struct sim *self, struct replica *replica)
     if (status.term < replica->disk.term) {
         sim_violation(self, "node %u g%u forgot its term", replica->node, replica->group + 1);
     }
+    replica->seen.boot_term = status.term;
     replica->seen.term = status.term;
     replica->seen.commit = status.commit;
     replica->seen.applied = status.applied;
@@ -464,8 +465,8 @@ static void send_check_vote(struct sim *self, struct replica *replica,
                       (unsigned) message->term);
     }
     /* A later term on disk is as good: it will never vote in this one again. */
-    if (replica->disk.term < message->term || (replica->disk.term == message->term &&
-        !raft_id_equal(replica->disk.vote, whom))) {
+    if (replica->disk.term < message->term ||
+        (replica->disk.term == message->term && !raft_id_equal(replica->disk.vote, whom))) {
         sim_violation(self, "node %u g%u votes in term %u before that is on its disk",
                       replica->node, replica->group + 1, (unsigned) message->term);
     }

@@ -219,6 +219,7 @@ struct replica {
     unsigned read_count;
     /* what the checker remembers of this boot */
     struct {
+        raft_term boot_term;
         raft_term term;
         raft_index commit;
         raft_index applied;
