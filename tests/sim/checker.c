@@ -472,6 +472,24 @@ static void send_check_vote(struct sim *self, struct replica *replica,
     }
 }
 
+/* Whoever campaigns without regard to the leader was told so by that leader, in the term before, at this entry. */
+static void send_check_transfer(struct sim *self, struct replica *replica,
+                                const struct raft_message *message)
+{
+    if (message->type == RAFT_MESSAGE_TIMEOUT_NOW) {
+        map_put(&self->orders, checker_id_key(replica->group, message->to) | message->term,
+                message->index);
+    }
+    if (message->type == RAFT_MESSAGE_VOTE && (message->flags & RAFT_FLAG_TRANSFER) != 0) {
+        uint64_t key = checker_id_key(replica->group, message->from) | (message->term - 1);
+        uint64_t *index = map_find(&self->orders, key);
+        if (index == NULL || *index != message->index) {
+            sim_violation(self, "node %u g%u obeys an order to campaign that is over",
+                          replica->node, replica->group + 1);
+        }
+    }
+}
+
 static void send_check_ack(struct sim *self, struct replica *replica,
                            const struct raft_message *message)
 {
@@ -509,6 +527,7 @@ void checker_send(struct sim *self, struct replica *replica, const struct raft_m
         sim_violation(self, "node %u g%u takes part in an election with a damaged log",
                       replica->node, replica->group + 1);
     }
+    send_check_transfer(self, replica, message);
     if (vote) {
         send_check_vote(self, replica, message,
                         message->type == RAFT_MESSAGE_VOTE ? message->from : message->to);

@@ -7,8 +7,8 @@
 #include "common/base/err.h"
 
 static const char *const names[CHURN_KINDS] = {
-    "crash", "power", "pause",   "cut",      "heal",    "wipe",     "rot",
-    "eio",   "full",  "members", "transfer", "compact", "campaign", "unreachable",
+    "crash", "power",   "pause",    "cut",     "heal",     "wipe",        "rot",   "eio",
+    "full",  "members", "transfer", "compact", "campaign", "unreachable", "usurp", "restart",
 };
 
 const char *churn_name(enum churn_kind kind)
@@ -286,6 +286,34 @@ static void churn_replica(struct sim *self, enum churn_kind kind, unsigned node)
     replica_touch(self, replica);
 }
 
+/* A leader and somebody who can't hear it. */
+static void churn_usurp(struct sim *self)
+{
+    struct replica *leader = any_leader(self);
+    unsigned usurper = any_node(self);
+    if (leader == NULL || usurper == leader->node) {
+        return;
+    }
+    self->cut[leader->node][usurper] = true;
+    self->cut[usurper][leader->node] = true;
+    self->usurped = leader->node;
+    self->usurper = usurper;
+    uint64_t timeout = self->options.config.election_timeout_us_max;
+    for (uint64_t at = sim_below(self, timeout / 4); at < 2 * timeout; at += timeout / 8) {
+        sim_at(self, self->now + at, EVENT_CHURN, 0, 0, CHURN_RESTART, NULL);
+    }
+}
+
+static void churn_restart(struct sim *self)
+{
+    unsigned node = any_node(self);
+    if (node != self->usurped && node != self->usurper && self->node[node].up) {
+        node_crash(self, node);
+        sim_at(self, self->now + sim_below(self, 1000), EVENT_BOOT, node, 0, self->node[node].boot,
+               NULL);
+    }
+}
+
 static void churn_do(struct sim *self, enum churn_kind kind)
 {
     unsigned node = any_node(self);
@@ -334,6 +362,12 @@ static void churn_do(struct sim *self, enum churn_kind kind)
     case CHURN_CAMPAIGN:
     case CHURN_UNREACHABLE:
         churn_replica(self, kind, node);
+        break;
+    case CHURN_USURP:
+        churn_usurp(self);
+        break;
+    case CHURN_RESTART:
+        churn_restart(self);
         break;
     case CHURN_KINDS:
     default:

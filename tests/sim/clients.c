@@ -68,6 +68,25 @@ uint32_t client_ask(struct sim *self, unsigned client, unsigned group, unsigned 
     return number;
 }
 
+/* A leader whose time is over, if there is one: it must not answer from what it knows. */
+static unsigned stale_leader(const struct sim *self, unsigned group)
+{
+    unsigned stale = 0;
+    raft_term lowest = UINT64_MAX;
+    unsigned leaders = 0;
+    for (unsigned n = 1; n <= self->options.nodes; n++) {
+        const struct replica *replica = &self->node[n].replica[group];
+        if (self->node[n].up && raft_state_of(replica->raft) == RAFT_LEADER) {
+            leaders++;
+            if (raft_term_of(replica->raft) < lowest) {
+                lowest = raft_term_of(replica->raft);
+                stale = n;
+            }
+        }
+    }
+    return leaders > 1 ? stale : 0;
+}
+
 void client_next(struct sim *self, unsigned client)
 {
     if (self->stopping) {
@@ -78,6 +97,11 @@ void client_next(struct sim *self, unsigned client)
     bool write = !sim_chance(self, self->options.reads);
     if (node == 0 || sim_chance(self, write ? 100 : 400)) {
         node = 1 + (unsigned) sim_below(self, self->options.nodes);
+    }
+    unsigned stale = sim_chance(self, 400) ? stale_leader(self, group) : 0;
+    if (stale != 0) {
+        node = stale;
+        write = false;
     }
     uint32_t number = client_ask(self, client, group, node, write);
     if (number == 0) {

@@ -148,7 +148,8 @@ void network_send(struct sim *self, struct replica *from, const struct raft_mess
         sim_at(self, self->now + network_delay(self), EVENT_MESSAGE, to, from->group, 0,
                envelope_copy(self, envelope));
     }
-    if (sim_chance(self, self->options.replay)) {
+    unsigned late = message->type == RAFT_MESSAGE_TIMEOUT_NOW ? 10 : 1; /* orders above all */
+    if (sim_chance(self, self->options.replay * late)) {
         sim_at(self, self->now + sim_between(self, 100000, 3000000), EVENT_MESSAGE, to, from->group,
                0, envelope_copy(self, envelope));
     }

@@ -64,7 +64,7 @@ struct options {
     unsigned think_us;
     unsigned reads; /* per mille of operations */
     /* mean microseconds between two, 0: never */
-    uint64_t every[16];
+    uint64_t every[18];
     struct raft_config config; /* the common part */
 };
 
@@ -83,6 +83,8 @@ enum churn_kind {
     CHURN_COMPACT,
     CHURN_CAMPAIGN,
     CHURN_UNREACHABLE,
+    CHURN_USURP, /* somebody does not hear the leader, and whoever promised to stand by it restarts */
+    CHURN_RESTART, /* the second half of it */
     CHURN_KINDS
 };
 
@@ -324,6 +326,7 @@ struct sim {
     uint64_t queue_seq;
     struct map entries; /* (group, index, term) -> hash of the log up to there */
     struct map votes;   /* (group, replica, term) -> whom */
+    struct map orders;  /* (group, replica, term) -> the last entry a TimeoutNow to it named */
     struct map acked;   /* (group, replica) -> highest index acknowledged */
     struct node node[SIM_NODES];
     struct truth truth[SIM_GROUPS];
@@ -331,6 +334,8 @@ struct sim {
     unsigned member_count;
     bool cut[SIM_NODES][SIM_NODES]; /* from, to */
     bool core[SIM_NODES];           /* calm: these are well */
+    unsigned usurped;
+    unsigned usurper;
     struct envelope *free_envelopes;
     struct job *free_jobs[64];
     unsigned free_job_count;

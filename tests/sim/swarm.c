@@ -44,6 +44,9 @@ static void draw_config(struct sim *self, struct options *options)
     config->lease_reads = config->check_quorum && sim_chance(self, 600);
     config->quiesce_after_us =
         sim_chance(self, 250) ? config->heartbeat_us * (uint32_t) sim_between(self, 1, 6) : 0;
+    if (sim_chance(self, 400)) {
+        config->quiesce_after_us /= 20; /* hardly idle, and already asleep */
+    }
     options->drift_ppm = sim_chance(self, 500) ? config->clock_drift_ppm * 49 / 100 : 0;
 }
 
@@ -58,7 +61,7 @@ static void draw_cluster(struct sim *self, struct options *options)
         options->founders = 1 + (unsigned) sim_below(self, options->nodes);
     }
     options->witness = options->founders >= 3 && sim_chance(self, 120);
-    options->safety_us = wide(self, 3000000, 9000000);
+    options->safety_us = wide(self, 3000000, sim_chance(self, 100) ? 25000000 : 9000000);
     options->think_us = wide32(self, 4000, 40000);
     options->reads = wide32(self, 100, 800);
     options->batch_us = sim_chance(self, 500) ? 0 : wide32(self, 10, 2000);
@@ -76,14 +79,16 @@ static void draw_faults(struct sim *self, struct options *options, unsigned shar
         [CHURN_FULL] = {300, 3000},    [CHURN_MEMBERS] = {20, 1000},
         [CHURN_TRANSFER] = {50, 2000}, [CHURN_COMPACT] = {30, 1000},
         [CHURN_CAMPAIGN] = {50, 2000}, [CHURN_UNREACHABLE] = {20, 1000},
+        [CHURN_USURP] = {300, 2000},
     };
     for (unsigned kind = 0; kind < CHURN_KINDS; kind++) {
-        if (sim_chance(self, share)) {
+        if (every[kind][0] != 0 && sim_chance(self, share)) {
             options->every[kind] = 1000 * wide(self, every[kind][0], every[kind][1]);
         }
     }
-    if (options->every[CHURN_CUT] != 0 && options->every[CHURN_HEAL] == 0) {
-        options->every[CHURN_HEAL] = options->every[CHURN_CUT];
+    bool cuts = options->every[CHURN_CUT] != 0 || options->every[CHURN_USURP] != 0;
+    if (cuts && options->every[CHURN_HEAL] == 0) {
+        options->every[CHURN_HEAL] = 1000000;
     }
     options->slow_per_mille = sim_chance(self, share) ? wide32(self, 2, 100) : 0;
     options->loss = sim_chance(self, share) ? wide32(self, 2, 200) : 0;
