@@ -192,16 +192,22 @@ lint: ## floors, headers, symbols, house rules, clang-format, clang-tidy, cppche
 	@sh tests/lint/lint.sh $(B) $(GEN)
 bench: ## measure against the peers that Debian packages, in the same run
 	@sh tests/lib/deps.sh bench
-	@$(MAKE) --no-print-directory -j2 BUILD=release all
+	@$(MAKE) --no-print-directory -j2 BUILD=release all $(addprefix build/release/bench/,raft_bench raft_idle libraft)
 	@python3 bench/bench.py --bin build/release/bin $(BENCH_ARGS)
 
-$(B)/bench/raft_bench: $(B)/bench/peers/raft_bench.o $(call archive,common/raft) $(call archive,common/base)
+$(B)/bench/%: $(B)/bench/peers/%.o $(call archive,common/raft) $(call archive,common/base)
 	@mkdir -p $(@D)
 	$(call say,link,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^
-bench-raft: ## what the consensus core costs an entry, in memory
-	@$(MAKE) --no-print-directory BUILD=release build/release/bench/raft_bench
-	@build/release/bench/raft_bench
+# Debian's, with its own names: a program of its own, without ours.
+$(B)/bench/libraft: bench/peers/libraft.c
+	@mkdir -p $(@D)
+	$(call say,cc,$<)
+	$(Q)$(CC) -std=c17 -D_GNU_SOURCE -O2 -g -Wall -Wextra $< -o $@ -lraft
+bench-raft: ## what the consensus core costs, in memory, beside Debian's libraft
+	@sh tests/lib/deps.sh bench
+	@$(MAKE) --no-print-directory BUILD=release $(addprefix build/release/bench/,raft_bench raft_idle libraft)
+	@python3 bench/bench.py --only-raft build/release/bench
 
 prefix ?= /usr/local
 install: ## into $(DESTDIR)$(prefix): programs, library, header, pkg-config, configuration (an existing one stays), units, docs
