@@ -22,7 +22,17 @@ static ssize_t broken_pwritev(void *ud, int fd, const struct iovec *parts, int c
     return pwritev(fd, parts, count, (off_t) position);
 }
 
-static const struct fs_ops broken_ops = {.pwritev = broken_pwritev};
+static ssize_t broken_pread(void *ud, int fd, void *data, size_t size, uint64_t position)
+{
+    (void) ud;
+    if (is_broken) {
+        errno = EIO;
+        return -1;
+    }
+    return pread(fd, data, size, (off_t) position);
+}
+
+static const struct fs_ops broken_ops = {.pread = broken_pread, .pwritev = broken_pwritev};
 
 struct disk *disk_memory(void)
 {

@@ -30,7 +30,7 @@ void disk_settle(struct disk *self);
 void disk_turn(struct disk *self);
 /* The process ends after that, and another begins. */
 void disk_reopen(struct disk *self);
-/* From now on writes fail. */
+/* From now on reads and writes of files fail. */
 void disk_break(struct disk *self);
 
 struct raft_boot disk_boot(const struct disk *self);

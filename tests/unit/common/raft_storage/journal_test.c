@@ -187,6 +187,18 @@ TEST(damage_that_is_found_when_reading_is_told)
     disk_free(&disk);
 }
 
+TEST(young_entries_are_applied_without_reading_the_file)
+{
+    struct disk *disk = disk_journal();
+    struct slice read;
+    disk_hard(disk, 1, 1, 0);
+    disk_append(disk, 1, 1, 60); /* memory keeps 256 bytes of them */
+    disk_break(disk);
+    disk_expect(disk, 1, 55, 60);
+    ck_assert_int_eq(disk->storage->ops->read(disk->storage, 1, &read), ERR_IO);
+    disk_free(&disk);
+}
+
 TEST(a_damaged_snapshot_does_not_pass)
 {
     struct disk *disk = disk_journal();
