@@ -150,11 +150,16 @@ int raft_recv_vote(struct raft *self, const struct raft_message *message)
         self->contact = 0;
         raft_election_deadline_reset(self);
     }
-    if (raft_hears_leader(self) && (message->flags & RAFT_FLAG_TRANSFER) == 0 &&
+    /* Our own leader asks for a later term: it leads no more, and what we promised it, asleep or awake, is void. */
+    bool leader_asks = raft_id_equal(message->from, self->leader) && message->term > self->term;
+    if (raft_hears_leader(self) && !leader_asks && (message->flags & RAFT_FLAG_TRANSFER) == 0 &&
         !MUTANT(NO_STICKINESS)) {
         /* Whoever can't hear a leader that we hear must not disturb it (dissertation 4.2.3); our leases stand on this, too. */
         if (self->state == RAFT_LEADER && raft_peer_find(self, message->from) != NULL) {
             raft_wake(self); /* perhaps it sleeps, and this member does not: beat */
+        }
+        if (raft_peer_find(self, message->from) != NULL) {
+            raft_sleeper_asks(self);
         }
         if (pre || message->term < self->term) {
             raft_reply_put(self, message->from, self->term, reply, RAFT_FLAG_REJECT);

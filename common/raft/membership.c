@@ -75,6 +75,9 @@ void raft_members_activate(struct raft *self, const struct raft_members *members
     self->members_dirty = 1;
     self->send_dirty = 1;
     self->send_next = 0;
+    if (self->state == RAFT_LEADER) {
+        raft_reads_confirm(self); /* whose answer was missing may not matter any more */
+    }
 }
 
 void raft_drop_departed(struct raft *self)

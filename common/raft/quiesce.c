@@ -69,7 +69,10 @@ int raft_recv_quiesce(struct raft *self, const struct raft_message *message)
     self->owed.ack_flags &= ~(uint32_t) ACK_AWAKE;
     bool equal = message->index == self->last && message->index_term == self->last_term &&
                  self->durable == self->last && message->commit == self->last;
-    if ((!equal && !MUTANT(QUIESCE_BEHIND)) || self->read_count != 0 || self->suspect_last != 0) {
+    const struct raft_peer *leader = raft_peer_find(self, message->from);
+    bool down = leader != NULL && (leader->flags & PEER_DOWN) != 0; /* who would wake us? */
+    if ((!equal && !MUTANT(QUIESCE_BEHIND)) || self->read_count != 0 || self->suspect_last != 0 ||
+        down) {
         self->owed.ack_flags |= ACK_AWAKE;
         return 0;
     }
@@ -84,6 +87,31 @@ int raft_recv_quiesce(struct raft *self, const struct raft_message *message)
     return 0;
 }
 
+/* Somebody wants our vote while we sleep. We stay asleep, for our leader may live and count on it, but ask it to wake us. */
+void raft_sleeper_asks(struct raft *self)
+{
+    if (self->state == RAFT_FOLLOWER && self->quiesced) {
+        self->owed.ack_flags |= ACK_QUIESCE | ACK_AWAKE;
+        self->send_dirty = 1;
+    }
+}
+
+/* A sleeper asks somebody who does not lead any more, or is told so (index 0: nobody's log is empty). */
+static void quiesce_is_over(struct raft *self, const struct raft_message *message)
+{
+    if ((message->flags & RAFT_FLAG_REJECT) == 0) {
+        return;
+    }
+    if (message->index != 0) {
+        raft_reply_put(self, message->from, self->term, RAFT_MESSAGE_QUIESCE_REPLY,
+                       RAFT_FLAG_REJECT);
+    } else if (message->term == self->term && self->quiesced &&
+               raft_id_equal(message->from, self->leader)) {
+        raft_become_follower(self, self->term, (struct raft_id){0, 0});
+        raft_election_deadline_reset(self);
+    }
+}
+
 int raft_recv_quiesce_reply(struct raft *self, const struct raft_message *message)
 {
     if (message->term > self->term) {
@@ -91,9 +119,15 @@ int raft_recv_quiesce_reply(struct raft *self, const struct raft_message *messag
         return 0;
     }
     struct raft_peer *peer = raft_peer_find(self, message->from);
-    if (self->state != RAFT_LEADER || message->term < self->term || peer == NULL ||
-        (int32_t) (message->seq - peer->seq) > 0) {
+    if (self->state != RAFT_LEADER || message->term < self->term) {
+        quiesce_is_over(self, message);
         return 0;
+    }
+    if (peer == NULL || (int32_t) (message->seq - peer->seq) > 0) {
+        return 0;
+    }
+    if ((message->flags & RAFT_FLAG_REJECT) != 0 && self->quiesced) {
+        raft_wake(self);
     }
     raft_leader_heard(self, peer, message);
     if ((int32_t) (message->seq - peer->seq_acked) > 0) {
@@ -138,6 +172,9 @@ void raft_session(struct raft *self, raft_time now, uint32_t node, bool up)
                 raft_peer_probe(peer, peer->match + 1);
             }
         }
+    }
+    if (up && self->leader.node == node) {
+        raft_sleeper_asks(self); /* it is another process, perhaps: does it lead still? */
     }
     if (!up && self->state == RAFT_FOLLOWER && self->quiesced && self->leader.node == node) {
         self->quiesced = 0;

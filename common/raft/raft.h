@@ -155,7 +155,8 @@ int raft_compacted(struct raft *self, raft_index index);
 
 /* The transport lost something on its way to this node: send again, carefully. */
 void raft_unreachable(struct raft *self, uint32_t node);
-/* The session between our node and that node (see node.h) begins or ends. A lost one wakes what sleeps by it: election deadlines get jitter. */
+/* The session between our node and that node (see node.h) begins or ends. A lost one wakes what sleeps by it: election deadlines get jitter. With
+ * quiesce_after_us, begin by telling a new replica of the nodes to which there is no session: it takes them for up. */
 void raft_session(struct raft *self, raft_time now, uint32_t node, bool up);
 /* A beat we sent at `sent` was answered in the session that lives now: extends the lease of a sleeping leader. */
 void raft_session_contact(struct raft *self, uint32_t node, raft_time sent);

@@ -315,6 +315,7 @@ void raft_transfer_advance(struct raft *self);
 /* --- quiesce.c --- */
 void raft_wake(struct raft *self);
 void raft_quiesce_advance(struct raft *self);
+void raft_sleeper_asks(struct raft *self);
 int raft_recv_quiesce(struct raft *self, const struct raft_message *message);
 int raft_recv_quiesce_reply(struct raft *self, const struct raft_message *message);
 

@@ -153,8 +153,12 @@ static void session_boot(struct sim *self, struct node *node)
                                &node->session);
     INVARIANT(error == 0);
     for (unsigned n = 1; n <= self->options.nodes; n++) {
-        if (n != config.node) {
-            (void) raft_node_add(node->session, n);
+        if (n == config.node) {
+            continue;
+        }
+        (void) raft_node_add(node->session, n);
+        for (unsigned g = 0; g < self->options.groups; g++) {
+            raft_session(node->replica[g].raft, node_clock(self, node, self->now), n, false);
         }
     }
     node_beat_timer(self, node);

@@ -372,6 +372,8 @@ bool sim_step(struct sim *self, uint64_t until);
 
 _Noreturn void sim_violation(struct sim *self, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* All replicas, for a human reader. */
+void sim_dump(const struct sim *self);
 void sim_trace(const struct sim *self, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 #define TRACE(self, ...) ((self)->trace ? sim_trace((self), __VA_ARGS__) : (void) 0)

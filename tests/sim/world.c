@@ -10,6 +10,48 @@
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
 
+static void replica_dump(const struct replica *replica)
+{
+    struct raft_status status;
+    struct raft_progress peer;
+    raft_status_read(replica->raft, &status);
+    (void) printf(
+        "  node %u g%u %s t%u vote %u leader %u log %u..%u commit %u applied %u durable %u "
+        "members %u reads %u%s%s%s%s%s; disk t%u log %u..%u rot %u suspect %u\n",
+        replica->node, replica->group + 1, raft_state_name(status.state), (unsigned) status.term,
+        status.vote.node, status.leader.node, (unsigned) status.compacted, (unsigned) status.last,
+        (unsigned) status.commit, (unsigned) status.applied, (unsigned) status.durable,
+        (unsigned) status.members_index, status.reads, status.joint ? " joint" : "",
+        status.voter ? " voter" : "", status.quiesced ? " asleep" : "",
+        status.suspect ? " suspect" : "", status.leased ? " leased" : "",
+        (unsigned) replica->disk.term, (unsigned) replica->disk.base, (unsigned) replica->disk.last,
+        (unsigned) replica->disk.rot_from, (unsigned) replica->disk.suspect_last);
+    for (unsigned i = 0; raft_progress_read(replica->raft, i, &peer); i++) {
+        static const char *const names[] = {"PROBE", "REPLICATE", "SNAPSHOT"};
+        (void) printf("      %u.%u set %x priority %u", peer.member.id.node,
+                      peer.member.id.incarnation, peer.member.set, peer.member.priority);
+        if (status.state == RAFT_LEADER) {
+            (void) printf(" %s match %u next %u in flight %u, %u bytes%s%s", names[peer.state],
+                          (unsigned) peer.match, (unsigned) peer.next, peer.inflight_messages,
+                          peer.inflight_bytes, peer.departing ? " departing" : "",
+                          peer.asleep ? " asleep" : "");
+        }
+        (void) printf("\n");
+    }
+}
+
+void sim_dump(const struct sim *self)
+{
+    for (unsigned n = 1; n <= self->options.nodes; n++) {
+        (void) printf("  node %u.%u %s%s%s\n", n, self->node[n].incarnation,
+                      self->node[n].up ? "up" : "down", self->core[n] ? " core" : "",
+                      self->node[n].paused_until > self->now ? " paused" : "");
+        for (unsigned g = 0; g < self->options.groups && self->node[n].up; g++) {
+            replica_dump(&self->node[n].replica[g]);
+        }
+    }
+}
+
 _Noreturn void sim_violation(struct sim *self, const char *format, ...)
 {
     va_list args;
@@ -19,7 +61,10 @@ _Noreturn void sim_violation(struct sim *self, const char *format, ...)
     (void) vsnprintf(self->violation + length, sizeof(self->violation) - (size_t) length, format,
                      args);
     va_end(args);
-    TRACE(self, "VIOLATION %s", self->violation);
+    if (self->trace) {
+        sim_trace(self, "VIOLATION %s", self->violation);
+        sim_dump(self);
+    }
     longjmp(self->escape, 1);
 }
 
