@@ -185,6 +185,7 @@ static int publish_all(struct ctl *ctl, struct subscribing *self, uint64_t *ret_
     char(*topics)[TOPIC_TEXT_MAX] = mem_new_array(options->topics, sizeof(*topics));
     uint64_t sent = 0;
     int result = 0;
+    INVARIANT(options->topics > 0); /* as the command has checked */
     for (uint64_t k = 0; k < options->topics; k++) {
         (void) topic_of(options, k, topics[k]);
     }

@@ -25,7 +25,9 @@ struct answering {
 static void copy_text(struct rg_bytes bytes, char out[TEXT_MAX])
 {
     size_t size = bytes.size < TEXT_MAX - 1 ? bytes.size : TEXT_MAX - 1;
-    memcpy(out, bytes.data, size);
+    if (size > 0) {
+        memcpy(out, bytes.data, size);
+    }
     out[size] = 0;
 }
 

@@ -75,6 +75,9 @@ int message_payload(const char *argument, struct buf *keep, struct rg_bytes *ret
 
 int message_flush(struct buf *out)
 {
+    if (out->size == 0) {
+        return 0;
+    }
     bool is_written = fwrite(out->data, 1, out->size, stdout) == out->size && fflush(stdout) == 0;
     bool is_pipe_closed = !is_written && errno == EPIPE;
     buf_reset(out);
