@@ -35,13 +35,14 @@ bool raft_can_campaign(const struct raft *self)
     return own->priority != 0;
 }
 
-/* Random in [min, max), later for those whom others go before. */
+/* Random in [min, max), later for those whom others go before; who has lost an election tries again at once, for those others may be unfit. */
 void raft_election_deadline_reset(struct raft *self)
 {
     uint64_t width = self->election_timeout_us_max - self->election_timeout_us_min;
     uint64_t wait = self->election_timeout_us_min + ((raft_random(self) >> 32) * width >> 32);
     unsigned before = 0;
-    for (unsigned i = 0; i < self->peer_count && self->self != RAFT_NO_PEER; i++) {
+    bool lost = self->state == RAFT_CANDIDATE;
+    for (unsigned i = 0; i < self->peer_count && self->self != RAFT_NO_PEER && !lost; i++) {
         before += (self->peer[i].set & RAFT_VOTER) != 0 &&
                   (self->peer[i].set & RAFT_WITNESS) == 0 &&
                   self->peer[i].priority > self->peer[self->self].priority;

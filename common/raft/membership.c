@@ -116,6 +116,17 @@ bool raft_may_leave(const struct raft *self)
     return heir;
 }
 
+/* A removed leader that hears nobody must not bind those who still hear it. Only where witnesses vote it has to stay: they may have what no heir has. */
+bool raft_checks_quorum(const struct raft *self)
+{
+    for (unsigned i = 0; i < self->peer_count && self->leaving; i++) {
+        if ((self->peer[i].set & RAFT_VOTER) != 0 && (self->peer[i].set & RAFT_WITNESS) != 0) {
+            return false;
+        }
+    }
+    return self->check_quorum;
+}
+
 int raft_bootstrap(struct raft *self, const struct raft_members *members)
 {
     if (self->state == RAFT_STOPPED) {

@@ -318,7 +318,7 @@ raft_time raft_deadline(const struct raft *self)
         return deadline;
     }
     deadline = self->lead.heartbeat_deadline < deadline ? self->lead.heartbeat_deadline : deadline;
-    if (self->check_quorum && !self->leaving && self->lead.quorum_deadline < deadline) {
+    if (raft_checks_quorum(self) && self->lead.quorum_deadline < deadline) {
         deadline = self->lead.quorum_deadline;
     }
     if (!raft_id_is_none(self->lead.transfer) && self->lead.transfer_deadline < deadline) {

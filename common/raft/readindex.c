@@ -208,7 +208,8 @@ void raft_reads_advance(struct raft *self)
     struct raft_waiting *reads = raft_reads(self);
     for (unsigned i = 0; i < self->read_count; i++) {
         if (raft_id_is_none(reads[i].from) && reads[i].round != 0 && reads[i].round <= self->now) {
-            reads[i].round = RAFT_READ_FAILED; /* question or answer was lost */
+            reads[i].round = RAFT_READ_FAILED; /* question or answer was lost, or nobody leads */
+            raft_sleeper_asks(self);
         }
     }
 }

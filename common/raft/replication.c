@@ -216,7 +216,7 @@ void raft_leader_advance(struct raft *self)
         self->send_dirty = 1;
         raft_drop_departed(self);
     }
-    if (self->check_quorum && !self->leaving && self->now >= self->lead.quorum_deadline) {
+    if (raft_checks_quorum(self) && self->now >= self->lead.quorum_deadline) {
         raft_time contact = raft_quorum_contact(self);
         if (contact != RAFT_NEVER && contact + self->election_timeout_us_max <= self->now) {
             raft_become_follower(self, self->term, (struct raft_id){0, 0});

@@ -253,6 +253,7 @@ void raft_members_collect(const struct raft *self, struct raft_members *ret_memb
 void raft_drop_departed(struct raft *self);
 /* May this leader, which is no voter any more, step down for ever? */
 bool raft_may_leave(const struct raft *self);
+bool raft_checks_quorum(const struct raft *self);
 
 /* --- election.c --- */
 bool raft_can_campaign(const struct raft *self);

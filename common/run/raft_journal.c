@@ -141,10 +141,10 @@ static int frame_emit_bytes(struct raft_journal_group *group, struct journal_ent
     return error;
 }
 
-static int emit_hard(struct raft_journal_group *group, uint64_t wseq)
+static int emit_hard(struct raft_journal_group *group, bool repaired, uint64_t wseq)
 {
     const struct group_hard *hard = &group->hard;
-    uint8_t bytes[HARD_BYTES] = {FORMAT_VERSION, hard->repaired ? HARD_REPAIRED : 0};
+    uint8_t bytes[HARD_BYTES] = {FORMAT_VERSION, repaired ? HARD_REPAIRED : 0};
     struct journal_entry entry = {
         .type = JOURNAL_HARD_STATE, .kind = KIND_HARD, .group = group->group, .term = hard->term};
     bytes_put_u32(bytes + 4, hard->vote.node);
@@ -203,7 +203,8 @@ void raft_journal_snapshot_name(uint64_t group, const struct raft_snapshot *snap
 static void snapshot_head(uint64_t group, const struct raft_snapshot *snapshot, struct span state,
                           uint8_t head[SNAPSHOT_HEAD_BYTES])
 {
-    memcpy(head, "RGSN", 4);
+    static const uint8_t magic[4] = {'R', 'G', 'S', 'N'};
+    memcpy(head, magic, sizeof(magic));
     bytes_put_u64(head + 4, group);
     bytes_put_u64(head + 12, snapshot->index);
     bytes_put_u64(head + 20, snapshot->term);
@@ -331,15 +332,25 @@ static int write_hard(struct raft_journal_group *self, const struct raft_write *
                       uint64_t wseq)
 {
     bool was_suspect = self->hard.suspect_last != 0 || self->frames_lost;
-    if (self->frames_lost && write->suspect_last == 0) {
-        self->frames_lost = false;
-    }
-    self->hard.repaired = self->hard.repaired || (was_suspect && write->suspect_last == 0);
+    bool repaired = was_suspect && write->suspect_last == 0;
+    self->frames_lost = self->frames_lost && !repaired;
     self->hard.term = write->term;
     self->hard.vote = write->vote;
     self->hard.commit = write->commit;
     self->hard.suspect_last = write->suspect_last;
-    return emit_hard(self, wseq);
+    return emit_hard(self, repaired, wseq);
+}
+
+/* Entries were cut, some of them counted. */
+static void recount(struct raft_journal_group *self, raft_index from)
+{
+    const struct raft_trail *trail = &self->storage.trail;
+    self->kept_bytes = 0;
+    self->evict_next = self->evict_next < from ? self->evict_next : from;
+    for (raft_index i = trail->base + 1; i <= trail->last; i++) {
+        const struct raft_trail_entry *entry = raft_trail_at(trail, i);
+        self->kept_bytes += !entry->absent && entry->place != 0 ? entry->bytes : 0;
+    }
 }
 
 static int journal_write(struct raft_storage *storage, const struct raft_write *write)
@@ -366,6 +377,7 @@ static int journal_write(struct raft_storage *storage, const struct raft_write *
         left &= ~(uint32_t) RAFT_WRITE_TRUNCATE;
         error = frame_emit(self, &entry, left == 0 ? write->wseq : 0);
         self->hole = 0;
+        recount(self, write->truncate_from);
     }
     for (raft_index i = write->first;
          error == 0 && (left & RAFT_WRITE_APPEND) != 0 && i <= write->last; i++) {
@@ -777,7 +789,7 @@ void raft_journal_tidy(struct raft_journal *self)
         needed = lowest(needed, group->base_place);
         needed = lowest(needed, first != NULL ? first->place : 0);
         if (group->hard_place != 0 && group->hard_place < newest) {
-            self->failed = emit_hard(group, 0);
+            self->failed = emit_hard(group, false, 0);
         }
         if (self->failed == 0 && group->base_place != 0 && group->base_place < newest) {
             self->failed = emit_base(group, KIND_BASE, 0);

@@ -21,7 +21,6 @@ struct group_hard { /* as written last */
     struct raft_id vote;
     raft_index commit;
     raft_index suspect_last;
-    bool repaired; /* all before this frame that was lost is made good */
 };
 
 struct raft_journal_group {

@@ -8,6 +8,8 @@
 #include "common/base/err.h"
 #include "common/base/mem.h"
 
+static const struct raft_members nobody;
+
 static raft_index last_of(const struct raft_journal_group *group)
 {
     return group->hole != 0 ? group->last_seen : group->storage.trail.last;
@@ -148,6 +150,8 @@ static void on_truncate(struct raft_journal_group *group, raft_index from)
     }
     if (from > group->storage.trail.base) {
         raft_trail_cut(&group->storage.trail, from);
+    } else if (group->base_guessed) {
+        raft_trail_reset(&group->storage.trail, from - 1, 0, &nobody, 0);
     } else {
         group->base_lost = true; /* what is compacted is never cut */
     }
@@ -160,8 +164,7 @@ static void on_entry(struct raft_journal_group *group, const struct journal_entr
     raft_index next = last_of(group) + 1;
     if (entry->index > next && !group->frames_lost && group->hole == 0) {
         /* What lay between was compacted and its file given back: a base that is written later says so. */
-        static const struct raft_members none;
-        raft_trail_reset(trail, entry->index - 1, 0, &none, 0);
+        raft_trail_reset(trail, entry->index - 1, 0, &nobody, 0);
         group->base_guessed = true;
         next = entry->index;
     }

@@ -81,10 +81,37 @@ static bool can_work(const struct sim *self, unsigned group)
     return false;
 }
 
+/* Whoever else of the core may come to lead must find its majorities there, too. */
+static bool any_can_commit(const struct sim *self, unsigned group)
+{
+    for (unsigned n = 1; n <= self->options.nodes; n++) {
+        const struct image *image = image_of(self, n, group);
+        const struct raft_members *members = image_members(image, image->last);
+        const struct raft_member *own =
+            members != NULL ? raft_members_find(members, node_id(self, n)) : NULL;
+        if (!self->core[n] || own == NULL || (own->set & (RAFT_VOTER | RAFT_OLD)) == 0) {
+            continue;
+        }
+        for (unsigned half = RAFT_VOTER; half <= RAFT_OLD; half <<= 1) {
+            unsigned voters = 0;
+            unsigned sound = 0;
+            for (uint32_t i = 0; i < members->count; i++) {
+                const struct raft_member *member = &members->member[i];
+                voters += (member->set & half) != 0;
+                sound += (member->set & half) != 0 && votes_soundly(self, group, member->id);
+            }
+            if (voters != 0 && 2 * sound <= voters) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static bool all_can_work(const struct sim *self)
 {
     for (unsigned g = 0; g < self->options.groups; g++) {
-        if (!self->truth[g].exempt && !can_work(self, g)) {
+        if (!self->truth[g].exempt && (!can_work(self, g) || !any_can_commit(self, g))) {
             return false;
         }
     }
@@ -270,12 +297,29 @@ static void run_for(struct sim *self, uint64_t us)
     }
 }
 
+/* Entries on the disks of all. */
+static uint64_t work_done(const struct sim *self)
+{
+    uint64_t done = 0;
+    for (unsigned n = 1; n <= self->options.nodes; n++) {
+        for (unsigned g = 0; g < self->options.groups; g++) {
+            done += self->node[n].replica[g].disk.last;
+        }
+    }
+    return done;
+}
+
 static void await_rest(struct sim *self, const char *when)
 {
     uint64_t end = self->now + BOUND_US;
+    uint64_t done = work_done(self);
     unsigned group = 0;
     const char *missing = unrest_of_all(self, &group);
     while (missing != NULL) {
+        if (self->now > end && work_done(self) > done + 100) {
+            done = work_done(self); /* a long way to go, one message at a time */
+            end = self->now + BOUND_US;
+        }
         if (self->now > end) {
             sim_violation(self, "liveness, %s: g%u: %s after %u s", when, group + 1, missing,
                           BOUND_US / 1000000);

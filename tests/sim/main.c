@@ -1,4 +1,4 @@
-/* sim: runs seeds of the simulator. Usage: sim [--trace] [--seed N | --first N] [--seeds N] [--seconds N] [--replay-percent N] [--file seeds.txt] [--options] [--quiet]
+/* sim: runs seeds of the simulator. Usage: sim [--trace] [--scripts PATH] [--seed N | --first N] [--seeds N] [--seconds N] [--replay-percent N] [--file seeds.txt] [--options] [--quiet]
  * A violation prints the seed, the step and what, and how to see it again; then the next seed follows. Exit status 1 if there was one. */
 #include "tests/sim/sim.h"
 
@@ -23,6 +23,7 @@ struct args {
     bool options;
     bool quiet;
     const char *file;
+    const char *scripts;
 };
 
 static uint64_t seed_running; /* for the last words when an INVARIANT of the core fails */
@@ -68,6 +69,8 @@ static bool parse(struct args *args, int argc, char **argv)
                 args->replay_percent = (unsigned) number;
             } else if (strcmp(argv[i - 1], "--failures") == 0) {
                 args->failures_max = (unsigned) number;
+            } else if (strcmp(argv[i - 1], "--scripts") == 0) {
+                args->scripts = value;
             } else if (strcmp(argv[i - 1], "--file") == 0) {
                 args->file = value;
             } else {
@@ -167,6 +170,14 @@ int main(int argc, char **argv)
     sim->trace = args.trace;
     double start = now_s();
     uint64_t seeds = 0;
+    if (args.scripts != NULL) {
+        unsigned count = 0;
+        unsigned bad = script_run(sim, args.scripts, &count);
+        (void) printf("%u%%: Checks: %u, Failures: %u, Errors: 0\n", bad == 0 ? 100 : 0, count,
+                      bad);
+        sim_destroy(&sim);
+        return bad != 0 || count == 0;
+    }
     uint64_t failed = args.file != NULL ? file_run(sim, &args, &seeds) : 0;
     for (uint64_t i = 0; i < args.seeds && failed < args.failures_max; i++) {
         if (args.seconds != 0 && now_s() - start > (double) args.seconds) {

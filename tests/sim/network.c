@@ -35,9 +35,68 @@ static struct envelope *envelope_copy(struct sim *self, const struct envelope *f
     return copy;
 }
 
+/* In transcripts: only what matters for this type. */
+static void message_tell(const struct sim *self, const char *what,
+                         const struct raft_message *message)
+{
+    char text[200];
+    const char *name = raft_message_name(message->type);
+    bool rejected = (message->flags & RAFT_FLAG_REJECT) != 0;
+    int length = snprintf(text, sizeof(text), "%u>%u %s t%u", message->from.node, message->to.node,
+                          name, (unsigned) message->term);
+    char *end = text + length;
+    size_t left = sizeof(text) - (size_t) length;
+    switch ((enum raft_message_type) message->type) {
+    case RAFT_MESSAGE_APPEND:
+        (void) snprintf(end, left, " after %u(%u) +%u commit %u%s", (unsigned) message->index,
+                        (unsigned) message->index_term, message->count, (unsigned) message->commit,
+                        (message->flags & RAFT_FLAG_SILENT) != 0 ? " silent" : "");
+        break;
+    case RAFT_MESSAGE_APPEND_REPLY:
+        if (rejected) {
+            (void) snprintf(end, left, " refuses %u, hint %u(%u)", (unsigned) message->index,
+                            (unsigned) message->hint, (unsigned) message->hint_term);
+        } else {
+            (void) snprintf(end, left, " has %u, takes %u", (unsigned) message->index,
+                            (unsigned) message->appended);
+        }
+        break;
+    case RAFT_MESSAGE_SNAPSHOT:
+        (void) snprintf(end, left, " of %u(%u) at %u", (unsigned) message->index,
+                        (unsigned) message->index_term, (unsigned) message->offset);
+        break;
+    case RAFT_MESSAGE_VOTE:
+    case RAFT_MESSAGE_PRE_VOTE:
+    case RAFT_MESSAGE_TIMEOUT_NOW:
+    case RAFT_MESSAGE_QUIESCE:
+        (void) snprintf(end, left, " last %u(%u)%s", (unsigned) message->index,
+                        (unsigned) message->index_term,
+                        (message->flags & RAFT_FLAG_TRANSFER) != 0 ? " transfer" : "");
+        break;
+    case RAFT_MESSAGE_READ_REPLY:
+    case RAFT_MESSAGE_SNAPSHOT_REPLY:
+        (void) snprintf(end, left, " %u%s", (unsigned) message->index, rejected ? " no" : "");
+        break;
+    case RAFT_MESSAGE_VOTE_REPLY:
+    case RAFT_MESSAGE_PRE_VOTE_REPLY:
+    case RAFT_MESSAGE_QUIESCE_REPLY:
+        (void) snprintf(end, left, rejected ? " no" : " yes");
+        break;
+    case RAFT_MESSAGE_READ:
+    case RAFT_MESSAGE_TYPE_COUNT:
+    default:
+        break;
+    }
+    sim_trace(self, "%s %s", what, text);
+}
+
 static void message_trace(const struct sim *self, const char *what,
                           const struct raft_message *message)
 {
+    if (self->out != NULL) {
+        message_tell(self, what, message);
+        return;
+    }
     sim_trace(self, "%s g%u %u.%u>%u.%u %s t%u i%u(%u) n%u c%u app%u hint%u(%u) off%u/%u seq%u f%x",
               what, (unsigned) message->group, message->from.node, message->from.incarnation,
               message->to.node, message->to.incarnation, raft_message_name(message->type),

@@ -172,7 +172,8 @@ void node_boot(struct sim *self, unsigned number)
     node->boot++;
     node->paused_until = 0;
     node->clock_ppm = drift == 0 ? 0 : (int) sim_between(self, 0, 2 * (uint64_t) drift) - drift;
-    node->clock_offset = (int64_t) sim_below(self, 1000000000) + (int64_t) self->now;
+    node->clock_offset =
+        self->manual ? 0 : (int64_t) sim_below(self, 1000000000) + (int64_t) self->now;
     node->fails_next = false;
     node->disk_stalled_until = 0;
     disk_clear(self, node);
@@ -366,6 +367,7 @@ void replica_drain(struct sim *self, struct replica *replica)
     unsigned rounds = 0;
     replica->dirty = false;
     while (raft_drain(replica->raft, &output)) {
+        self->drained++;
         replica_output(self, replica, &output);
         if (++rounds > 10000) {
             sim_violation(self, "node %u never ends to drain", replica->node);

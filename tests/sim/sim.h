@@ -29,6 +29,7 @@ enum {
     SIM_OPS = 8192,
     SIM_MEMBERS = 4096,
     SIM_READS = 8,
+    SIM_TEXT = 1 << 20, /* of a transcript */
 };
 
 #define SIM_NEVER UINT64_MAX
@@ -316,6 +317,9 @@ struct sim {
     bool trace;
     bool stopping; /* the safety phase is over: clients and churn stop */
     bool manual;   /* scripts: messages and writes wait to be told */
+    char *out;     /* scripts: what is traced goes here */
+    unsigned out_length;
+    uint64_t drained; /* outputs */
     jmp_buf escape;
     char violation[512];
     struct prng prng;
@@ -488,6 +492,10 @@ void checker_read(struct sim *self, struct replica *replica, raft_index index);
 void checker_end(struct sim *self);
 bool checker_change_is_legal(const struct raft_members *from, const struct raft_members *to);
 uint64_t checker_id_key(unsigned group, struct raft_id id);
+
+/* --- script.c --- */
+/* Play a transcript, or all *.txt of a folder. Returns how many failed. */
+unsigned script_run(struct sim *sim, const char *path, unsigned *ret_count);
 
 /* --- calm.c --- */
 void calm_run(struct sim *self);

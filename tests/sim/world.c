@@ -63,6 +63,8 @@ _Noreturn void sim_violation(struct sim *self, const char *format, ...)
     va_end(args);
     if (self->trace) {
         sim_trace(self, "VIOLATION %s", self->violation);
+    }
+    if (self->trace && self->out == NULL) {
         sim_dump(self);
     }
     longjmp(self->escape, 1);
@@ -72,6 +74,16 @@ void sim_trace(const struct sim *self, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
+    if (self->out != NULL) { /* scripts: no times, they say too much */
+        struct sim *sim = (struct sim *) (uintptr_t) self;
+        sim->out_length = sim->out_length > SIM_TEXT - 2000 ? 0 : sim->out_length;
+        int length = vsnprintf(sim->out + sim->out_length, 1000, format, args);
+        va_end(args);
+        sim->out_length += (unsigned) length;
+        sim->out[sim->out_length++] = '\n';
+        sim->out[sim->out_length] = 0;
+        return;
+    }
     (void) printf("%10.6f ", (double) self->now / 1e6);
     (void) vprintf(format, args);
     (void) printf("\n");

@@ -197,3 +197,19 @@ TEST(a_beat_with_any_bit_flipped_is_refused)
     }
     ck_assert_int_eq(raft_beat_decode(bytes, RAFT_BEAT_BYTES - 1, &back), ERR_INCOMPLETE);
 }
+
+TEST(a_node_that_was_removed_has_no_session_and_gets_no_beats)
+{
+    struct net *net = net_new();
+    net_run(net, 1000000);
+    ck_assert(raft_node_is_up(net->node[1], 3));
+    ck_assert_int_eq(raft_node_remove(net->node[1], 3), 0);
+    ck_assert_int_eq(raft_node_remove(net->node[1], 3), ERR_NOT_FOUND);
+    net->losts = 0;
+    net_run(net, 1000000);
+    ck_assert(!raft_node_is_up(net->node[1], 3));
+    ck_assert(raft_node_is_up(net->node[1], 2));
+    ck_assert(!raft_node_is_up(net->node[3], 1)); /* who is not heard any more */
+    ck_assert_uint_eq(net->losts, 1);
+    net_free(net);
+}

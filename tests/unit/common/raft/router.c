@@ -209,16 +209,6 @@ void router_run(struct router *self, raft_time us)
 
 /* --- what tests do --- */
 
-struct raft_members router_members(const uint32_t *nodes, unsigned count)
-{
-    struct raft_members members;
-    memset(&members, 0, sizeof(members));
-    for (unsigned i = 0; i < count; i++) {
-        (void) raft_members_put(&members, (struct raft_id){nodes[i], 1}, RAFT_VOTER, 1);
-    }
-    return members;
-}
-
 uint32_t router_form(struct router *self, unsigned count)
 {
     struct raft_members members;

@@ -54,7 +54,14 @@ struct router *router_new(unsigned count, void (*configure)(struct raft_host_opt
 void router_free(struct router **self);
 void router_start(struct router *self, uint32_t node); /* or start again */
 void router_stop(struct router *self, uint32_t node);  /* its disk stays */
-struct raft_members router_members(const uint32_t *nodes, unsigned count);
+static inline struct raft_members router_members(const uint32_t *nodes, unsigned count)
+{
+    struct raft_members members = {0};
+    for (unsigned i = 0; i < count; i++) {
+        (void) raft_members_put(&members, (struct raft_id){nodes[i], 1}, RAFT_VOTER, 1);
+    }
+    return members;
+}
 #define ROUTER_MEMBERS(...)                                                                        \
     router_members((const uint32_t[]){__VA_ARGS__},                                                \
                    sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))

@@ -303,3 +303,22 @@ OVER_EACH_DISK(a_storage_that_fails_says_so_and_acknowledges_nothing)
     }
     ck_assert(error == ERR_IO || error == ERR_POISONED);
 }
+
+TEST(a_write_in_memory_can_be_held_and_lost)
+{
+    uint64_t wseq = 0;
+    struct disk *disk = disk_memory();
+    disk_hard(disk, 1, 1, 0);
+    raft_memory_hold(disk->memory, true);
+    ck_assert_int_eq(disk_queue(disk, 1, 1, 2), 0);
+    ck_assert_int_eq(disk_queue(disk, 1, 3, 4), 0);
+    ck_assert_int_eq(disk->storage->ops->durable(disk->storage, &wseq), 0);
+    ck_assert_uint_eq(wseq, 1);
+    ck_assert_uint_eq(raft_memory_sync(disk->memory, 1), 1);
+    ck_assert_int_eq(disk->storage->ops->durable(disk->storage, &wseq), 0);
+    ck_assert_uint_eq(wseq, 2);
+    disk_reopen(disk);
+    ck_assert_uint_eq(disk_boot(disk).last, 2);
+    disk_expect(disk, 1, 1, 2);
+    disk_free(&disk);
+}

@@ -160,6 +160,40 @@ TEST(a_group_that_may_have_lost_a_vote_is_not_opened_until_it_is_dropped)
     disk_free(&disk);
 }
 
+TEST(a_repair_of_what_nobody_knows_ends_the_suspicion_until_there_is_new_damage)
+{
+    struct disk *disk = disk_journal();
+    disk_hard(disk, 3, 1, 0);
+    disk_append(disk, 3, 1, 10);
+    disk_hard(disk, 3, 1, 10);
+    disk_append(disk, 3, 11, 20);
+    disk_hard(disk, 4, 1, 10);
+    ck_assert_int_eq(reopen_damaged(disk, "entry 15 of", -40), 0);
+    ck_assert_uint_eq(disk_boot(disk).suspect_last, UINT64_MAX);
+    ck_assert_uint_eq(disk_boot(disk).suspect_from, 11);
+    disk_reopen(disk); /* nothing was repaired yet */
+    ck_assert_uint_eq(disk_boot(disk).suspect_last, UINT64_MAX);
+    raft_trail_cut(&disk->storage->trail, 11);
+    struct raft_write write = {.wseq = ++disk->wseq,
+                               .flags = RAFT_WRITE_HARD | RAFT_WRITE_TRUNCATE,
+                               .term = 5,
+                               .suspect_last = UINT64_MAX,
+                               .truncate_from = 11};
+    ck_assert_int_eq(disk->storage->ops->write(disk->storage, &write), 0);
+    disk_append(disk, 5, 11, 20);
+    disk_hard(disk, 5, 1, 20); /* suspect_last is 0: all is there again */
+    disk_append(disk, 5, 21, 30);
+    disk_hard(disk, 5, 2, 20);
+    disk_reopen(disk);
+    ck_assert_uint_eq(disk_boot(disk).suspect_last, 0);
+    ck_assert_uint_eq(disk_boot(disk).suspect_from, 0);
+    disk_expect(disk, 5, 11, 30);
+    ck_assert_int_eq(reopen_damaged(disk, "entry 25 of", -40), 0);
+    ck_assert_uint_eq(disk_boot(disk).suspect_last, UINT64_MAX);
+    ck_assert_uint_eq(disk_boot(disk).suspect_from, 21);
+    disk_free(&disk);
+}
+
 TEST(a_lost_vote_of_a_known_term_counts_as_given)
 {
     struct disk *disk = disk_journal();
@@ -359,6 +393,37 @@ TEST_WITHIN(files_that_nobody_needs_are_given_back_and_nothing_is_lost, 120)
     disk_free(&disk);
 }
 
+TEST_WITHIN(a_log_whose_beginning_was_given_back_may_have_been_cut_below_it, 120)
+{
+    struct disk *disk = disk_journal();
+    struct raft_storage *other = NULL;
+    disk_hard(disk, 1, 1, 0);
+    disk_append(disk, 1, 1, 50);
+    raft_index last = 50;
+    uint64_t first_file = journal_durable_upto(raft_journal_journal(disk->journal)) >> 32;
+    while (journal_durable_upto(raft_journal_journal(disk->journal)) >> 32 == first_file) {
+        disk_append(disk, 1, last + 1, last + 100); /* into the second file */
+        last += 100;
+    }
+    ck_assert_int_eq(raft_journal_open_group(disk->journal, 50, true, NULL, &other), 0);
+    write_one(other, 1, 1, 1, 50); /* holds the second file */
+    disk_hard(disk, 2, 1, 0);
+    disk_append(disk, 2, 40, 60); /* cuts into the first */
+    disk_append(disk, 2, 61, last + 20);
+    ck_assert_int_eq(disk->storage->ops->compact(disk->storage, last), 0);
+    disk_hard(disk, 2, 1, last);
+    raft_journal_tidy(disk->journal);
+    disk_append(disk, 2, last + 21, last + 21);
+    raft_journal_tidy(disk->journal);
+    raft_journal_close_group(disk->journal, 50);
+    disk_reopen(disk);
+    ck_assert_uint_eq(disk_boot(disk).suspect_from, 0);
+    ck_assert_uint_eq(disk_boot(disk).suspect_last, 0);
+    ck_assert_uint_eq(disk_boot(disk).compacted, last);
+    disk_expect(disk, 2, last + 1, last + 21);
+    disk_free(&disk);
+}
+
 TEST(a_dropped_group_stays_gone)
 {
     struct disk *disk = disk_journal();
@@ -419,5 +484,102 @@ TEST_WITHIN(more_than_the_journal_takes_at_once_waits_in_order, 120)
     disk_reopen(disk);
     ck_assert_uint_eq(disk_boot(disk).last, 2000);
     disk_expect(disk, 1, 1, 2000);
+    disk_free(&disk);
+}
+
+TEST(a_journal_without_room_says_so_and_hard_states_go_on)
+{
+    struct disk *disk = disk_journal();
+    ck_assert(!raft_journal_is_full(disk->journal));
+    disk->options.journal.disk_free_min = UINT64_MAX / 2;
+    disk_reopen(disk);
+    disk_hard(disk, 3, 1, 0);
+    ck_assert(raft_journal_is_full(disk->journal));
+    disk_reopen(disk);
+    ck_assert_uint_eq(disk_boot(disk).term, 3);
+    disk_free(&disk);
+}
+
+static uint64_t files_of(struct disk *disk)
+{
+    struct journal_stats stats;
+    journal_stats_read(raft_journal_journal(disk->journal), &stats);
+    return stats.files;
+}
+
+TEST_WITHIN(no_file_goes_before_what_was_in_it_is_durable_elsewhere, 120)
+{
+    for (unsigned which = 0; which < 4; which++) {
+        struct disk *disk = disk_journal();
+        struct raft_storage *idle = NULL;
+        ck_assert_int_eq(raft_journal_open_group(disk->journal, 50, true, NULL, &idle), 0);
+        write_one(idle, 1, 4, 1, 50);
+        all_durable(disk, &idle, 1, 1);
+        if (which != 0) { /* else its entry holds the file */
+            ck_assert_int_eq(idle->ops->compact(idle, 1), 0);
+        }
+        raft_index last = 0;
+        disk_hard(disk, 1, 1, 0);
+        uint64_t first = journal_durable_upto(raft_journal_journal(disk->journal)) >> 32;
+        while (journal_durable_upto(raft_journal_journal(disk->journal)) >> 32 == first) {
+            disk_append(disk, 1, last + 1, last + 100);
+            last += 100;
+        }
+        disk_append(disk, 1, last + 1, last + 10);
+        ck_assert_int_eq(disk->storage->ops->compact(disk->storage, last + 5), 0);
+        disk_hard(disk, 1, 1, last);
+        if (which == 2) { /* its hard state is young, its base is not */
+            struct raft_write hard = {.wseq = 2, .flags = RAFT_WRITE_HARD, .term = 4};
+            ck_assert_int_eq(idle->ops->write(idle, &hard), 0);
+            all_durable(disk, &idle, 1, 2);
+        } else if (which == 3) { /* the other way round */
+            ck_assert_int_eq(idle->ops->compact(idle, 1), 0);
+            disk_hard(disk, 1, 2, last);
+        }
+        uint64_t before = files_of(disk);
+        raft_journal_tidy(disk->journal); /* written anew, but not even handed to the disk */
+        ck_assert_uint_eq(files_of(disk), before);
+        disk_append(disk, 1, last + 11, last + 11);
+        raft_journal_tidy(disk->journal);
+        ck_assert_uint_eq(files_of(disk), which == 0 ? before : before - 1);
+        raft_journal_close_group(disk->journal, 50);
+        disk_free(&disk);
+    }
+}
+
+/* One entry of that many bytes. */
+static void put_large(struct disk *disk, raft_index index, size_t size)
+{
+    struct payload *payload = payload_new(size);
+    memset(payload_data(payload), 'x', size);
+    struct slice slice = {payload, payload_span(payload)};
+    struct raft_entry entry = {.term = 1, .bytes = (uint32_t) size};
+    ck_assert_int_eq(raft_storage_put(disk->storage, index, &entry, 1, &slice), 0);
+    slice_release(&slice);
+}
+
+TEST_WITHIN(a_write_is_durable_with_its_last_frame_and_frames_keep_their_order, 120)
+{
+    struct disk *disk = disk_journal();
+    disk->options.journal.queue_bytes_max = 64 << 10;
+    disk_reopen(disk);
+    for (raft_index i = 1; i <= 100; i++) { /* small ones would fit where large ones do not */
+        put_large(disk, i, i % 2 == 0 ? 30000 : 10);
+    }
+    struct raft_write write = {.wseq = ++disk->wseq,
+                               .flags = RAFT_WRITE_HARD | RAFT_WRITE_APPEND,
+                               .term = 1,
+                               .first = 1,
+                               .last = 100};
+    ck_assert_int_eq(disk->storage->ops->write(disk->storage, &write), 0);
+    ck_assert(raft_journal_is_busy(disk->journal));
+    for (uint64_t wseq = 0; wseq != disk->wseq;) {
+        ck_assert_int_eq(disk->storage->ops->durable(disk->storage, &wseq), 0);
+        ck_assert(wseq == 0 || !raft_journal_is_busy(disk->journal));
+        disk_turn(disk);
+    }
+    disk_reopen(disk);
+    ck_assert_uint_eq(disk_boot(disk).last, 100);
+    ck_assert_uint_eq(disk_boot(disk).suspect_from, 0);
     disk_free(&disk);
 }
