@@ -56,7 +56,7 @@ REPLAY_BINS := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/tests/fuzz/%)
 EXAMPLES  := $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 
 .SECONDARY:
-.PHONY: sanitized all programs lib examples unit-bins test-bins help clean format deps demo check unit system replay fuzz fuzz-bins lint bench install
+.PHONY: bench-raft sanitized all programs lib examples unit-bins test-bins help clean format deps demo check unit system replay fuzz fuzz-bins lint bench install
 
 all: programs lib examples ## build everything but the tests
 programs: $(PROGRAMS:%=$(B)/bin/%)
@@ -141,6 +141,12 @@ $(B)/tests/system/system: $(call objects,tests/system) $(TEST_LIB) $(COMMON_LIBS
 	$(call say,link,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(COMMON_LIBS) -lcheck -lsubunit -lrt $(LIBS)
 
+# The simulator of common/raft: one program, all of it from one seed (tests/sim/sim.h).
+$(B)/tests/sim/sim: $(call objects,tests/sim) $(call archive,common/raft) $(call archive,common/base)
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(call archive,common/raft) $(call archive,common/base) -lpthread -lm
+
 # A fuzz target needs no daemon, and stands on all of common; the topic index is routerd's.
 # It is built twice: with libFuzzer (BUILD=fuzz), and as a replayer of its corpus in every build.
 $(B)/tests/fuzz/matcher_fuzz $(B)/fuzz/matcher_fuzz: $(call archive,routerd)
@@ -193,8 +199,22 @@ lint: ## floors, headers, symbols, house rules, clang-format, clang-tidy, cppche
 	@sh tests/lint/lint.sh $(B) $(GEN)
 bench: ## measure against the peers that Debian packages, in the same run
 	@sh tests/lib/deps.sh bench
-	@$(MAKE) --no-print-directory -j2 BUILD=release all
+	@$(MAKE) --no-print-directory -j2 BUILD=release all $(addprefix build/release/bench/,raft_bench raft_idle libraft)
 	@python3 bench/bench.py --bin build/release/bin $(BENCH_ARGS)
+
+$(B)/bench/%: $(B)/bench/peers/%.o $(call archive,common/raft) $(call archive,common/base)
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^
+# Debian's, with its own names: a program of its own, without ours.
+$(B)/bench/libraft: bench/peers/libraft.c
+	@mkdir -p $(@D)
+	$(call say,cc,$<)
+	$(Q)$(CC) -std=c17 -D_GNU_SOURCE -O2 -g -Wall -Wextra $< -o $@ -lraft
+bench-raft: ## what the consensus core costs, in memory, beside Debian's libraft
+	@sh tests/lib/deps.sh bench
+	@$(MAKE) --no-print-directory BUILD=release $(addprefix build/release/bench/,raft_bench raft_idle libraft)
+	@python3 bench/bench.py --only-raft build/release/bench
 
 prefix ?= /usr/local
 install: ## into $(DESTDIR)$(prefix): programs, library, header, pkg-config, configuration (an existing one stays), units, docs

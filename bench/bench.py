@@ -8,6 +8,7 @@ receives. Durability of each side is stated: ours is fdatasync before each ackno
 import argparse
 import json
 import os
+import re
 import shutil
 import socket
 import statistics
@@ -230,6 +231,41 @@ def bare_sync(directory, size, seconds=1.0):
             "p50_us": latencies[len(latencies) // 2] * 1e6}
 
 
+RAFT_LINE = re.compile(r"(\d+) B +(\d+) outstanding, +(\d+) at once: +([\d.]+) ns/entry +([\d.]+) messages/entry(.*)")
+# CPU of all three replicas, ns an entry; and messages an entry.
+RAFT_TARGETS = {(16, 1, 1): (250, None), (16, 64, 1): (110, 0.07), (16, 64, 64): (110, 0.07)}
+
+
+def raft_lines(program, size):
+    out = subprocess.run([program, "300000", str(size)], capture_output=True, text=True, check=True).stdout
+    return {(int(b), int(depth), int(batch), rest.strip()): (float(ns), float(messages))
+            for b, depth, batch, ns, messages, rest in RAFT_LINE.findall(out)}
+
+
+def raft(programs):
+    """The consensus core beside Debian's libraft: three replicas in one thread, no disk, no network, CPU of all three."""
+    rows = []
+    print("\nconsensus core: CPU of all three replicas an entry, in memory, applied on all three (libraft keeps its whole log, we a window)")
+    for size in (16, 256):
+        ours = raft_lines(os.path.join(programs, "raft_bench"), size)
+        theirs = raft_lines(os.path.join(programs, "libraft"), size)
+        for key, (ns, messages) in ours.items():
+            line = f"  {key[0]:4} B  {key[1]:2} outstanding, {key[2]:2} at once: railgun {ns:7.1f} ns  {messages:.3f} messages"
+            if key in theirs:
+                line += f"   libraft {theirs[key][0]:7.1f} ns  {theirs[key][1]:.3f} messages   {theirs[key][0] / ns:5.2f} x"
+            wanted = RAFT_TARGETS.get(key[:3]) if not key[3] else None
+            if wanted:
+                missed = ns > wanted[0] or (wanted[1] is not None and messages > wanted[1])
+                line += f"  (target {wanted[0]} ns{f', {wanted[1]} messages' if wanted[1] else ''}{': MISSED' if missed else ''})"
+            print(line + (f"  ({key[3]})" if key[3] else ""))
+            rows.append({"title": "raft", "size": key[0], "depth": key[1], "batch": key[2], "until": key[3] or "applied by the leader",
+                         "railgun": [ns, messages], "libraft": theirs.get(key)})
+    idle = subprocess.run([os.path.join(programs, "raft_idle")], capture_output=True, text=True, check=True).stdout.strip()
+    print(f"  {idle}  (target: 0 messages, 0.05 %, 1024 B)")
+    rows.append({"title": "raft idle", "result": idle})
+    return rows
+
+
 class Bench:
     def __init__(self, args):
         self.args = args
@@ -385,6 +421,8 @@ class Bench:
         self.ephemeral(n)
         self.idle()
         self.idle_connections(10000 // n)
+        if not self.args.only or "raft" in self.args.only:
+            self.rows += raft(os.path.join(os.path.dirname(os.path.abspath(self.args.bin)), "bench"))
         if os.environ.get("BENCH_OUT"):
             with open(os.environ["BENCH_OUT"], "w") as f:
                 json.dump(self.rows, f, indent=1)
@@ -396,7 +434,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="comma-separated words of row titles")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work")
-    Bench(parser.parse_args()).run()
+    parser.add_argument("--only-raft", metavar="FOLDER", help="only the consensus core's rows, with the programs in this folder")
+    args = parser.parse_args()
+    if args.only_raft:
+        raft(args.only_raft)
+        return
+    Bench(args).run()
 
 
 if __name__ == "__main__":

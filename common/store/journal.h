@@ -137,6 +137,18 @@ int journal_read(struct journal *self, uint64_t group, uint64_t position, uint64
  * one file. 0; ERR_NOT_FOUND; as journal_read. Blocking file read. */
 int journal_find(struct journal *self, uint64_t position, uint64_t bytes, uint64_t *ret_position);
 
+/* Every intact frame of every group (entries, hard states, truncations), once, in order of position, and each damaged stretch between two of them where it lies (damage at a
+ * file's end only the visitor of journal_open learns). Right after opening, before anything is appended. */
+struct journal_walker {
+    /* As journal_visit_fn. */
+    journal_visit_fn *on_frame;
+    void (*on_corrupt)(void *ud, uint64_t position, uint64_t bytes,
+                       const struct journal_entry *known);
+    void *ud;
+};
+/* Blocking file reads. 0, also when a visit stopped it; ERR_IO, ERR_NO_MEMORY. */
+int journal_walk(struct journal *self, const struct journal_walker *walker);
+
 /* Nothing before this position is needed any more: whole files below it are recycled. */
 void journal_release_before(struct journal *self, uint64_t position);
 

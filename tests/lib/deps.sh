@@ -7,7 +7,7 @@ case ${1:-build} in
 build) ;;
 check) packages="$packages check libsubunit-dev strace procps" ;;
 lint) packages="$packages check libsubunit-dev strace procps clang clang-format clang-tidy cppcheck" ;;
-bench) packages="$packages procps nats-server redis-server mosquitto libmosquitto-dev golang-go golang-github-nats-io-go-nats-dev libhiredis-dev python3-minimal" ;;
+bench) packages="$packages procps nats-server redis-server mosquitto libmosquitto-dev golang-go golang-github-nats-io-go-nats-dev libhiredis-dev libraft-dev python3-minimal" ;;
 *) echo "usage: deps.sh build|check|lint|bench" >&2; exit 2 ;;
 esac
 missing=

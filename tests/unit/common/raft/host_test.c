@@ -1,0 +1,504 @@
+/* What an embedder sees of a host: requests and their answers, members, metrics, restarts, failures. docs/raft.md names the acceptance row that each of these shows. */
+#include <string.h>
+
+#include "common/base/err.h"
+#include "common/base/mem.h"
+#include "tests/lib/test.h"
+#include "tests/unit/common/raft/router.h"
+
+/* --- writes and reads --- */
+
+TEST(a_write_is_answered_behind_commit_and_apply_with_index_and_response)
+{
+    struct router *router = router_new(3, NULL);
+    struct answer answer = {0};
+    uint32_t leader = router_form(router, 3);
+    for (uint32_t node = 1; node <= 3; node++) {
+        router->isolated[node] = node != leader;
+    }
+    ck_assert_int_eq(router_write(router, leader, "alone", &answer), 0);
+    router_settle(router);
+    ck_assert_uint_eq(answer.calls, 0); /* on our disk, but nowhere else */
+    ck_assert_uint_eq(router->node[leader].count, 0);
+    memset(router->isolated, 0, sizeof(router->isolated));
+    router_run(router, 100000);
+    ck_assert_uint_eq(answer.calls, 1);
+    ck_assert_int_eq(answer.error, 0);
+    ck_assert_uint_eq(answer.index, 3);
+    ck_assert_str_eq(answer.response, "number 1");
+    router_free(&router);
+}
+
+TEST(a_write_elsewhere_gives_the_payload_back_and_names_the_leader)
+{
+    struct router *router = router_new(3, NULL);
+    struct answer answer = {0};
+    uint32_t leader = router_form(router, 3);
+    uint32_t follower = leader == 1 ? 2 : 1;
+    ck_assert_int_eq(router_write(router, follower, "not here", &answer), ERR_NOT_LEADER);
+    ck_assert_uint_eq(raft_host_leader(router->node[follower].host).node, leader);
+    router_settle(router);
+    ck_assert_uint_eq(answer.calls, 0); /* the payload was not taken: it is the caller's still */
+    router_free(&router);
+}
+
+TEST(a_write_that_another_leader_replaced_comes_back_with_its_payload)
+{
+    struct router *router = router_new(3, NULL);
+    struct answer lost = {0};
+    uint32_t old = router_form(router, 3);
+    router->isolated[old] = true;
+    ck_assert_int_eq(router_write(router, old, "lost", &lost), 0);
+    router_settle(router);
+    uint32_t leader = router_wait_leader(router);
+    router_fill(router, 2);
+    ck_assert_uint_eq(lost.calls, 0);
+    router->isolated[old] = false;
+    router_run(router, 300000);
+    ck_assert_uint_eq(lost.calls, 1);
+    ck_assert_int_eq(lost.error, ERR_NOT_LEADER);
+    ck_assert_str_eq(lost.payload, "lost");
+    ck_assert_uint_eq(lost.leader.node, leader);
+    router_expect_stable(router, 3, router_metrics(router, leader).status.term,
+                         router_metrics(router, leader).status.last);
+    router_free(&router);
+}
+
+TEST(a_write_that_the_next_leader_committed_succeeds_all_the_same)
+{
+    struct router *router = router_new(3, NULL);
+    struct answer answer = {0};
+    uint32_t old = router_form(router, 3);
+    raft_term term = router_metrics(router, old).status.term;
+    router->deaf[old] = true;
+    ck_assert_int_eq(router_write(router, old, "kept", &answer), 0);
+    router_run(router, 3000000);
+    ck_assert_uint_eq(answer.calls, 0);
+    uint32_t leader = router_wait_leader(router);
+    ck_assert_uint_ne(leader, old);
+    router->deaf[old] = false;
+    router_run(router, 300000);
+    ck_assert_uint_gt(router_metrics(router, old).status.term, term);
+    ck_assert_uint_eq(answer.calls, 1);
+    ck_assert_int_eq(answer.error, 0);
+    ck_assert_str_eq(answer.response, "number 1");
+    router_free(&router);
+}
+
+static void small_logs(struct raft_host_options *options)
+{
+    options->snapshot_entries = 10;
+    options->keep_entries = 0;
+}
+
+TEST(a_write_that_a_snapshot_covered_has_an_unknown_outcome)
+{
+    struct router *router = router_new(3, small_logs);
+    struct answer lost = {0};
+    uint32_t old = router_form(router, 3);
+    router->isolated[old] = true;
+    ck_assert_int_eq(router_write(router, old, "lost", &lost), 0);
+    router_settle(router);
+    (void) router_wait_leader(router);
+    router_fill(router, 40);
+    router->isolated[old] = false;
+    router_run(router, 500000);
+    ck_assert_uint_eq(router->node[old].restores, 1);
+    ck_assert_uint_eq(lost.calls, 1);
+    ck_assert_int_eq(lost.error, ERR_TIMEOUT);
+    router_free(&router);
+}
+
+TEST(the_applications_error_is_the_answer_and_nothing_stops)
+{
+    struct router *router = router_new(3, NULL);
+    struct answer answer = {0};
+    uint32_t leader = router_form(router, 3);
+    for (uint32_t node = 1; node <= 3; node++) {
+        router->node[node].apply_result = ERR_VERSION_CONFLICT;
+    }
+    ck_assert_int_eq(router_write(router, leader, "refused", &answer), 0);
+    router_settle(router);
+    ck_assert_int_eq(answer.error, ERR_VERSION_CONFLICT);
+    ck_assert_uint_eq(answer.index, 3);
+    router->node[leader].apply_result = 0;
+    router_fill(router, 1);
+    router_free(&router);
+}
+
+TEST(a_read_sees_every_write_before_it_and_waits_for_a_quorum)
+{
+    struct router *router = router_new(3, NULL);
+    struct answer answers[20];
+    memset(answers, 0, sizeof(answers));
+    uint32_t leader = router_form(router, 3);
+    router_fill(router, 5);
+    for (unsigned i = 0; i < 10; i++) { /* more than the core lets wait: one stands for all */
+        ck_assert_int_eq(raft_host_read(router->node[leader].host, router->now, false,
+                                        router_answer, &answers[i]),
+                         0);
+    }
+    ck_assert_uint_eq(answers[0].calls, 0);
+    uint64_t before = router->packets;
+    router_settle(router);
+    for (unsigned i = 0; i < 10; i++) {
+        ck_assert_uint_eq(answers[i].calls, 1);
+        ck_assert_int_eq(answers[i].error, 0);
+        ck_assert_uint_eq(answers[i].index, 7);
+    }
+    ck_assert_uint_le(router->packets - before, 8);
+    for (uint32_t node = 1; node <= 3; node++) {
+        router->isolated[node] = node != leader;
+    }
+    ck_assert_int_eq(
+        raft_host_read(router->node[leader].host, router->now, false, router_answer, &answers[10]),
+        0);
+    router_settle(router);
+    ck_assert_uint_eq(answers[10].calls, 0);
+    router_run(router, 1000000);
+    ck_assert_int_eq(answers[10].error, ERR_NOT_LEADER);
+    router_free(&router);
+}
+
+TEST(a_follower_may_be_asked_to_read_through_its_leader)
+{
+    struct router *router = router_new(3, NULL);
+    struct answer answer = {0};
+    uint32_t leader = router_form(router, 3);
+    uint32_t follower = leader == 3 ? 2 : 3;
+    router_fill(router, 3);
+    ck_assert_int_eq(
+        raft_host_read(router->node[follower].host, router->now, true, router_answer, &answer), 0);
+    router_settle(router);
+    ck_assert_int_eq(answer.error, 0);
+    ck_assert_uint_eq(answer.calls, 1);
+    ck_assert_uint_ge(router_metrics(router, follower).status.applied, answer.index);
+    ck_assert_uint_eq(router->node[follower].count, 3);
+    router_free(&router);
+}
+
+/* --- members --- */
+
+TEST(the_first_members_include_oneself_and_can_be_given_once)
+{
+    struct router *router = router_new(2, NULL);
+    struct raft_members none;
+    memset(&none, 0, sizeof(none));
+    ck_assert_int_eq(raft_host_initialize(router->node[1].host, &none), 0);
+    router_settle(router);
+    struct raft_host_metrics metrics = router_metrics(router, 1);
+    ck_assert_uint_eq(metrics.members.count, 1);
+    ck_assert_int_eq(metrics.status.state, RAFT_LEADER);
+    ck_assert_int_eq(raft_host_initialize(router->node[1].host, &none), ERR_ALREADY);
+    router_expect_pristine(router, 2);
+    router_free(&router);
+}
+
+TEST(one_founder_is_enough)
+{
+    struct router *router = router_new(3, NULL);
+    struct raft_members all = ROUTER_MEMBERS(1, 2, 3);
+    ck_assert_int_eq(raft_host_initialize(router->node[2].host, &all), 0);
+    uint32_t leader = router_wait_leader(router);
+    router_expect_stable(router, 3, router_metrics(router, leader).status.term, 2);
+    router_free(&router);
+}
+
+TEST(a_learner_is_there_when_it_has_the_log_and_never_votes)
+{
+    struct router *router = router_new(1, NULL);
+    struct answer answer = {0};
+    struct raft_members alone = ROUTER_MEMBERS(1);
+    struct raft_host *host = router->node[1].host;
+    ck_assert_int_eq(raft_host_initialize(host, &alone), 0);
+    router_settle(router);
+    router_fill(router, 3000);
+    ck_assert_int_eq(raft_host_add_learner(host, (struct raft_id){2, 1}, router_answer, &answer),
+                     0);
+    router_run(router, 1000000);
+    ck_assert_uint_eq(answer.calls, 0); /* it is not even running */
+    router_start(router, 2);
+    router_run(router, 500000);
+    ck_assert_uint_eq(answer.calls, 1);
+    ck_assert_int_eq(answer.error, 0);
+    ck_assert_int_eq(raft_host_add_learner(host, (struct raft_id){2, 1}, router_answer, &answer),
+                     ERR_ALREADY);
+    ck_assert_uint_eq(router->node[2].count, 3000);
+    ck_assert(!router_metrics(router, 2).status.voter);
+    router_stop(router, 1);
+    router_run(router, 3000000);
+    ck_assert_int_eq(router_metrics(router, 2).status.state, RAFT_FOLLOWER);
+    ck_assert_int_eq(
+        raft_host_add_learner(router->node[2].host, (struct raft_id){3, 1}, router_answer, &answer),
+        ERR_NOT_LEADER);
+    router_free(&router);
+}
+
+TEST(a_change_makes_learners_of_strangers_waits_for_them_and_ends_uniform)
+{
+    struct router *router = router_new(1, NULL);
+    struct answer answer = {0};
+    struct raft_members alone = ROUTER_MEMBERS(1);
+    struct raft_members three = ROUTER_MEMBERS(1, 2, 3);
+    struct raft_host *host = router->node[1].host;
+    ck_assert_int_eq(raft_host_initialize(host, &alone), 0);
+    router_settle(router);
+    router_fill(router, 3000);
+    router_start(router, 2);
+    ck_assert_int_eq(raft_host_change(host, &three, router_answer, &answer), 0);
+    router_run(router, 2000000);
+    struct raft_host_metrics metrics = router_metrics(router, 1);
+    ck_assert_uint_eq(answer.calls, 0); /* 3 is not there: they are learners, and 1 goes on */
+    ck_assert_uint_eq(metrics.members.count, 3);
+    ck_assert_uint_eq(raft_members_voters(&metrics.members), 1);
+    router_fill(router, 1);
+    router_start(router, 3);
+    router_run(router, 1000000);
+    ck_assert_uint_eq(answer.calls, 1);
+    ck_assert_int_eq(answer.error, 0);
+    metrics = router_metrics(router, 1);
+    ck_assert(!metrics.status.joint);
+    ck_assert(raft_members_equal(&metrics.members, &three));
+    /* learners, joint, uniform */
+    router_expect_stable(router, 3, metrics.status.term, 3003 + 3);
+    router_free(&router);
+}
+
+TEST(a_change_is_refused_for_the_right_reason)
+{
+    struct router *router = router_new(3, NULL);
+    struct answer answer = {0};
+    uint32_t leader = router_form(router, 3);
+    struct raft_host *host = router->node[leader].host;
+    struct raft_members same = ROUTER_MEMBERS(1, 2, 3);
+    struct raft_members more = ROUTER_MEMBERS(1, 2, 3, 4);
+    struct raft_members none;
+    memset(&none, 0, sizeof(none));
+    ck_assert_int_eq(raft_host_change(host, &same, router_answer, &answer), ERR_ALREADY);
+    ck_assert_int_eq(raft_host_change(host, &none, router_answer, &answer), ERR_BAD_CONFIG);
+    ck_assert_int_eq(
+        raft_host_change(router->node[leader == 1 ? 2 : 1].host, &more, router_answer, &answer),
+        ERR_NOT_LEADER);
+    ck_assert_int_eq(raft_host_change(host, &more, router_answer, &answer), 0);
+    struct raft_members other = ROUTER_MEMBERS(1, 2);
+    ck_assert_int_eq(raft_host_change(host, &other, router_answer, &answer), ERR_AGAIN);
+    ck_assert_int_eq(raft_host_add_learner(host, (struct raft_id){5, 1}, router_answer, &answer),
+                     ERR_AGAIN);
+    ck_assert_uint_eq(answer.calls, 0);
+    router_free(&router);
+}
+
+TEST(a_removed_follower_learns_it_and_is_left_alone)
+{
+    struct router *router = router_new(3, NULL);
+    uint32_t leader = router_form(router, 3);
+    uint32_t gone = leader == 3 ? 2 : 3;
+    struct raft_members two = ROUTER_MEMBERS(leader, 6 - leader - gone);
+    router_change(router, &two);
+    router_run(router, 500000);
+    struct raft_host_metrics metrics = router_metrics(router, gone);
+    ck_assert(!metrics.status.voter);
+    ck_assert(raft_members_equal(&metrics.members, &two));
+    ck_assert_uint_eq(raft_host_deadline(router->node[gone].host), UINT64_MAX);
+    raft_index had = metrics.status.last;
+    router_fill(router, 10);
+    router_run(router, 1000000);
+    ck_assert_uint_eq(router_metrics(router, gone).status.last, had); /* no stream to it */
+    ck_assert_uint_eq(router_leader(router), leader);
+    router_free(&router);
+}
+
+/* --- metrics --- */
+
+TEST(metrics_are_told_when_they_change_and_only_then)
+{
+    struct router *router = router_new(3, NULL);
+    uint32_t leader = router_form(router, 3);
+    uint32_t other = leader == 1 ? 2 : 1;
+    router_fill(router, 4);
+    router_run(router, 100000);
+    struct raft_host_metrics *watched = &router->node[other].watched;
+    ck_assert_uint_eq(watched->status.id.node, other);
+    ck_assert_int_eq(watched->status.state, RAFT_FOLLOWER);
+    ck_assert_uint_eq(watched->status.leader.node, leader);
+    ck_assert_uint_eq(watched->status.last, 6);
+    ck_assert_uint_eq(watched->status.applied, 6);
+    ck_assert_uint_eq(watched->members.count, 3);
+    ck_assert_int_eq(router->node[leader].watched.status.state, RAFT_LEADER);
+    unsigned changes = router->node[other].changes;
+    router_run(router, 2000000); /* beats alone change nothing */
+    ck_assert_uint_eq(router->node[other].changes, changes);
+    router_stop(router, leader);
+    (void) router_wait_leader(router);
+    ck_assert_uint_gt(router->node[other].changes, changes);
+    router_free(&router);
+}
+
+/* --- restarts and failures --- */
+
+TEST(a_lone_node_leads_again_after_a_restart_and_applies_again)
+{
+    struct router *router = router_new(1, NULL);
+    struct raft_members alone = ROUTER_MEMBERS(1);
+    ck_assert_int_eq(raft_host_initialize(router->node[1].host, &alone), 0);
+    router_settle(router);
+    router_fill(router, 10);
+    uint64_t hash = router->node[1].hash;
+    router_stop(router, 1);
+    router_start(router, 1);
+    ck_assert_uint_eq(router_wait_leader(router), 1);
+    ck_assert_uint_eq(router->node[1].applies, 10);
+    ck_assert_uint_eq(router->node[1].hash, hash);
+    router_free(&router);
+}
+
+TEST(a_restart_begins_at_the_snapshot_and_applies_the_rest)
+{
+    struct router *router = router_new(3, small_logs);
+    uint32_t leader = router_form(router, 3);
+    router_fill(router, 27);
+    router_run(router, 100000);
+    uint32_t other = leader == 1 ? 2 : 1;
+    uint64_t hash = router->node[other].hash;
+    raft_index snapshot = router_metrics(router, other).snapshot;
+    ck_assert_uint_gt(snapshot, 10);
+    router_stop(router, other);
+    router_start(router, other);
+    ck_assert_uint_eq(router->node[other].restores, 1);
+    router_run(router, 500000);
+    ck_assert_uint_eq(router->node[other].applies, 29 - snapshot);
+    ck_assert_uint_eq(router->node[other].hash, hash);
+    router_free(&router);
+}
+
+TEST(a_snapshot_that_cannot_be_made_now_is_made_later)
+{
+    struct router *router = router_new(1, small_logs);
+    struct raft_members alone = ROUTER_MEMBERS(1);
+    router->node[1].snapshot_fails = true;
+    ck_assert_int_eq(raft_host_initialize(router->node[1].host, &alone), 0);
+    router_settle(router);
+    router_fill(router, 30);
+    ck_assert_uint_eq(router_metrics(router, 1).snapshot, 0);
+    router->node[1].snapshot_fails = false;
+    router_fill(router, 1);
+    ck_assert_uint_ge(router_metrics(router, 1).snapshot, 32);
+    router_free(&router);
+}
+
+TEST(a_failed_disk_stops_the_node_and_the_others_go_on)
+{
+    struct router *router = router_new(3, NULL);
+    struct answer answer = {0};
+    uint32_t leader = router_form(router, 3);
+    raft_memory_fail(router->node[leader].memory, 0);
+    ck_assert_int_eq(router_write(router, leader, "w", &answer), 0);
+    router_settle(router);
+    ck_assert_uint_eq(answer.calls, 1);
+    ck_assert_int_eq(answer.error, ERR_POISONED);
+    struct raft_host_metrics metrics = router_metrics(router, leader);
+    ck_assert_int_eq(metrics.status.state, RAFT_STOPPED);
+    ck_assert_int_eq(metrics.error, ERR_IO);
+    ck_assert_int_eq(router->node[leader].watched.error, ERR_IO);
+    ck_assert_int_eq(router_write(router, leader, "w", &answer), ERR_POISONED);
+    ck_assert_int_eq(
+        raft_host_read(router->node[leader].host, router->now, true, router_answer, &answer),
+        ERR_POISONED);
+    router->isolated[leader] = true; /* so that it is not taken for the leader */
+    ck_assert_uint_ne(router_wait_leader(router), leader);
+    router_fill(router, 3);
+    router_free(&router);
+}
+
+TEST(a_damaged_node_is_repaired_by_its_leader)
+{
+    struct router *router = router_new(3, NULL);
+    uint32_t leader = router_form(router, 3);
+    uint32_t other = leader == 1 ? 2 : 1;
+    router_fill(router, 20);
+    router_run(router, 100000);
+    raft_host_stop(&router->node[other].host);
+    raft_memory_crash(router->node[other].memory);
+    raft_memory_damage(router->node[other].memory, 10);
+    router_start(router, other);
+    ck_assert(router_metrics(router, other).status.suspect);
+    raft_memory_damage(router->node[other].memory, 0); /* what is written anew is sound */
+    router_fill(router, 1);
+    router_run(router, 1000000);
+    ck_assert(!router_metrics(router, other).status.suspect);
+    router_expect_stable(router, 3, router_metrics(router, leader).status.term, 23);
+    router_free(&router);
+}
+
+TEST(a_host_takes_no_more_requests_than_it_may)
+{
+    struct router *router = router_new(3, NULL);
+    struct answer answer = {0};
+    uint32_t leader = router_form(router, 3);
+    struct raft_host_options options;
+    raft_host_options_init(&options);
+    for (uint32_t i = 0; i < options.requests_max; i++) {
+        TEST_ASSERT_FAST(router_write(router, leader, "", &answer) == 0);
+    }
+    ck_assert_int_eq(router_write(router, leader, "", &answer), ERR_OVERLOADED);
+    router_settle(router);
+    router_run(router, 1000000);
+    ck_assert_uint_eq(answer.calls, options.requests_max);
+    router_free(&router);
+}
+
+/* --- packets --- */
+
+TEST(foreign_packets_are_refused)
+{
+    struct router *router = router_new(1, NULL);
+    uint8_t bytes[400];
+    memset(bytes, 7, sizeof(bytes));
+    ck_assert_int_eq(raft_host_recv(router->node[1].host, 1, span_make(bytes, 10)), ERR_INCOMPLETE);
+    ck_assert_int_eq(raft_host_recv(router->node[1].host, 1, span_make(bytes, sizeof(bytes))),
+                     ERR_BAD_FORMAT);
+    router_expect_pristine(router, 1);
+    router_free(&router);
+}
+
+TEST(a_packet_cut_anywhere_is_refused)
+{
+    struct raft_memory *memory = raft_memory_new();
+    struct raft_storage *storage = raft_memory_storage(memory);
+    struct raft_members members = ROUTER_MEMBERS(1, 2, 3);
+    struct raft_packet *packet = MEM_NEW(struct raft_packet);
+    struct buf out = {0};
+    struct payload *payload = payload_copy(span_of("hello"));
+    struct slice slice = {payload, payload_span(payload)};
+    struct raft_entry entries[] = {{.term = 1, .type = RAFT_ENTRY_CONFIG, .members = &members},
+                                   {.term = 1, .type = RAFT_ENTRY_BLANK},
+                                   {.term = 2, .bytes = 5}};
+    ck_assert_int_eq(raft_storage_put(storage, 1, entries, 2, NULL), 0);
+    ck_assert_int_eq(raft_storage_put(storage, 3, &entries[2], 1, &slice), 0);
+    struct raft_message message = {.group = 5,
+                                   .from = {1, 1},
+                                   .to = {2, 1},
+                                   .term = 2,
+                                   .type = RAFT_MESSAGE_APPEND,
+                                   .count = 3,
+                                   .bytes = 5};
+    ck_assert_int_eq(raft_packet_encode(&message, storage, &out), 0);
+    ck_assert_int_eq(raft_packet_decode(buf_span(&out), packet), 0);
+    ck_assert_uint_eq(packet->message.count, 3);
+    ck_assert(raft_members_equal(packet->entries[0].members, &members));
+    ck_assert_uint_eq(packet->entries[1].type, RAFT_ENTRY_BLANK);
+    ck_assert(span_is(packet->payloads[2], "hello"));
+    for (size_t size = 0; size < out.size; size++) {
+        ck_assert_int_ne(raft_packet_decode(span_make(out.data, size), packet), 0);
+    }
+    buf_append_byte(&out, 0);
+    ck_assert_int_ne(raft_packet_decode(buf_span(&out), packet), 0);
+    message.count = 4; /* one that is not there any more */
+    size_t before = out.size;
+    ck_assert_int_eq(raft_packet_encode(&message, storage, &out), ERR_NOT_FOUND);
+    ck_assert_uint_eq(out.size, before);
+    buf_release(&out);
+    payload_unref(&payload);
+    mem_free(packet);
+    raft_memory_destroy(&memory);
+}
