@@ -19,6 +19,7 @@ bool raft_follow(struct raft *self, const struct raft_message *message)
     }
     raft_become_follower(self, message->term, message->from);
     self->contact = self->now != 0 ? self->now : 1;
+    self->only_hope = 0;
     if (self->quiesced) {
         self->quiesced = 0;
         self->state_dirty = 1;

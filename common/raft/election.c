@@ -32,7 +32,7 @@ bool raft_can_campaign(const struct raft *self)
     if ((own->set & RAFT_WITNESS) != 0) {
         return was_voter(self) || MUTANT(WITNESS_LEADS);
     }
-    return own->priority != 0;
+    return own->priority != 0 || self->only_hope;
 }
 
 /* Random in [min, max), later for those whom others go before; who has lost an election tries again at once, for those others may be unfit. */
@@ -179,6 +179,9 @@ int raft_recv_vote(struct raft *self, const struct raft_message *message)
                         (pre && message->term > self->term) || MUTANT(VOTE_TWICE);
     bool granted = free_to_vote && log_is_fresh(self, message) &&
                    (self->suspect_last == 0 || MUTANT(SUSPECT_VOTES)) && self->state != RAFT_LEADER;
+    if (!log_is_fresh(self, message) && raft_peer_find(self, message->from) != NULL) {
+        self->only_hope = 1; /* perhaps nobody else has what we have */
+    }
     if (pre) {
         raft_reply_put(self, message->from, granted ? message->term : self->term, reply,
                        granted ? 0 : RAFT_FLAG_REJECT);

@@ -42,7 +42,8 @@ enum {
 struct raft_member {
     struct raft_id id;
     uint8_t set;
-    uint8_t priority; /* for leading: higher campaigns earlier; 0 never campaigns */
+    uint8_t
+        priority; /* for leading: higher campaigns earlier; 0 only when it refused a vote for its better log */
 };
 
 /* An active configuration, or the target of a change (no member has RAFT_OLD). Members are in order of id; unused ones are zero. */

@@ -202,7 +202,8 @@ struct raft {
     uint8_t lease_burnt : 1;
     uint8_t self_voted : 1; /* our own vote is counted */
     uint8_t joint : 1;
-    uint8_t flag_bits : 2;
+    uint8_t only_hope : 1; /* refused a vote for its better log: has to lead even with priority 0 */
+    uint8_t flag_bits : 1;
     uint8_t send_next; /* the peer to look at first */
 
     uint32_t elections;

@@ -166,13 +166,18 @@ static void faults_end(struct sim *self)
     }
 }
 
-/* Else one who talks without hearing may give the newest entry to somebody who can't lead. */
+/* Else one who talks without hearing may give the newest entry to somebody who can't lead, or make a configuration that needs itself. */
 static bool all_may_lead(const struct sim *self)
 {
     for (unsigned n = 1; n <= self->options.nodes; n++) {
         for (unsigned g = 0; g < self->options.groups; g++) {
             const struct image *image = image_of(self, n, g);
             const struct raft_members *members = image_members(image, image->last);
+            raft_index at = image->last == image->base ? image->base_members_at
+                                                       : image->entry[image->last].members_at;
+            if (at > self->truth[g].last || (members != NULL && raft_members_is_joint(members))) {
+                return false;
+            }
             for (uint32_t i = 0; members != NULL && i < members->count; i++) {
                 const struct raft_member *member = &members->member[i];
                 if ((member->set & RAFT_WITNESS) != 0 || member->priority == 0) {

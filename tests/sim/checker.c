@@ -329,14 +329,15 @@ void checker_boot(struct sim *self, struct replica *replica)
     replica->seen.led_last = 0;
 }
 
-/* This replica's disk lost what it may have acknowledged. */
+/* This replica's disk lost what it may have acknowledged: what of it is committed, it owes. */
 void checker_damage(struct sim *self, struct replica *replica)
 {
-    uint64_t *acked =
-        map_find(&self->acked, checker_id_key(replica->group, node_id(self, replica->node)));
-    raft_index to = replica->disk.last;
-    to = acked != NULL && *acked > to ? *acked : to;
-    to = to < self->truth[replica->group].last ? to : self->truth[replica->group].last;
+    const struct truth *truth = &self->truth[replica->group];
+    const struct image *disk = &replica->disk;
+    raft_index to = disk->last < truth->last ? disk->last : truth->last;
+    while (to > disk->base && disk->entry[to].hash != truth->committed[to].hash) {
+        to--; /* of a term that came to nothing, or never written */
+    }
     replica->seen.suspect = true;
     replica->seen.suspect_to = to > replica->seen.suspect_to ? to : replica->seen.suspect_to;
     self->count.damages++;

@@ -177,7 +177,9 @@ void node_boot(struct sim *self, unsigned number)
     node->fails_next = false;
     node->disk_stalled_until = 0;
     disk_clear(self, node);
-    TRACE(self, "boot %u.%u", number, node->incarnation);
+    if (!self->manual) {
+        TRACE(self, "boot %u.%u", number, node->incarnation);
+    }
     for (unsigned g = 0; g < self->options.groups; g++) {
         replica_boot(self, node, g);
     }

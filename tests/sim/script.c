@@ -129,7 +129,7 @@ static const char *roles_of(const struct raft_members *members, char *text)
     while (end > 0 && text[end - 1] == '.') {
         text[--end] = 0;
     }
-    return text;
+    return end != 0 ? text : "-";
 }
 
 /* --- making a cluster --- */
