@@ -341,7 +341,7 @@ static size_t shuffled_topic(struct prng *prng, uint64_t i, char *out)
 {
     (void) i;
     struct text text = {out, 0};
-    unsigned order[WORDS];
+    unsigned order[WORDS] = {0};
     for (unsigned k = 0; k < WORDS; k++) {
         unsigned other = (unsigned) prng_below(prng, k + 1);
         order[k] = order[other];
