@@ -147,6 +147,12 @@ $(B)/tests/sim/sim: $(call objects,tests/sim) $(call archive,common/raft) $(call
 	$(call say,link,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(call archive,common/raft) $(call archive,common/base) -lpthread -lm
 
+# The search through all small states of common/raft (tests/sim/bfs/search.c).
+$(B)/tests/sim/search: $(call objects,tests/sim/bfs) $(call archive,common/raft) $(call archive,common/base)
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(call archive,common/raft) $(call archive,common/base) -lpthread -lm
+
 # A fuzz target needs no daemon, and stands on all of common; the topic index is routerd's.
 # It is built twice: with libFuzzer (BUILD=fuzz), and as a replayer of its corpus in every build.
 $(B)/tests/fuzz/matcher_fuzz $(B)/fuzz/matcher_fuzz: $(call archive,routerd)

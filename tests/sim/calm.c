@@ -81,7 +81,30 @@ static bool can_work(const struct sim *self, unsigned group)
     return false;
 }
 
-/* Whoever else of the core may come to lead must find its majorities there, too. */
+static bool can_commit(const struct sim *self, unsigned group, const struct raft_members *members)
+{
+    unsigned full = 0;
+    unsigned copies = 0;
+    unsigned voters[2] = {0, 0};
+    unsigned sound[2] = {0, 0};
+    for (uint32_t i = 0; i < members->count; i++) {
+        const struct raft_member *member = &members->member[i];
+        bool well = votes_soundly(self, group, member->id);
+        if ((member->set & (RAFT_VOTER | RAFT_OLD)) != 0 && (member->set & RAFT_WITNESS) == 0) {
+            full++;
+            copies += well;
+        }
+        voters[0] += (member->set & RAFT_VOTER) != 0;
+        voters[1] += (member->set & RAFT_OLD) != 0;
+        sound[0] += (member->set & RAFT_VOTER) != 0 && well;
+        sound[1] += (member->set & RAFT_OLD) != 0 && well;
+    }
+    unsigned wanted = self->options.config.data_copies_min;
+    return copies >= (wanted < full ? wanted : full) && 2 * sound[0] > voters[0] &&
+           (voters[1] == 0 || 2 * sound[1] > voters[1]);
+}
+
+/* Whoever of the core may come to lead must find its majorities there, now and when a joint phase ends. */
 static bool any_can_commit(const struct sim *self, unsigned group)
 {
     for (unsigned n = 1; n <= self->options.nodes; n++) {
@@ -89,20 +112,13 @@ static bool any_can_commit(const struct sim *self, unsigned group)
         const struct raft_members *members = image_members(image, image->last);
         const struct raft_member *own =
             members != NULL ? raft_members_find(members, node_id(self, n)) : NULL;
+        struct raft_members after;
         if (!self->core[n] || own == NULL || (own->set & (RAFT_VOTER | RAFT_OLD)) == 0) {
             continue;
         }
-        for (unsigned half = RAFT_VOTER; half <= RAFT_OLD; half <<= 1) {
-            unsigned voters = 0;
-            unsigned sound = 0;
-            for (uint32_t i = 0; i < members->count; i++) {
-                const struct raft_member *member = &members->member[i];
-                voters += (member->set & half) != 0;
-                sound += (member->set & half) != 0 && votes_soundly(self, group, member->id);
-            }
-            if (voters != 0 && 2 * sound <= voters) {
-                return false;
-            }
+        raft_members_leave(members, &after);
+        if (!can_commit(self, group, members) || !can_commit(self, group, &after)) {
+            return false;
         }
     }
     return true;

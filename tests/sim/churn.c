@@ -26,8 +26,25 @@ static bool is_sound(const struct sim *self, unsigned group, struct raft_id id)
            replica->disk.rot_from == 0 && replica->disk.suspect_last == 0;
 }
 
-static bool sound_majority(const struct sim *self, unsigned group,
-                           const struct raft_members *members, struct raft_id without)
+/* Enough full copies to commit anything. */
+static bool sound_copies(const struct sim *self, unsigned group, const struct raft_members *members,
+                         struct raft_id without)
+{
+    unsigned full = 0;
+    unsigned sound = 0;
+    for (uint32_t i = 0; i < members->count; i++) {
+        const struct raft_member *member = &members->member[i];
+        if ((member->set & (RAFT_VOTER | RAFT_OLD)) != 0 && (member->set & RAFT_WITNESS) == 0) {
+            full++;
+            sound += is_sound(self, group, member->id) && !raft_id_equal(member->id, without);
+        }
+    }
+    unsigned wanted = self->options.config.data_copies_min;
+    return sound >= (wanted < full ? wanted : full);
+}
+
+static bool sound_now(const struct sim *self, unsigned group, const struct raft_members *members,
+                      struct raft_id without)
 {
     for (unsigned half = RAFT_VOTER; half <= RAFT_OLD; half <<= 1) {
         unsigned voters = 0;
@@ -43,7 +60,16 @@ static bool sound_majority(const struct sim *self, unsigned group,
             return false;
         }
     }
-    return true;
+    return sound_copies(self, group, members, without);
+}
+
+/* Now, and when its joint phase has ended. */
+static bool sound_majority(const struct sim *self, unsigned group,
+                           const struct raft_members *members, struct raft_id without)
+{
+    struct raft_members after;
+    raft_members_leave(members, &after);
+    return sound_now(self, group, members, without) && sound_now(self, group, &after, without);
 }
 
 bool churn_may_damage(struct sim *self, const struct replica *replica)
