@@ -62,7 +62,8 @@ all: programs lib examples ## build everything but the tests
 programs: $(PROGRAMS:%=$(B)/bin/%)
 lib: $(B)/lib/librailgun.so $(B)/lib/librailgun.a
 examples: $(EXAMPLES)
-test-bins: $(UNIT_BINS) $(SYSTEM_BIN) $(REPLAY_BINS)
+SIM_BINS := $(B)/tests/sim/sim $(B)/tests/sim/search
+test-bins: $(UNIT_BINS) $(SYSTEM_BIN) $(REPLAY_BINS) $(SIM_BINS)
 
 # --- code generated from the protocol ---
 $(GEN)/%.pb-c.c $(GEN)/%.pb-c.h &: %.proto
@@ -120,7 +121,7 @@ $(B)/examples/%: examples/%.c $(B)/lib/librailgun.so
 TEST_LIB := $(call objects,tests/lib)
 # tests/unit/logd_groups stands on logd too: a part of it that is tested among fakes of its neighbours.
 unit_daemon = $(firstword $(subst _, ,$(1)))
-unit_own = $(if $(wildcard $(unit_daemon)/$(unit_daemon).c),$(call archive,$(unit_daemon)))
+unit_own = $(if $(wildcard $(unit_daemon)/$(unit_daemon).c),$(call archive,$(unit_daemon)))$(if $(filter sim,$(1)),$(B)/lib/tests_sim.a)
 # The program has the name of its folder, so the objects lie elsewhere.
 unit_objects = $(patsubst tests/unit/%.c,$(B)/tests/obj/%.o,$(wildcard tests/unit/$(1)/*.c))
 $(B)/tests/obj/%.o: tests/unit/%.c | $(PB_HDR)
@@ -146,6 +147,12 @@ $(B)/tests/sim/sim: $(call objects,tests/sim) $(call archive,common/raft) $(call
 	@mkdir -p $(@D)
 	$(call say,link,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(call archive,common/raft) $(call archive,common/base) -lpthread -lm
+
+# Without its main: tests/unit/sim sees the checker fail.
+$(B)/lib/tests_sim.a: $(filter-out %/main.o,$(call objects,tests/sim))
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
 
 # The search through all small states of common/raft (tests/sim/bfs/search.c).
 $(B)/tests/sim/search: $(call objects,tests/sim/bfs) $(call archive,common/raft) $(call archive,common/base)
@@ -181,16 +188,26 @@ demo: ## install what is missing, build, run a node in ./run/demo and show it at
 check: ## install what is missing, build, run every test
 	@sh tests/lib/deps.sh check
 	@$(MAKE) --no-print-directory -j2 all test-bins
-	@sh tests/lib/run.sh $(B) unit replay system
+	@sh tests/lib/run.sh $(B) unit sim replay system
 sanitized: ## unit tests, corpora and system tests under ASan and UBSan (make BUILD=asan sanitized)
 	@$(MAKE) --no-print-directory -j2 all test-bins
-	@sh tests/lib/run.sh $(B) unit replay system
+	@sh tests/lib/run.sh $(B) unit sim replay system
 unit: ## the unit tests alone
 	@$(MAKE) --no-print-directory -j2 $(UNIT_BINS) && sh tests/lib/run.sh $(B) unit
 system: ## the system tests alone (real daemons, killed and restarted)
 	@$(MAKE) --no-print-directory -j2 all $(SYSTEM_BIN) && sh tests/lib/run.sh $(B) system
 replay: ## the corpora of the fuzz targets
 	@$(MAKE) --no-print-directory -j2 $(REPLAY_BINS) && sh tests/lib/run.sh $(B) replay
+sim: ## simulate SEEDS (1000) clusters of the consensus core, and play its scripts; SEED=n replays one, SIM_ARGS=--trace tells
+	@$(MAKE) --no-print-directory -j2 $(SIM_BINS)
+	@$(if $(SEED),$(B)/tests/sim/sim --seed $(SEED) $(SIM_ARGS),$(B)/tests/sim/sim --scripts tests/script && \
+	    $(B)/tests/sim/sim --file tests/sim/seeds.txt --first $(or $(FIRST),1) --seeds $(or $(SEEDS),1000) $(SIM_ARGS))
+search: ## search all small states of the consensus core (STATES, 1000000)
+	@$(MAKE) --no-print-directory -j2 BUILD=release build/release/tests/sim/search
+	@build/release/tests/sim/search --states $(or $(STATES),1000000)
+mutants: ## plant each known bug into the consensus core and let the simulator find it (MUTANTS=n: so many, by the day; MUTANT=n: that one)
+	@$(MAKE) --no-print-directory -j2 BUILD=release build/release/tests/sim/sim build/release/tests/unit/common/raft
+	@MUTANT=$(MUTANT) sh tests/sim/mutants.sh build/release $(or $(MUTANTS),0)
 fuzz: ## run each fuzz target for FUZZ_SECONDS (60) with libFuzzer
 	@sh tests/lib/deps.sh lint
 	@$(MAKE) --no-print-directory -j2 BUILD=fuzz fuzz-bins

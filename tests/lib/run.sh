@@ -1,6 +1,6 @@
 #!/bin/sh
 # run: run test programs one after the other, and end with one line: "N passed, N failed". Usage: run.sh BUILD_DIR PART...
-# Parts: unit replay system. Each program's output is shown when it fails; logs stay in BUILD_DIR/tests/log/.
+# Parts: unit sim replay system. Each program's output is shown when it fails; logs stay in BUILD_DIR/tests/log/.
 set -u
 build=$1
 shift
@@ -42,6 +42,12 @@ for part in "$@"; do
             name=$(basename "$program" _fuzz)
             one "replay_$name" "$program" "tests/fuzz/corpus/$name"
         done ;;
+    sim) # the consensus core: transcripts, all small states, random clusters
+        sim=$build/tests/sim/sim
+        one sim_scripts "$sim" --scripts tests/script
+        one sim_search "$build/tests/sim/search" --states "${SEARCH_STATES:-150000}"
+        one sim_search_members "$build/tests/sim/search" --states "${SEARCH_STATES:-150000}" --crashes 0 --messages 3 --terms 3
+        one sim_seeds "$sim" --file tests/sim/seeds.txt --seeds "${SIM_SEEDS:-1500}" ;;
     system)
         one system "$build/tests/system/system" ;;
     *) echo "run.sh: unknown part $part" >&2; exit 2 ;;

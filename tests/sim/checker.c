@@ -524,7 +524,7 @@ void checker_send(struct sim *self, struct replica *replica, const struct raft_m
     }
     bool vote =
         (message->type == RAFT_MESSAGE_VOTE_REPLY && granted) || message->type == RAFT_MESSAGE_VOTE;
-    if ((vote || ahead) && replica->seen.suspect && replica->disk.rot_from != 0) {
+    if ((vote || ahead) && replica->seen.suspect) {
         sim_violation(self, "node %u g%u takes part in an election with a damaged log",
                       replica->node, replica->group + 1);
     }

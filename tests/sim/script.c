@@ -683,6 +683,34 @@ static bool command_guarded(struct script *self, char *line)
     return true;
 }
 
+struct script *script_new(struct sim *sim)
+{
+    struct script *self = MEM_NEW(struct script);
+    self->sim = sim;
+    sim->out = mem_new(TEXT);
+    return self;
+}
+
+void script_destroy(struct script **self)
+{
+    MEM_FREE((*self)->sim->out);
+    MEM_FREE(*self);
+}
+
+bool script_text(struct script *self, const char *commands)
+{
+    char line[200];
+    while (*commands != 0) {
+        size_t length = strcspn(commands, ";");
+        (void) snprintf(line, sizeof(line), "%.*s", (int) length, commands);
+        if (!command_guarded(self, line)) {
+            return false;
+        }
+        commands += length + (commands[length] != 0);
+    }
+    return true;
+}
+
 /* --- files --- */
 
 /* The file as it should be: the same commands and comments, with what they print now. */

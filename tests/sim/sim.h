@@ -497,6 +497,12 @@ uint64_t checker_id_key(unsigned group, struct raft_id id);
 /* Play a transcript, or all *.txt of a folder. Returns how many failed. */
 unsigned script_run(struct sim *sim, const char *path, unsigned *ret_count);
 
+/* For tests that tamper in between: play commands, separated by ';'. false: violated, see sim->violation. */
+struct script;
+struct script *script_new(struct sim *sim);
+void script_destroy(struct script **self);
+bool script_text(struct script *self, const char *commands);
+
 /* --- calm.c --- */
 void calm_run(struct sim *self);
 
