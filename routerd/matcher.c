@@ -76,12 +76,13 @@ bool matcher_add(struct matcher *self, struct span text, uint64_t holder)
     return is_new;
 }
 
-/* The table never shrinks by itself: make it anew when it is nearly empty. */
+/* The table never shrinks by itself: make it anew when it is empty or nearly so. */
 static void texts_shrink(struct matcher *self)
 {
     enum { SLOT = 32, SPARSE = 32, SMALL = 64 * 1024 };
-    if (hash_memory(self->texts) < SMALL ||
-        hash_count(self->texts) * SLOT * SPARSE > hash_memory(self->texts)) {
+    size_t bytes = hash_memory(self->texts);
+    size_t count = hash_count(self->texts);
+    if (count > 0 && (bytes < SMALL || count * SLOT * SPARSE > bytes)) {
         return;
     }
     struct hash *fresh = hash_new();
@@ -119,6 +120,12 @@ bool matcher_remove(struct matcher *self, struct span text, uint64_t holder)
     (void) hash_remove(self->texts, key);
     matcher_text_destroy(&found);
     texts_shrink(self);
+    if (self->count == 0) {
+        MEM_FREE(self->found.texts);
+        MEM_FREE(self->seen);
+        self->found = (struct matcher_found){0};
+        self->seen_size = 0;
+    }
     return true;
 }
 

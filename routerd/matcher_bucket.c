@@ -7,11 +7,11 @@
 
 #include "routerd/matcher_heap.h"
 
-enum { BUCKET_MIN = 2, GROUP = 4, MATCHER_ADDED = 2 };
+enum { BUCKET_MIN = 2, GROUP = 4, CODES_ADDED = 2 };
 
 /* Four codes and who asks them. A code that is not in use is asked by nobody. */
 struct matcher_group {
-    struct matcher_code codes[GROUP];
+    uint16_t codes[GROUP];
     uint64_t who[GROUP];
 };
 
@@ -42,7 +42,7 @@ static void code_swap(struct matcher_block *block, size_t i, size_t k)
 {
     struct matcher_group *a = &block->groups[i / GROUP];
     struct matcher_group *b = &block->groups[k / GROUP];
-    struct matcher_code code = a->codes[i % GROUP];
+    uint16_t code = a->codes[i % GROUP];
     uint64_t who = a->who[i % GROUP];
     a->codes[i % GROUP] = b->codes[k % GROUP];
     a->who[i % GROUP] = b->who[k % GROUP];
@@ -65,10 +65,9 @@ static void code_rise(struct matcher_block *block, size_t i)
     }
 }
 
-static bool code_is(const struct matcher_block *block, size_t i, struct matcher_code code)
+static bool code_is(const struct matcher_block *block, size_t i, uint16_t code)
 {
-    struct matcher_code other = block->groups[i / GROUP].codes[i % GROUP];
-    return other.one == code.one && other.two == code.two;
+    return block->groups[i / GROUP].codes[i % GROUP] == code;
 }
 
 static size_t codes_memory(const struct matcher_block *block)
@@ -88,8 +87,8 @@ static void block_grow(struct matcher_bucket *self, struct matcher_block *block)
 }
 
 /* `*may_add`: how many codes more than MATCHER_BLOCK_CODES may be added. */
-static void block_ask(struct matcher_bucket *self, struct matcher_block *block,
-                      struct matcher_code code, uint64_t who, unsigned *may_add)
+static void block_ask(struct matcher_bucket *self, struct matcher_block *block, uint16_t code,
+                      uint64_t who, unsigned *may_add)
 {
     for (size_t i = 0; i < block->count; i++) {
         if (code_is(block, i, code)) {
@@ -112,8 +111,20 @@ static void block_ask(struct matcher_bucket *self, struct matcher_block *block,
     block->count++;
 }
 
+/* Room follows when most codes have gone. */
+static void block_shrink(struct matcher_bucket *self, struct matcher_block *block)
+{
+    size_t groups = ((size_t) block->count + GROUP - 1) / GROUP;
+    if (groups > 0 && groups < (size_t) block->room / GROUP / 2) {
+        self->code_bytes -= codes_memory(block);
+        block->groups = mem_resize(block->groups, groups, sizeof(*block->groups));
+        block->room = (uint16_t) (groups * GROUP);
+        self->code_bytes += codes_memory(block);
+    }
+}
+
 /* Nobody at these places asks anything any more. */
-static void block_forget(struct matcher_block *block, uint64_t who)
+static void block_forget(struct matcher_bucket *self, struct matcher_block *block, uint64_t who)
 {
     for (size_t i = block->count; i-- > 0;) {
         uint64_t *asked = code_who(block, i);
@@ -122,6 +133,7 @@ static void block_forget(struct matcher_block *block, uint64_t who)
             code_swap(block, i, --block->count);
         }
     }
+    block_shrink(self, block);
 }
 
 static struct matcher_block *block_of(struct matcher_bucket *self, uint32_t place)
@@ -163,9 +175,20 @@ void matcher_bucket_add(struct matcher_bucket *self, struct matcher_text *text,
         self->more[self->more_count++] = (struct matcher_block){0};
     }
     struct matcher_block *block = block_of(self, text->place);
-    unsigned may_add = MATCHER_ADDED;
+    unsigned may_add = CODES_ADDED;
     for (size_t i = 0; i < sign_count; i++) {
         block_ask(self, block, matcher_code_of(signs[i]), bit_of(text->place), &may_add);
+    }
+}
+
+static void more_shrink(struct matcher_bucket *self)
+{
+    if (self->more_count == 0) {
+        MEM_FREE(self->more);
+        self->more_room = 0;
+    } else if (self->more_count < self->more_room / 2) {
+        self->more = mem_resize(self->more, self->more_count, sizeof(*self->more));
+        self->more_room = self->more_count;
     }
 }
 
@@ -175,24 +198,25 @@ void matcher_bucket_remove(struct matcher_bucket *self, struct matcher_text *tex
     INVARIANT(text->place < self->count && self->texts[text->place] == text);
     uint32_t place = text->place;
     uint32_t last = --self->count;
-    block_forget(block_of(self, place), bit_of(place));
+    block_forget(self, block_of(self, place), bit_of(place));
     if (place != last) {
         self->texts[place] = self->texts[last];
         self->texts[place]->place = place;
         struct matcher_block *from = block_of(self, last);
-        unsigned may_add = MATCHER_ADDED;
+        unsigned may_add = CODES_ADDED;
         for (size_t i = 0; i < from->count; i++) {
             if ((*code_who(from, i) & bit_of(last)) != 0) {
                 block_ask(self, block_of(self, place), from->groups[i / GROUP].codes[i % GROUP],
                           bit_of(place), &may_add);
             }
         }
-        block_forget(from, bit_of(last));
+        block_forget(self, from, bit_of(last));
     }
     if (last > 0 && last % MATCHER_BLOCK == 0) {
         struct matcher_block *empty = &self->more[--self->more_count];
         self->code_bytes -= codes_memory(empty);
         mem_free(empty->groups);
+        more_shrink(self);
     }
     if (last >= BUCKET_MIN && last < self->capacity / 4) {
         texts_resize(self, self->capacity / 2);
@@ -221,12 +245,6 @@ void matcher_bucket_prefetch(const struct matcher_bucket *self)
     __builtin_prefetch(groups + 128);
 }
 
-/* All bits if the code is not marked, else none. */
-static inline uint64_t lacks(const struct matcher_marks *marks, struct matcher_code code)
-{
-    return ((uint64_t) marks->one[code.one] & marks->two[code.two]) - 1;
-}
-
 uint64_t matcher_bucket_left(const struct matcher_bucket *self, size_t block,
                              const struct matcher_marks *marks, uint64_t *steps)
 {
@@ -236,10 +254,10 @@ uint64_t matcher_bucket_left(const struct matcher_bucket *self, size_t block,
     const struct matcher_group *group = codes->groups;
     const struct matcher_group *end = group + ((size_t) codes->count + GROUP - 1) / GROUP;
     for (; group < end && ruled_out != UINT64_MAX; group++) {
-        ruled_out |= group->who[0] & lacks(marks, group->codes[0]);
-        ruled_out |= group->who[1] & lacks(marks, group->codes[1]);
-        ruled_out |= group->who[2] & lacks(marks, group->codes[2]);
-        ruled_out |= group->who[3] & lacks(marks, group->codes[3]);
+        ruled_out |= group->who[0] & matcher_marks_lack(marks, group->codes[0]);
+        ruled_out |= group->who[1] & matcher_marks_lack(marks, group->codes[1]);
+        ruled_out |= group->who[2] & matcher_marks_lack(marks, group->codes[2]);
+        ruled_out |= group->who[3] & matcher_marks_lack(marks, group->codes[3]);
     }
     *steps += (size_t) (group - codes->groups);
     return ~ruled_out;

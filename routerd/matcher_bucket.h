@@ -7,33 +7,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "routerd/matcher_signs.h"
+#include "routerd/matcher_marks.h"
 #include "routerd/matcher_text.h"
 
 enum {
-    MATCHER_CODES = 1 << 14,
     MATCHER_BLOCK = 64,
-    MATCHER_BLOCK_CODES = 64, /* so many signs of a block are looked at, whoever asks them */
-    MATCHER_BLOCK_CODES_MAX =
-        192, /* and two more for each one that comes then; what else it asks only if others do */
-};
-
-/* A sign as two numbers below MATCHER_CODES. */
-struct matcher_code {
-    uint16_t one;
-    uint16_t two;
-};
-
-static inline struct matcher_code matcher_code_of(uint64_t sign)
-{
-    return (struct matcher_code){(uint16_t) (sign >> 50),
-                                 (uint16_t) (sign >> 36 & (MATCHER_CODES - 1))};
-}
-
-/* What the topic has: 1 for the codes of its signs, else 0. Two tables, so that it is no matter when two signs meet in one. */
-struct matcher_marks {
-    uint8_t one[MATCHER_CODES];
-    uint8_t two[MATCHER_CODES];
+    /* Signs of one block that are kept: as many as there are up to the first number; from there on two new ones for each matcher
+     * that is added, up to the second. What a matcher asks beyond that is left to the exact test. */
+    MATCHER_BLOCK_CODES = 64,
+    MATCHER_BLOCK_CODES_MAX = 192,
 };
 
 struct matcher_block {

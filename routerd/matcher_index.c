@@ -11,6 +11,7 @@
 
 #include "routerd/matcher_bucket.h"
 #include "routerd/matcher_heap.h"
+#include "routerd/matcher_marks.h"
 #include "routerd/matcher_signs.h"
 
 enum {
@@ -19,7 +20,6 @@ enum {
     SKETCH_LARGE = 1 << 16,
     SKETCH_SMALL_TEXTS = 4096,
     MARK_FROM = 3, /* smaller buckets are not worth setting the marks */
-    MARKED_MAX = 512,
     PENDING = 32,
 };
 
@@ -35,13 +35,6 @@ enum {
 };
 static_assert(KIND_COUNT < KIND_PLAIN, "a kind is one byte");
 
-/* The marks of one lookup, and which they are, to take them away after it. */
-struct marking {
-    struct matcher_marks marks; /* all 0 between lookups */
-    size_t count;
-    struct matcher_code codes[MARKED_MAX];
-};
-
 struct matcher_index {
     struct hash64 *anchors; /* -> struct matcher_entry */
     uint32_t kinds[KIND_COUNT];
@@ -52,7 +45,7 @@ struct matcher_index {
     struct matcher_sketch *sketch; /* NULL until needed */
     uint64_t bucket_bytes;
     uint64_t steps;
-    struct marking *marking; /* NULL until needed */
+    struct matcher_marks *marks; /* none between lookups; NULL until needed */
 };
 
 /* One lookup. */
@@ -61,7 +54,6 @@ struct search {
     const struct matcher_topic *topic;
     struct matcher_found *found;
     enum matcher_family family; /* whose anchors are asked for now */
-    bool is_marked[MATCHER_FAMILY_COUNT];
     size_t entry_count;
     size_t text_count;
     struct matcher_entry *entries[PENDING]; /* to be looked into */
@@ -104,7 +96,7 @@ void matcher_index_destroy(struct matcher_index **self)
     if (*self != NULL) {
         anchors_clear(*self);
         matcher_sketch_destroy(&(*self)->sketch);
-        mem_free((*self)->marking);
+        mem_free((*self)->marks);
         MEM_FREE(*self);
     }
 }
@@ -119,7 +111,7 @@ size_t matcher_index_memory(const struct matcher_index *self)
     size_t sketch =
         self->sketch != NULL ? matcher_sketch_counters(self->sketch) * sizeof(uint32_t) : 0;
     return matcher_heap(sizeof(*self)) + hash64_memory(self->anchors) + self->bucket_bytes +
-           sketch + (self->marking != NULL ? sizeof(*self->marking) : 0);
+           sketch + matcher_heap(self->marks != NULL ? sizeof(*self->marks) : 0);
 }
 
 uint64_t matcher_index_steps(const struct matcher_index *self)
@@ -299,12 +291,13 @@ void matcher_index_add(struct matcher_index *self, struct matcher_text *text)
     }
 }
 
-/* The table never shrinks by itself: make it anew when it is nearly empty. */
+/* The table never shrinks by itself: make it anew when it is empty or nearly so. */
 static void anchors_shrink(struct matcher_index *self)
 {
     enum { SLOT = 16, SPARSE = 32, SMALL = 64 * 1024 };
-    if (hash64_memory(self->anchors) < SMALL ||
-        hash64_count(self->anchors) * SLOT * SPARSE > hash64_memory(self->anchors)) {
+    size_t bytes = hash64_memory(self->anchors);
+    size_t count = hash64_count(self->anchors);
+    if (count > 0 && (bytes < SMALL || count * SLOT * SPARSE > bytes)) {
         return;
     }
     struct hash64 *fresh = hash64_new();
@@ -328,14 +321,15 @@ static void anchor_remove(struct matcher_index *self, struct matcher_text *text)
         struct matcher_bucket *bucket = (struct matcher_bucket *) entry;
         self->bucket_bytes -= matcher_bucket_memory(bucket);
         matcher_bucket_remove(bucket, text);
-        if (bucket->count > 0) {
+        if (bucket->count > 1) {
             self->bucket_bytes += matcher_bucket_memory(bucket);
             return;
         }
+        hash64_put(self->anchors, text->anchor, bucket->texts[0]);
         matcher_bucket_destroy(&bucket);
-    } else {
-        INVARIANT(entry == &text->entry);
+        return;
     }
+    INVARIANT(entry == &text->entry);
     (void) hash64_remove(self->anchors, text->anchor);
     anchors_shrink(self);
 }
@@ -354,88 +348,11 @@ void matcher_index_remove(struct matcher_index *self, struct matcher_text *text)
     }
     if (self->count == 0) {
         matcher_sketch_destroy(&self->sketch);
-        MEM_FREE(self->marking);
+        MEM_FREE(self->marks);
     }
 }
 
-/* --- lookups: the marks --- */
-
-static void mark(struct search *search, uint64_t sign)
-{
-    struct marking *marking = search->index->marking;
-    struct matcher_code code = matcher_code_of(sign);
-    INVARIANT(marking->count < MARKED_MAX);
-    marking->codes[marking->count++] = code;
-    marking->marks.one[code.one] = 1;
-    marking->marks.two[code.two] = 1;
-}
-
-static void mark_places(struct search *search, enum matcher_family family)
-{
-    const struct matcher_topic *topic = search->topic;
-    uint64_t begin = matcher_key_begin(family, family == MATCHER_EXACT ? topic->count : 0);
-    for (size_t i = 0; i < topic->count; i++) {
-        uint64_t hash = topic->hashes[family == MATCHER_RIGHT ? topic->count - 1 - i : i];
-        mark(search, matcher_key_step(begin, matcher_sign_at(hash, i)));
-    }
-}
-
-static void mark_order(struct search *search)
-{
-    const struct matcher_topic *topic = search->topic;
-    for (size_t i = 0; i < topic->count; i++) {
-        uint64_t order = matcher_key_step(matcher_key_begin(MATCHER_ORDER, 0), topic->hashes[i]);
-        uint64_t run = matcher_key_step(matcher_key_begin(MATCHER_RUN, 0), topic->hashes[i]);
-        for (size_t k = i + 1; k < topic->count; k++) {
-            uint64_t gap =
-                matcher_key_step(matcher_key_begin(MATCHER_GAP, k - i), topic->hashes[i]);
-            run = matcher_key_step(run, topic->hashes[k]);
-            mark(search, run);
-            mark(search, matcher_key_step(order, topic->hashes[k]));
-            mark(search, matcher_key_step(gap, topic->hashes[k]));
-        }
-    }
-}
-
-/* Set the marks that the matchers of a family ask for, once a lookup. */
-static void mark_family(struct search *search, enum matcher_family family)
-{
-    if (search->is_marked[family]) {
-        return;
-    }
-    search->is_marked[family] = true;
-    if (search->index->marking == NULL) {
-        search->index->marking = MEM_NEW(struct marking);
-    }
-    if (!search->topic->is_system) {
-        mark(search, matcher_sign_free());
-    }
-    if (family == MATCHER_EXACT) {
-        mark_places(search, MATCHER_EXACT);
-        return;
-    }
-    if (family == MATCHER_LEFT) {
-        for (size_t i = 0; i <= search->topic->count; i++) {
-            mark(search, matcher_sign_least(i));
-        }
-        mark_places(search, MATCHER_LEFT);
-        mark_places(search, MATCHER_RIGHT);
-        return;
-    }
-    mark_family(search, MATCHER_LEFT);
-    mark_order(search);
-}
-
-static void marks_clear(struct marking *self)
-{
-    for (size_t i = 0; i < self->count; i++) {
-        self->marks.one[self->codes[i].one] = 0;
-        self->marks.two[self->codes[i].two] = 0;
-    }
-    self->count = 0;
-}
-
-/* --- lookups: the anchors --- */
+/* --- lookups --- */
 
 /* Memory is slow, and what was found is all over it: it is fetched early and looked at a little later. */
 static void test_pending(struct search *search)
@@ -468,12 +385,13 @@ static void search_bucket(struct search *search, const struct matcher_bucket *bu
         }
         return;
     }
-    mark_family(search, search->family == MATCHER_RIGHT ? MATCHER_LEFT
-                        : search->family == MATCHER_RUN ? MATCHER_ORDER
-                                                        : search->family);
+    if (search->index->marks == NULL) {
+        search->index->marks = MEM_NEW(struct matcher_marks);
+    }
+    matcher_marks_set(search->index->marks, search->topic, search->family);
     for (size_t block = 0; block < matcher_bucket_blocks(bucket); block++) {
-        uint64_t left = matcher_bucket_left(bucket, block, &search->index->marking->marks,
-                                            &search->index->steps);
+        uint64_t left =
+            matcher_bucket_left(bucket, block, search->index->marks, &search->index->steps);
         for (; left != 0; left &= left - 1) {
             size_t place = block * MATCHER_BLOCK + (size_t) __builtin_ctzll(left);
             test_later(search, bucket->texts[place]);
@@ -645,7 +563,7 @@ void matcher_index_find(struct matcher_index *self, const struct matcher_topic *
     search_runs(&search);
     search_order(&search);
     test_pending(&search);
-    if (self->marking != NULL) {
-        marks_clear(self->marking);
+    if (self->marks != NULL) {
+        matcher_marks_clear(self->marks);
     }
 }

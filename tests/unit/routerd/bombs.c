@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "common/base/topic.h"
 
@@ -330,6 +331,12 @@ static size_t scattered_large_matcher(struct prng *prng, uint64_t i, char *out)
     return scattered(prng, out, 1000, 3, 5);
 }
 
+static size_t scattered_three_matcher(struct prng *prng, uint64_t i, char *out)
+{
+    (void) i;
+    return scattered(prng, out, 3, 5, 3);
+}
+
 static size_t thousand_topic(struct prng *prng, uint64_t i, char *out)
 {
     (void) i;
@@ -496,6 +503,27 @@ static size_t tiny_matcher(struct prng *prng, uint64_t i, char *out)
     return text.size;
 }
 
+static size_t woven_topic(struct prng *prng, uint64_t i, char *out)
+{
+    (void) prng;
+    (void) i;
+    static const char topic[] = "a.b.b.a.b.a.a.b.b.a.a.b.a.b.b.a";
+    memcpy(out, topic, sizeof(topic) - 1);
+    return sizeof(topic) - 1;
+}
+
+/* As tiny_matcher, but none matches: the worst that is known, for no two words of it say so. */
+static size_t tiny_miss_matcher(struct prng *prng, uint64_t i, char *out)
+{
+    char topic[TOPIC_SIZE_MAX + 1];
+    struct span woven = span_make(topic, woven_topic(prng, i, topic));
+    size_t size = 0;
+    do {
+        size = tiny_matcher(prng, i, out);
+    } while (topic_matches(span_make(out, size), woven));
+    return size;
+}
+
 const struct bomb bombs[] = {
     {"random, 10,000 words, half *", large_matcher, large_topic, 50},
     {"random, 20 words, 40% *", twenty_matcher, twenty_topic, 300},
@@ -516,6 +544,7 @@ const struct bomb bombs[] = {
     {"{*,a}^13.#.tN, topic a^16", hash_tail_matcher, as_topic, 2600},
     {"#.w.#.w... of 16 words, topic all in random order", scattered_matcher, shuffled_topic, 6500},
     {"#.w.#.w... of 1,000 words", scattered_large_matcher, thousand_topic, 900},
+    {"#.w.#.w... of 3 words", scattered_three_matcher, three_topic, 5000},
     {"#.w.#.w... in the topic's order but the last", last_step_matcher, in_order_topic, 1400},
     {"#.w.#.w... in the topic's order, one step back", one_step_back_matcher, in_order_topic, 2200},
     {"#.w.w.w.#.w.w.# in order, not adjacent in the topic", next_to_matcher, in_order_topic, 800},
@@ -523,5 +552,6 @@ const struct bomb bombs[] = {
     {"{a,*,#}^15.b, topic a^16", many_as_matcher, as_topic, 900},
     {"random, 16 words, * and #", mixed_matcher, shuffled_topic, 2500},
     {"{a,b,*,#}^16", tiny_matcher, two_letters_topic, 9000},
+    {"{a,b,*,#}^16 without those that match the topic", tiny_miss_matcher, woven_topic, 8500},
 };
 const size_t bomb_count = sizeof(bombs) / sizeof(bombs[0]);
