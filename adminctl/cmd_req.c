@@ -68,6 +68,35 @@ static int wait_over(struct ctl *ctl, struct asking *self, uint64_t id)
     return result;
 }
 
+/* Ask, and print what comes. A ctl_exit. */
+static int ask_and_print(struct ctl *ctl, const struct rg_es_message *message,
+                         const struct rg_request_options *options, const char *format)
+{
+    struct asking self = {.format = format, .json = ctl->format == OUTPUT_JSON};
+    uint64_t id = 0;
+    int result = CTL_OK;
+    (void) pthread_mutex_init(&self.lock, NULL);
+    (void) pthread_cond_init(&self.over, NULL);
+    message_catch_stop();
+    int error = rg_request_async(ctl->client, message, options, on_reply, &self, &id);
+    if (error < 0) {
+        result =
+            ctl_fail(ctl, error, rg_last_error(ctl->client), "cannot ask '%s'", message->topic);
+    } else {
+        int printed = wait_over(ctl, &self, id);
+        if (self.result < 0) {
+            result = ctl_fail(ctl, self.result, NULL, "asking '%s' ended after %llu replies",
+                              message->topic, (unsigned long long) self.replies);
+        } else if (printed < 0 && printed != RG_ERR_CLOSED) {
+            result = ctl_fail(ctl, printed, NULL, "cannot print the replies");
+        }
+    }
+    buf_release(&self.out);
+    (void) pthread_cond_destroy(&self.over);
+    (void) pthread_mutex_destroy(&self.lock);
+    return result;
+}
+
 int cmd_req(struct ctl *ctl, int argc, char **argv)
 {
     const char *format = "%p\\n";
@@ -127,29 +156,9 @@ int cmd_req(struct ctl *ctl, int argc, char **argv)
         buf_release(&keep);
         return result;
     }
-    struct asking self = {.format = format, .json = ctl->format == OUTPUT_JSON};
-    uint64_t id = 0;
     options.timeout_ms = (uint32_t) wait_ms;
     options.max_replies = (uint32_t) replies;
-    (void) pthread_mutex_init(&self.lock, NULL);
-    (void) pthread_cond_init(&self.over, NULL);
-    message_catch_stop();
-    error = rg_request_async(ctl->client, &message, &options, on_reply, &self, &id);
+    result = ask_and_print(ctl, &message, &options, format);
     buf_release(&keep);
-    if (error < 0) {
-        result =
-            ctl_fail(ctl, error, rg_last_error(ctl->client), "cannot ask '%s'", args.arguments[0]);
-    } else {
-        int printed = wait_over(ctl, &self, id);
-        if (self.result < 0) {
-            result = ctl_fail(ctl, self.result, NULL, "asking '%s' ended after %llu replies",
-                              args.arguments[0], (unsigned long long) self.replies);
-        } else if (printed < 0 && printed != RG_ERR_CLOSED) {
-            result = ctl_fail(ctl, printed, NULL, "cannot print the replies");
-        }
-    }
-    buf_release(&self.out);
-    (void) pthread_cond_destroy(&self.over);
-    (void) pthread_mutex_destroy(&self.lock);
     return result;
 }

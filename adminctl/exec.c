@@ -111,7 +111,7 @@ bool exec_run(const char *command, struct rg_bytes input, const struct exec_vari
         if (ends[0].revents != 0) {
             feed(&child, &input);
         }
-        if (ends[1].revents != 0) {
+        if (output != NULL && ends[1].revents != 0) {
             is_ok = drain(&child, output, output_max);
         }
     }
