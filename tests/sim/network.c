@@ -224,6 +224,8 @@ void network_deliver(struct sim *self, struct envelope *envelope)
         envelope_free(self, envelope);
         return;
     }
+    /* whoever finds a violation below does not come back here */
+    self->delivering = envelope;
     if (self->trace) {
         message_trace(self, "recv", message);
     }
@@ -245,6 +247,7 @@ void network_deliver(struct sim *self, struct envelope *envelope)
                       raft_message_name(message->type), error);
     }
     replica_take(self, replica, envelope, &taken);
+    self->delivering = NULL;
     envelope_free(self, envelope);
     checker_step(self, replica);
     replica_touch(self, replica);

@@ -341,6 +341,7 @@ struct sim {
     unsigned usurped;
     unsigned usurper;
     struct envelope *free_envelopes;
+    struct envelope *delivering; /* by network_deliver, else NULL */
     struct job *free_jobs[64];
     unsigned free_job_count;
     struct envelope **manual_queue;

@@ -336,6 +336,10 @@ static void queue_clear(struct sim *self)
     }
     self->queue_count = 0;
     self->queue_seq = 0;
+    if (self->delivering != NULL) {
+        envelope_free(self, self->delivering);
+        self->delivering = NULL;
+    }
 }
 
 /* --- life --- */
