@@ -147,25 +147,25 @@ static uint64_t read_neighbours(void *ud)
     return neighbours_count(self->neighbours);
 }
 
-/* Sums over all exchanges in use. */
-#define READ_EXCHANGES(name, value)                                                                \
+/* Sums over all exchanges, also those that are not in use any more. */
+#define READ_EXCHANGES(name)                                                                       \
     static uint64_t read_es_##name(void *ud)                                                       \
     {                                                                                              \
         const struct frontd *self = ud;                                                            \
         const struct exchange *exchange = NULL;                                                    \
-        uint64_t sum = 0;                                                                          \
+        uint64_t sum = exchanges_forgotten(self->exchanges)->name;                                 \
         size_t cursor = 0;                                                                         \
         while ((exchange = exchanges_next(self->exchanges, &cursor)) != NULL) {                    \
-            sum += exchange->value;                                                                \
+            sum += exchange->counts.name;                                                          \
         }                                                                                          \
         return sum;                                                                                \
     }
-READ_EXCHANGES(published, counts.published)
-READ_EXCHANGES(unmatched, counts.unmatched)
-READ_EXCHANGES(refused, counts.refused)
-READ_EXCHANGES(matched, counts.matched)
-READ_EXCHANGES(delivered, counts.delivered)
-READ_EXCHANGES(dropped, counts.dropped)
+READ_EXCHANGES(published)
+READ_EXCHANGES(unmatched)
+READ_EXCHANGES(refused)
+READ_EXCHANGES(matched)
+READ_EXCHANGES(delivered)
+READ_EXCHANGES(dropped)
 
 void ephemeral_add_metrics(struct frontd *frontd)
 {

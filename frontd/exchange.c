@@ -43,6 +43,7 @@ struct exchanges {
     struct hash *by_key;
     struct list idle;
     struct wheel_timer timer;
+    struct exchange_counts forgotten; /* of those that are no more */
 };
 
 static struct exchange_node *exchange_node_of(struct exchange *exchange)
@@ -69,6 +70,14 @@ struct exchanges *exchanges_new(struct frontd *frontd)
 
 static void exchanges_free(struct exchanges *self, struct exchange_node *node)
 {
+    const struct exchange_counts *counts = &node->exchange.counts;
+    self->forgotten.published += counts->published;
+    self->forgotten.unmatched += counts->unmatched;
+    self->forgotten.refused += counts->refused;
+    self->forgotten.matched += counts->matched;
+    self->forgotten.delivered += counts->delivered;
+    self->forgotten.dropped += counts->dropped;
+    self->forgotten.requests += counts->requests;
     (void) hash_remove(self->by_key, exchange_node_key(node));
     list_remove(&node->of_idle);
     mem_free(node);
@@ -284,6 +293,11 @@ void exchanges_catalog_changed(struct exchanges *self)
             true; /* it goes with its last reference; if it is ensured again before, it lives on */
         subscriptions_exchange_gone(self->frontd->subscriptions, exchange, ERR_NOT_FOUND);
     }
+}
+
+const struct exchange_counts *exchanges_forgotten(const struct exchanges *self)
+{
+    return &self->forgotten;
 }
 
 struct exchange *exchanges_next(const struct exchanges *self, size_t *cursor)

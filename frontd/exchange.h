@@ -54,6 +54,8 @@ struct exchange *exchanges_find(const struct exchanges *self, struct span namesp
 void exchanges_catalog_changed(struct exchanges *self);
 /* Forget what nobody has used for a minute before `now_ms`. Done by a timer; for tests. */
 void exchanges_forget_idle(struct exchanges *self, uint64_t now_ms);
+/* The counters of all that were forgotten, summed: so that the sums over all never fall. */
+const struct exchange_counts *exchanges_forgotten(const struct exchanges *self);
 /* Walk: start with *cursor = 0; NULL at the end. */
 struct exchange *exchanges_next(const struct exchanges *self, size_t *cursor);
 
