@@ -336,6 +336,8 @@ int groups_apply(struct groups *self, uint8_t kind, uint64_t index, struct span 
         return groups_apply_acks(self, index, payload);
     case LOG_KIND_BATCH:
     case LOG_KIND_CONFIG:
+    case LOG_KIND_TRIM:
+    case LOG_KIND_IDS:
         break;
     }
     return ERR_BAD_FORMAT;

@@ -7,6 +7,8 @@ enum log_kind {
     LOG_KIND_CONFIG = 2, /* EntryConfig of log.proto */
     LOG_KIND_GROUP = 3,  /* EntryGroup */
     LOG_KIND_ACKS = 4,   /* EntryAcks */
+    LOG_KIND_TRIM = 5,   /* EntryTrim */
+    LOG_KIND_IDS = 6,    /* EntryIds */
 };
 
 #endif

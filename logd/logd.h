@@ -7,6 +7,7 @@
 #include "common/run/daemon.h"
 #include "common/store/journal.h"
 
+struct events;
 struct logd;
 struct members;
 struct stream;
@@ -15,6 +16,7 @@ struct bus *logd_bus(struct logd *self);
 struct loop *logd_loop(struct logd *self);
 struct members *logd_members(struct logd *self);
 struct metrics *logd_metrics(struct logd *self);
+struct events *logd_events(struct logd *self); /* logd/events.h */
 
 /* The stream has something to flush or to deliver at the end of this turn (groups_wake and groups_flush are called then, once). */
 void logd_mark_dirty(struct logd *self, struct stream *stream);

@@ -279,6 +279,8 @@ int stream_apply_control(struct stream *self, const struct journal_entry *entry)
             stream_note_groups(self, entry->payload.bytes);
         }
         break;
+    case LOG_KIND_TRIM:
+    case LOG_KIND_IDS:
     case LOG_KIND_BATCH:
     default:
         error = ERR_BAD_FORMAT;
