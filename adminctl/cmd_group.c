@@ -134,6 +134,8 @@ static const char *pending_state(Railgun__PendingRange__State state)
         return "delayed";
     case RAILGUN__PENDING_RANGE__STATE__SKIPPED:
         return "skipped";
+    case RAILGUN__PENDING_RANGE__STATE__DYING:
+        return "dying";
     case _RAILGUN__PENDING_RANGE__STATE_IS_INT_SIZE:
     default:
         return "unknown";
