@@ -30,6 +30,8 @@ struct publish {
     struct slice batch; /* while waiting; then the journal has it */
     struct hot_expect expect;
     struct buf exceptions; /* RecordResult fields of PublishOk, encoded; atomic = false only */
+    append_own_fn *own;    /* the daemon's own batch: told instead of answered; NULL: not so */
+    void *own_ud;
 };
 
 struct append {
@@ -103,9 +105,28 @@ uint64_t append_open_count(const struct append *self)
 
 /* --- answers --- */
 
+/* Whoever is told may append again at once: nothing of the publish is left by then. */
+static void publish_tell_own(struct append *self, struct publish *publish, int error)
+{
+    append_own_fn *own = publish->own;
+    void *own_ud = publish->own_ud;
+    uint32_t count = error == 0 ? publish->count : 0;
+    uint64_t *offsets = mem_new_array(count, sizeof(*offsets));
+    for (uint32_t i = 0; i < count; i++) {
+        offsets[i] = publish->base + i;
+    }
+    publish_free(self, publish);
+    own(own_ud, error, offsets, count);
+    mem_free(offsets);
+}
+
 static void publish_answer(struct append *self, struct publish *publish)
 {
     struct logd *logd = self->logd;
+    if (publish->own != NULL) {
+        publish_tell_own(self, publish, 0);
+        return;
+    }
     if (publish->ticket != 0) {
         struct buf *meta = &logd->scratch;
         buf_reset(meta);
@@ -124,6 +145,10 @@ static void publish_refuse(struct append *self, struct publish *publish,
 {
     struct logd *logd = self->logd;
     (*logd->count.refused)++;
+    if (publish->own != NULL) {
+        publish_tell_own(self, publish, error->error);
+        return;
+    }
     if (publish->ticket != 0) {
         answer_release(logd, publish->ticket);
         answer_error(logd, publish->ticket, error);
@@ -361,18 +386,28 @@ static void append_wait(struct append *self, struct publish *publish)
     list_push_back(&self->waiting, &publish->link);
 }
 
+/* Now, or when all that waits has gone before it. */
+static void append_submit(struct append *self, struct publish *publish)
+{
+    if (!list_is_empty(&self->waiting) || publish_propose(self, publish) == ERR_AGAIN) {
+        append_wait(self, publish);
+    }
+}
+
 void append_retry(struct append *self)
 {
     while (!list_is_empty(&self->waiting)) {
         struct publish *publish = LIST_ENTRY(self->waiting.next, struct publish, link);
         uint64_t bytes = publish->batch.bytes.size;
         list_remove(&publish->link);
+        self->waiting_count--;
+        self->waiting_bytes -= bytes;
         if (publish_propose(self, publish) == ERR_AGAIN) {
+            self->waiting_count++;
+            self->waiting_bytes += bytes;
             list_push_front(&self->waiting, &publish->link);
             return;
         }
-        self->waiting_count--;
-        self->waiting_bytes -= bytes;
     }
 }
 
@@ -427,9 +462,24 @@ void append_handle(struct append *self, struct bus_link *link, struct bus_messag
     }
     bus_message_hold(message);
     publish->expect.last_id = (struct span){0}; /* lay in the message */
-    if (!list_is_empty(&self->waiting) || publish_propose(self, publish) == ERR_AGAIN) {
-        append_wait(self, publish);
+    append_submit(self, publish);
+}
+
+void append_own(struct append *self, struct stream *stream, const struct slice *batch,
+                append_own_fn *done, void *ud)
+{
+    struct publish *publish = publish_new(self);
+    publish->stream = stream;
+    publish->own = done;
+    publish->own_ud = ud;
+    publish->batch = slice_ref(batch);
+    uint32_t record;
+    int error = publish_check_batch(self->logd, publish, true, &record);
+    if (error != 0) {
+        publish_refuse(self, publish, &(struct answer_error){.error = error});
+        return;
     }
+    append_submit(self, publish);
 }
 
 void append_applied(struct stream *stream, const struct journal_entry *entry)
