@@ -38,7 +38,7 @@ static int compare(const void *a, const void *b)
 static void bench_bomb(const struct bomb *bomb)
 {
     static uint64_t times[LOOKUPS];
-    struct matcher *matcher = matcher_new();
+    struct matcher *matcher = matcher_new(7);
     struct prng prng;
     char text[TOPIC_SIZE_MAX + 1];
     prng_init(&prng, 1);
@@ -89,7 +89,7 @@ static void bench_million(const char *name, size_t (*make)(struct prng *, uint64
 {
     static uint64_t times[LOOKUPS];
     size_t before = heap_bytes();
-    struct matcher *matcher = matcher_new();
+    struct matcher *matcher = matcher_new(7);
     struct prng prng;
     char text[TOPIC_SIZE_MAX + 1];
     uint64_t text_bytes = 0;
@@ -182,7 +182,7 @@ static void bench_memory(void)
 
 static void bench_holders(void)
 {
-    struct matcher *matcher = matcher_new();
+    struct matcher *matcher = matcher_new(7);
     for (uint64_t i = 0; i < 10000; i++) {
         matcher_add(matcher, span_of("a.b"), i * 977);
     }

@@ -8,6 +8,7 @@
 #include "common/base/hash.h"
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
+#include "common/base/rand.h"
 
 #include "routerd/matcher.h"
 
@@ -222,7 +223,7 @@ int exchanges_make(struct exchanges *self, struct span namespace_, struct span n
         if (exchange == NULL) {
             return ERR_NO_MEMORY;
         }
-        *exchange = (struct exchange){.index = matcher_new()};
+        *exchange = (struct exchange){.index = matcher_new(entropy_u64())};
         memcpy(exchange->key, key.data, key.size);
         exchange->namespace_ = span_make(exchange->key + 1, namespace_.size);
         exchange->name = span_make(exchange->key + 1 + namespace_.size, name.size);

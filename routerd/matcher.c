@@ -6,7 +6,6 @@
 #include "common/base/hash.h"
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
-#include "common/base/rand.h"
 
 #include "routerd/matcher_heap.h"
 #include "routerd/matcher_index.h"
@@ -29,11 +28,11 @@ struct matcher {
     size_t seen_size; /* a power of two, or 0 */
 };
 
-struct matcher *matcher_new(void)
+struct matcher *matcher_new(uint64_t seed)
 {
     struct matcher *self = MEM_NEW(struct matcher);
     self->texts = hash_new();
-    self->seed = entropy_u64();
+    self->seed = seed;
     self->index = matcher_index_new(self->seed);
     return self;
 }

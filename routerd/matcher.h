@@ -26,7 +26,8 @@
 #include "common/base/span.h"
 
 struct matcher;
-struct matcher *matcher_new(void);
+/* `seed`: of its hashes; at random where topics come from outside, so that nobody can make them collide. */
+struct matcher *matcher_new(uint64_t seed);
 void matcher_destroy(struct matcher **self);
 
 /* `holder` holds this matcher from now on. false: it did before. */

@@ -135,7 +135,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct both both;
     struct span rest = span_make(data, size);
-    both.matcher = matcher_new();
+    both.matcher = matcher_new(7);
     both.count = 0;
     while (rest.size > 0) {
         step(&both, &rest);

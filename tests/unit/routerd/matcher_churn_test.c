@@ -30,7 +30,7 @@ struct model {
 static struct model *model_new(uint64_t seed, size_t pairs)
 {
     struct model *self = MEM_NEW(struct model);
-    self->matcher = matcher_new();
+    self->matcher = matcher_new(7);
     self->pairs = MEM_NEW_ARRAY(pairs, struct pair);
     prng_init(&self->prng, seed);
     return self;
@@ -113,7 +113,7 @@ static void model_check(struct model *self, struct span topic)
 
 static void model_empty(struct model *self)
 {
-    struct matcher *fresh = matcher_new();
+    struct matcher *fresh = matcher_new(7);
     while (self->count > 0) {
         model_drop(self, &self->pairs[below(self, self->count)]);
     }
@@ -237,7 +237,7 @@ TEST(very_many_holders_of_few_matchers_are_each_told_once)
     static const char *const texts[] = {"a.b", "a.*", "#.b"};
     static uint8_t holds[3][HOLDERS_MAX];
     static struct tally tally;
-    struct matcher *matcher = matcher_new();
+    struct matcher *matcher = matcher_new(7);
     struct prng prng;
     size_t held = 0;
     prng_init(&prng, 4);
@@ -275,7 +275,7 @@ TEST_WITHIN(what_stays_of_many_hard_matchers_takes_little, 60)
     enum { COUNT = 20000, EACH = 50, BYTES_MAX = 600, SKETCH = 256 * 1024, ROOM = 128 * 1024 };
     char text[TOPIC_SIZE_MAX + 1];
     for (size_t k = 0; k < bomb_count; k++) {
-        struct matcher *matcher = matcher_new();
+        struct matcher *matcher = matcher_new(7);
         struct prng prng;
         prng_init(&prng, 2);
         for (uint64_t i = 0; i < COUNT; i++) {
