@@ -19,6 +19,7 @@
 #include "client/outbox.h"
 #include "client/publish.h"
 #include "client/subscription.h"
+#include "client/watch.h"
 
 enum { US_OF_MS = 1000, NAME_BYTES_MAX = 255 };
 
@@ -130,6 +131,7 @@ static void client_free(struct rg_client *self)
     outbox_release(self);
     asks_release(self);
     subscriptions_release(self);
+    watches_release(self);
     hash64_destroy(&self->pending);
     hash64_destroy(&self->channels);
     conn_release(&self->conn);
@@ -219,6 +221,7 @@ static struct rg_client *client_new(const struct rg_options *options)
     outbox_init(self);
     asks_init(self);
     subscriptions_init(self);
+    watches_init(self);
     self->channels = hash64_new();
     list_init(&self->consumers);
     list_init(&self->busy);

@@ -253,6 +253,7 @@ struct rg_client {
     struct outbox outbox;
     struct asks asks;
     struct subscriptions subs;
+    struct list watches; /* struct rg_watch */
 
     struct hash64 *channels; /* struct rg_consumer */
     struct list consumers;

@@ -454,6 +454,58 @@ int rg_reply(struct rg_client *client, struct rg_bytes reply_to, const void *pay
 int rg_reply_message(struct rg_client *client, struct rg_bytes reply_to,
                      const struct rg_es_message *message);
 
+/* --- watching ----------------------------------------------------------------------------------------------- */
+
+struct rg_watch;
+
+/* The numbers are those of Event.Type in the protocol; there may be more of them one day. */
+enum rg_watch_event_type {
+    RG_WATCH_GAP = 1,      /* a group passed over first..last: retention or a purge removed them */
+    RG_WATCH_DEADLINE = 2, /* ack_wait ran out for first..last */
+    RG_WATCH_DUPLICATE_MISMATCH =
+        3,                /* a message id came again with another payload; first: the original */
+    RG_WATCH_BREAKER = 4, /* a group was paused by its dead-letter breaker */
+    RG_WATCH_EPOCH = 5,   /* an exclusive group has another owner */
+    RG_WATCH_PAUSED = 6,
+    RG_WATCH_RESUMED = 7,
+    RG_WATCH_DEAD_LETTER = 8,  /* first..last went to the dead letters; detail: why */
+    RG_WATCH_DEDUP_SHRUNK = 9, /* `count` message ids left their window before time */
+    RG_WATCH_DEDUP_FULL = 10,
+    RG_WATCH_GROUP_FULL = 11, /* a group has too many holes */
+    RG_WATCH_TRIMMED = 12,    /* retention or a purge removed first..last */
+    RG_WATCH_REATTACHED = 13, /* a consumer was put in again because it got nothing */
+    RG_WATCH_LOST = 14, /* `count` events are missing here (0: unknown, the server was restarted) */
+    RG_WATCH_CORRUPT = 15,
+    RG_WATCH_DLQ_ERROR = 16,     /* the dead-letter stream does not take first..last */
+    RG_WATCH_GROUP_DELETED = 17, /* nobody had used it for its inactive_ttl */
+};
+
+struct rg_watch_event { /* texts are "" when there is none */
+    enum rg_watch_event_type type;
+    uint64_t ts_us;
+    const char *stream;
+    const char *group;
+    uint64_t first; /* 0: no offsets belong to it */
+    uint64_t last;
+    uint64_t count;
+    uint64_t epoch;
+    const char *consumer;
+    const char *detail;
+};
+
+/* Follow what happens from now on in a stream (NULL: in all) and one of its groups (NULL: in all of them). News, not data: nothing is kept while nobody
+ * watches, and who takes them too slowly misses some and is told so (RG_WATCH_LOST). After a lost connection it watches again by itself.
+ * RG_ERR_NOT_FOUND: no such stream. Close it with rg_watch_close. */
+int rg_watch_open(struct rg_client *client, const char *stream, const char *group,
+                  struct rg_watch **ret_watch);
+/* The next event, waiting at most timeout_ms (inside a callback: not at all). RG_ERR_AGAIN: none; RG_ERR_CLOSED: the server ended it. *ret_event is
+ * valid until the next call on this watch. One thread at a time. */
+int rg_watch_next(struct rg_watch *watch, uint32_t timeout_ms, struct rg_watch_event *ret_event);
+/* "GAP"; never NULL. */
+const char *rg_watch_event_name(enum rg_watch_event_type type);
+/* Nulls; accepts NULL. */
+void rg_watch_close(struct rg_watch **watch);
+
 /* --- administration ------------------------------------------------------------------------------------- */
 
 struct rg_stream_spec { /* zeroed fields are not asked for */

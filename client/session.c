@@ -14,6 +14,7 @@
 #include "client/consume.h"
 #include "client/publish.h"
 #include "client/subscription.h"
+#include "client/watch.h"
 
 enum {
     PROTOCOL_VERSION = 1,
@@ -200,7 +201,7 @@ static void session_channel_ended(struct rg_client *client, uint32_t channel, in
     struct rg_subscription *subscription = subscription_find(client, channel);
     if (subscription != NULL) {
         subscription_cancelled(subscription, code, detail);
-    } else {
+    } else if (!watches_cancelled(client, channel, code, detail)) {
         consumer_cancelled(client, channel, code, detail);
     }
 }
@@ -279,6 +280,8 @@ static int session_frame(struct rg_client *client, const struct frame_view *view
         return session_group_event(client, view);
     case BODY(ES_DELIVER):
         return subscription_deliver(client, view->channel, view->body);
+    case BODY(EVENTS):
+        return watches_events(client, view->channel, view->body);
     case BODY(CANCEL):
         return session_cancel(client, view);
     case BODY(CREDIT):

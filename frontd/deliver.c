@@ -12,6 +12,7 @@
 
 #include "frontd/attach.h"
 #include "frontd/channel.h"
+#include "frontd/watchers.h"
 
 static void deliver_batch(struct frontd *frontd, struct channel *channel,
                           const struct bus_message *message)
@@ -53,6 +54,10 @@ static void deliver_cancel(struct channel *channel, struct span cancel)
 
 void deliver_message(struct frontd *frontd, const struct bus_message *message)
 {
+    if (message->type == RAILGUN__BUS_TYPE__BUS_LOG_EVENTS) {
+        watchers_on_events(frontd->watchers, message);
+        return;
+    }
     struct channel *channel = channels_find(frontd->channels, message->subject);
     if (channel == NULL || channel->sm.state == CHANNEL_CLOSING) {
         return;

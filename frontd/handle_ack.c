@@ -13,6 +13,7 @@
 #include "frontd/subscription.h"
 #include "frontd/to_logd.h"
 #include "frontd/upstream.h"
+#include "frontd/watchers.h"
 
 /* The open channel of the frame. 0; 1: there is none, answered if an answer is wanted. */
 static int channel_for(struct session *self, const struct frame_view *view,
@@ -196,8 +197,10 @@ int handle_cancel(struct session *self, const struct frame_view *view, struct pa
     }
     struct channel *channel = session_find_channel(self, view->channel);
     struct subscription *subscription = session_find_subscription(self, view->channel);
-    if (subscription != NULL) {
-        subscription_cancel(subscription);
+    if (subscription != NULL || watchers_cancel(self->frontd->watchers, self, view->channel)) {
+        if (subscription != NULL) {
+            subscription_cancel(subscription);
+        }
         if (view->corr != 0) {
             session_send(self, view->channel, view->corr, RAILGUN__FRAME__BODY_CANCEL_OK,
                          (struct span){0});

@@ -10,7 +10,6 @@
 #include "frontd/answer.h"
 #include "frontd/attach.h"
 #include "frontd/channel.h"
-#include "frontd/subscription.h"
 #include "frontd/to_logd.h"
 #include "frontd/to_raftd.h"
 
@@ -39,8 +38,7 @@ static const char *consume_problem(const struct session *self, const struct fram
         *ret_error = ERR_CHANNEL;
         return "a channel number from 1 to channels_max is needed";
     }
-    if (session_find_channel(self, view->channel) != NULL ||
-        session_find_subscription(self, view->channel) != NULL) {
+    if (session_channel_is_used(self, view->channel)) {
         *ret_error = ERR_CHANNEL;
         return "the channel is in use";
     }

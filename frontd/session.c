@@ -19,6 +19,7 @@
 #include "frontd/routers.h"
 #include "frontd/subscription.h"
 #include "frontd/upstream.h"
+#include "frontd/watchers.h"
 
 enum { FIELD_BATCH = 15 }; /* of Deliver and ReadOk */
 
@@ -42,6 +43,7 @@ static session_handler_fn *const handlers[] = {
     [BODY(LIST)] = handle_list,
     [BODY(DELETE)] = handle_delete,
     [BODY(PENDING)] = handle_pending,
+    [BODY(WATCH)] = handle_watch,
     [BODY(ES_PUBLISH)] = handle_es_publish,
     [BODY(ES_SUBSCRIBE)] = handle_es_subscribe,
     [BODY(REQUEST)] = handle_request,
@@ -87,6 +89,7 @@ static void session_closed(void *ud)
     self->is_dead = true;
     channels_close_session(self, true);
     ephemeral_session_closed(self);
+    watchers_session_closed(self->frontd->watchers, self);
     struct list *node = NULL;
     while ((node = list_pop_front(&self->requests)) != NULL) {
         LIST_ENTRY(node, struct request, of_session)->session = NULL;
@@ -264,6 +267,13 @@ void session_corr_close(struct session *self, uint64_t corr)
     if (corr != 0 && self->by_corr != NULL) {
         (void) hash64_remove(self->by_corr, corr); /* only its presence counted */
     }
+}
+
+bool session_channel_is_used(const struct session *self, uint32_t channel)
+{
+    return session_find_channel(self, channel) != NULL ||
+           session_find_subscription(self, channel) != NULL ||
+           watchers_has(self->frontd->watchers, self, channel);
 }
 
 int session_request(struct session *self, const struct frame_view *view, request_done_fn *done,

@@ -12,6 +12,7 @@
 #include "logd/append.h"
 #include "logd/catalog_client.h"
 #include "logd/cold.h"
+#include "logd/events.h"
 #include "logd/group_index.h"
 #include "logd/parking.h"
 #include "logd/readers.h"
@@ -52,6 +53,11 @@ struct bus *logd_bus(struct logd *self)
 struct loop *logd_loop(struct logd *self)
 {
     return self->loop;
+}
+
+struct events *logd_events(struct logd *self)
+{
+    return self->events;
 }
 
 struct members *logd_members(struct logd *self)
@@ -219,6 +225,7 @@ static void logd_turn_end(void *ud)
     while ((node = list_pop_front(&dirty)) != NULL) {
         logd_turn_stream(self, LIST_ENTRY(node, struct stream, dirty_link));
     }
+    events_flush(self->events);
     if (journal_submit_now(self->journal)) {
         logd_take_completions(self);
         if (self->failed) {
@@ -479,6 +486,7 @@ static struct logd *logd_new(const struct logd_options *options)
     self->append = append_new(self);
     self->readers = readers_new(self);
     self->parking = parking_new(self);
+    self->events = events_new(self);
     return self;
 }
 
@@ -560,6 +568,7 @@ void logd_close(struct logd **self)
     cold_destroy(&logd->cold);
     tail_destroy(&logd->tail);
     members_destroy(&logd->members);
+    events_destroy(&logd->events);
     group_index_destroy(&logd->groups);
     state_close(&logd->state);
     wheel_cancel(loop_wheel(logd->loop), &logd->flush_timer);

@@ -28,6 +28,7 @@
 struct append;
 struct catalog_client;
 struct cold;
+struct events;
 struct group_index;
 struct parking;
 struct readers;
@@ -93,6 +94,7 @@ struct logd {
     struct readers *readers;
     struct parking *parking;
     struct catalog_client *catalog;
+    struct events *events;
     /* of struct link_streams, by link id: which streams have had members of that link */
     struct hash64 *links;
 

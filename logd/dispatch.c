@@ -7,6 +7,7 @@
 #include "logd/answer.h"
 #include "logd/append.h"
 #include "logd/catalog_client.h"
+#include "logd/events.h"
 #include "logd/info.h"
 #include "logd/parking.h"
 #include "logd/readers.h"
@@ -153,6 +154,18 @@ void logd_dispatch(struct logd *self, struct bus_link *link, struct bus_message 
             return;
         }
         break;
+    case RAILGUN__BUS_TYPE__BUS_LOG_WATCH:
+        if (message->is_request) {
+            events_handle_watch(self->events, link, message);
+            return;
+        }
+        break;
+    case RAILGUN__BUS_TYPE__BUS_LOG_UNWATCH:
+        if (!message->is_request) {
+            events_handle_unwatch(self->events, link, message);
+            return;
+        }
+        break;
     case RAILGUN__BUS_TYPE__BUS_CATALOG_CHANGES:
         if (!message->is_request) {
             catalog_client_on_changes(self->catalog, link, message->meta);
@@ -187,6 +200,7 @@ void logd_on_down(void *ud, struct bus_link *link)
     struct logd *self = ud;
     catalog_client_on_down(self->catalog, link);
     parking_link_down(self->parking, link);
+    events_link_down(self->events, link);
     struct link_streams *entry = hash64_remove(self->links, bus_link_id(link));
     if (entry == NULL) {
         return;
@@ -206,6 +220,7 @@ void logd_on_down(void *ud, struct bus_link *link)
 void logd_on_credit(void *ud, struct bus_link *link)
 {
     struct logd *self = ud;
+    events_link_ready(self->events, link);
     const struct link_streams *entry = hash64_get(self->links, bus_link_id(link));
     size_t cursor = 0;
     struct stream *stream;
