@@ -275,7 +275,7 @@ static int groups_apply_group(struct groups *self, uint64_t index, struct span p
     } else {
         struct group_state state;
         group_state_init(&state, entry.id);
-        state.floor = entry.floor;
+        group_state_seek(&state, entry.floor);
         if (group_state_configure(&state, entry.name, entry.spec) < 0) {
             group_state_release(&state);
             return ERR_BAD_FORMAT;

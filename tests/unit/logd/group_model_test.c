@@ -74,7 +74,7 @@ static struct group_state state_make(const struct model *model)
     size_t size = railgun__group_spec__pack(&spec, bytes);
     struct group_state state;
     group_state_init(&state, GROUP_ID);
-    state.floor = model->floor_first;
+    group_state_seek(&state, model->floor_first);
     AGREE_EQ(group_state_configure(&state, span_of("g"), span_make(bytes, size)), 0);
     return state;
 }

@@ -59,7 +59,7 @@ TEST(acknowledgements_raise_the_floor_when_they_meet_it)
 {
     struct group_state state;
     group_state_init(&state, 7);
-    state.floor = 10;
+    group_state_seek(&state, 10);
     struct buf entry = of_group(7, (const uint64_t[][2]){{15, 20}, {30, 30}, {5, 8}}, 3, NULL, 0);
     apply(&state, &entry);
     ck_assert_uint_eq(state.floor, 10);
