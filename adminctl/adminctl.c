@@ -25,6 +25,7 @@ static const struct {
     {"read", cmd_read, "read a stream in order, without a group"},
     {"consume", cmd_consume, "consume with a group; acknowledge"},
     {"group", cmd_group, "list groups, their state, what is pending"},
+    {"events", cmd_events, "follow what happens in streams and groups"},
     {"es", cmd_es, "ephemeral messages: publish, subscribe; exchanges"},
     {"req", cmd_req, "send a request, print the replies"},
     {"reply", cmd_reply, "answer requests with a command, a text, or what came"},
@@ -63,25 +64,6 @@ int ctl_usage(const char *format, ...)
     (void) fprintf(stderr, "   (adminctl --help)\n");
     va_end(arguments);
     return CTL_USAGE;
-}
-
-int ctl_start_parse(const char *text, struct rg_start *ret_start)
-{
-    uint64_t number = 0;
-    bool from_end = text[0] == '-';
-    if (strcmp(text, "first") == 0) {
-        *ret_start = (struct rg_start){RG_START_FIRST, 0};
-        return 0;
-    }
-    if (strcmp(text, "latest") == 0) {
-        *ret_start = (struct rg_start){RG_START_LATEST, 0};
-        return 0;
-    }
-    if (str_to_u64(span_of(from_end ? text + 1 : text), &number) < 0 || number == 0) {
-        return ERR_BAD_FORMAT;
-    }
-    *ret_start = (struct rg_start){from_end ? RG_START_LAST_N : RG_START_OFFSET, number};
-    return 0;
 }
 
 static int exit_of(int error)
