@@ -13,6 +13,7 @@
 #include "common/wire/scan.h"
 
 #include "frontd/answer.h"
+#include "frontd/memory_group.h"
 #include "frontd/to_logd.h"
 #include "frontd/upstream.h"
 
@@ -122,19 +123,6 @@ void attach_refuse(struct channel *channel, int error, const char *detail)
 
 /* --- asking logd --- */
 
-/* A bytes field of a message, raw; empty when absent. */
-static struct span field_find(struct span message, uint32_t number)
-{
-    struct span found = {0};
-    struct pb_field field;
-    while (pb_next(&message, &field) == 1) {
-        if (field.number == number && field.type == PB_BYTES) {
-            found = field.bytes;
-        }
-    }
-    return found;
-}
-
 static void consume_ok_send(struct channel *channel, const struct catalog_stream *stream,
                             const struct catalog_group *group, struct span meta)
 {
@@ -145,7 +133,8 @@ static void consume_ok_send(struct channel *channel, const struct catalog_stream
                               UINT64_C(1) << OK_DIFFERS | UINT64_C(1) << OK_STREAM_ID);
     pb_append_varint(&body, OK_CREATED, channel->created);
     pb_append_bytes(&body, OK_SPEC, group->spec);
-    (void) attach_differs(&body, OK_DIFFERS, field_find(buf_span(&channel->consume), CONSUME_SPEC),
+    (void) attach_differs(&body, OK_DIFFERS,
+                          pb_find_bytes(buf_span(&channel->consume), CONSUME_SPEC),
                           group->spec); /* listed, not applied */
     pb_append_bytes(&body, OK_STREAM_ID, span_make(stream->id.bytes, sizeof(stream->id.bytes)));
     session_send(session, channel->number, channel->corr, RAILGUN__FRAME__BODY_CONSUME_OK,
@@ -153,7 +142,29 @@ static void consume_ok_send(struct channel *channel, const struct catalog_stream
     buf_release(&body);
 }
 
-/* What the channel consumes, as the catalogue has it now. 0 or why not. */
+/* The same for an ephemeral group. false: it is not as the client insists; the channel is removed. */
+static bool memory_ok_send(struct channel *channel, const struct catalog_stream *stream,
+                           struct span meta)
+{
+    struct session *session = channel->session;
+    struct buf body = {0};
+    bool is_opened = memory_group_opened(&body, channel, meta);
+    if (is_opened) {
+        pb_append_bytes(&body, OK_STREAM_ID, span_make(stream->id.bytes, sizeof(stream->id.bytes)));
+    }
+    session_send(session, channel->number, channel->corr,
+                 is_opened ? RAILGUN__FRAME__BODY_CONSUME_OK : RAILGUN__FRAME__BODY_ERROR,
+                 buf_span(&body));
+    buf_release(&body);
+    if (!is_opened) {
+        ++*session->frontd->counters.errors;
+        channel_detach(session->frontd, channel->consumer, false);
+        channel_remove(channel);
+    }
+    return is_opened;
+}
+
+/* What the channel consumes, as the catalogue has it now; no group for an ephemeral one. 0 or why not. */
 static int channel_resolve(const struct channel *channel, const Railgun__Consume *consume,
                            const struct catalog_stream **ret_stream,
                            const struct catalog_group **ret_group)
@@ -167,8 +178,8 @@ static int channel_resolve(const struct channel *channel, const Railgun__Consume
         return ERR_STREAM_CHANGED;
     }
     const struct catalog_group *group =
-        catalog_find_group(catalog, stream, span_of(consume->group));
-    if (group == NULL) {
+        channel->is_ephemeral ? NULL : catalog_find_group(catalog, stream, span_of(consume->group));
+    if (group == NULL && !channel->is_ephemeral) {
         return ERR_NOT_FOUND;
     }
     *ret_stream = stream;
@@ -191,8 +202,13 @@ static void attach_opened(struct channel *channel, struct span meta)
         attach_refuse(channel, result, NULL);
         return;
     }
+    if (channel->is_ephemeral && !memory_ok_send(channel, stream, meta)) {
+        return;
+    }
     if (channel->corr != 0) {
-        consume_ok_send(channel, stream, group, meta);
+        if (group != NULL) {
+            consume_ok_send(channel, stream, group, meta);
+        }
         session_corr_close(channel->session, channel->corr);
         channel->corr = 0;
     }
@@ -278,11 +294,16 @@ static void attach_encode(struct buf *out, struct channel *channel, const Railgu
                                     channels_count(frontd->channels)),
                        &messages, &bytes); /* none is fine: paused */
     pb_append_varint(out, ATTACH_CONSUMER, channel->consumer);
-    pb_append_varint(out, ATTACH_GROUP_ID, group->group_id);
-    pb_append_bytes(out, ATTACH_GROUP, group->name);
-    pb_append_bytes(out, ATTACH_SPEC, group->spec);
+    if (group != NULL) {
+        pb_append_varint(out, ATTACH_GROUP_ID, group->group_id);
+        pb_append_bytes(out, ATTACH_GROUP, group->name);
+        pb_append_bytes(out, ATTACH_SPEC, group->spec);
+    } else {
+        memory_group_attach(out, channel, consume);
+    }
     if (consume->start != NULL) {
-        pb_append_bytes(out, ATTACH_START, field_find(buf_span(&channel->consume), CONSUME_START));
+        pb_append_bytes(out, ATTACH_START,
+                        pb_find_bytes(buf_span(&channel->consume), CONSUME_START));
     }
     if (consume->has_on_gap) {
         pb_append_varint(out, ATTACH_ON_GAP, (uint64_t) consume->on_gap);
@@ -294,6 +315,9 @@ static void attach_encode(struct buf *out, struct channel *channel, const Railgu
     pb_append_varint(out, ATTACH_CREDIT_MESSAGES, messages);
     pb_append_varint(out, ATTACH_CREDIT_BYTES, bytes);
     pb_append_varint(out, ATTACH_REVISION, catalog_revision(frontd->catalog));
+    if (consume->has_priority) {
+        pb_append_varint(out, ATTACH_PRIORITY, consume->priority);
+    }
 }
 
 void channel_attach(struct channel *self)

@@ -13,6 +13,7 @@
 #include "frontd/attach.h"
 #include "frontd/channel.h"
 #include "frontd/watchers.h"
+#include "frontd/memory_group.h"
 
 static void deliver_batch(struct frontd *frontd, struct channel *channel,
                           const struct bus_message *message)
@@ -69,6 +70,9 @@ void deliver_message(struct frontd *frontd, const struct bus_message *message)
     case RAILGUN__BUS_TYPE__BUS_LOG_EVENT:
         session_send(channel->session, channel->number, 0, RAILGUN__FRAME__BODY_GROUP_EVENT,
                      message->meta);
+        break;
+    case RAILGUN__BUS_TYPE__BUS_LOG_FLOOR:
+        memory_group_floor(channel, message->meta);
         break;
     case RAILGUN__BUS_TYPE__BUS_LOG_CANCEL:
         deliver_cancel(channel, message->meta);

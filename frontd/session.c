@@ -87,7 +87,8 @@ static void session_closed(void *ud)
 {
     struct session *self = ud;
     self->is_dead = true;
-    channels_close_session(self, true);
+    /* While we drain, they leave because of us. */
+    channels_close_session(self, !self->frontd->is_draining);
     ephemeral_session_closed(self);
     watchers_session_closed(self->frontd->watchers, self);
     struct list *node = NULL;
