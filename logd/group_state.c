@@ -26,6 +26,7 @@ void group_state_release(struct group_state *self)
     ranges_destroy(&self->attempts);
     ranges_destroy(&self->delayed);
     buf_release(&self->spec);
+    group_epoch_release(&self->epoch);
     MEM_FREE(self->name);
 }
 

@@ -14,6 +14,7 @@
 #include "common/base/buf.h"
 #include "common/base/ranges.h"
 #include "common/base/span.h"
+#include "logd/group_epoch.h"
 #include "logd/group_limits.h"
 
 /* Offsets in entries and values lie in [1, this]; anything else is a damaged entry. */
@@ -37,8 +38,9 @@ struct group_state {
         delivered; /* up to here everything was delivered; not below the floor, nor below anything known */
     struct ranges
         *delayed; /* above the floor and not acknowledged; value: when it is due, real time in ms */
-    uint32_t paused;      /* a GroupPause */
-    uint64_t gap_records; /* removed from the stream before they were settled */
+    uint32_t paused;          /* a GroupPause */
+    struct group_epoch epoch; /* exclusive groups */
+    uint64_t gap_records;     /* removed from the stream before they were settled */
 };
 
 void group_state_init(struct group_state *self, uint64_t id);

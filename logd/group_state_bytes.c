@@ -17,6 +17,7 @@ enum {
     STATE_ATTEMPTS = 6,
     STATE_DELIVERED = 7,
     STATE_DELAYED = 8,
+    STATE_EPOCH = 12,
     STATE_PAUSED = 13,
     STATE_GAP_RECORDS = 14,
     ACKS_GROUP_ID = 1,
@@ -24,6 +25,7 @@ enum {
     ACKS_ATTEMPTS = 3,
     ACKS_DELIVERED = 4,
     ACKS_DELAYED = 5,
+    ACKS_EPOCH = 10,
     ACKS_PAUSED = 11,
     ACKS_SEEK = 12,
     RANGE_FIRST = 1,
@@ -34,8 +36,8 @@ enum {
 };
 
 /* What an entry may say, in the order in which it counts. */
-static const uint32_t acks_order[] = {ACKS_SEEK,      ACKS_ACKED,   ACKS_ATTEMPTS,
-                                      ACKS_DELIVERED, ACKS_DELAYED, ACKS_PAUSED};
+static const uint32_t acks_order[] = {ACKS_SEEK,    ACKS_ACKED, ACKS_ATTEMPTS, ACKS_DELIVERED,
+                                      ACKS_DELAYED, ACKS_EPOCH, ACKS_PAUSED};
 
 /* --- writing --- */
 
@@ -88,6 +90,9 @@ void group_state_encode(const struct group_state *self, struct buf *out)
     pb_append_varint(out, STATE_DELIVERED, self->delivered);
     for (uint64_t at = 0; ranges_find_from(self->delayed, at, &range); at = range.last + 1) {
         group_delayed_append(out, STATE_DELAYED, range.first, range.last, range.value);
+    }
+    if (self->epoch.epoch != 0) {
+        group_epoch_append(out, STATE_EPOCH, self->epoch.epoch, buf_span(&self->epoch.owner));
     }
     if (self->paused != 0) {
         pb_append_varint(out, STATE_PAUSED, self->paused);
@@ -231,6 +236,8 @@ static int acks_field(struct group_state *self, const struct pb_field *field)
         return apply_delivered(self, field);
     case ACKS_DELAYED:
         return apply_delayed(self, field);
+    case ACKS_EPOCH:
+        return group_epoch_apply(self != NULL ? &self->epoch : NULL, field);
     case ACKS_PAUSED:
         return apply_paused(self, field);
     case ACKS_SEEK:
@@ -320,6 +327,8 @@ static int state_field(struct group_state *self, const struct pb_field *field)
         return apply_delivered(self, field);
     case STATE_DELAYED:
         return apply_delayed(self, field);
+    case STATE_EPOCH:
+        return group_epoch_apply(&self->epoch, field);
     case STATE_PAUSED:
         return apply_paused(self, field);
     default:
