@@ -23,6 +23,13 @@ struct load_options {
     unsigned
         leave_per_mille; /* how often a delivery makes a consumer drop its connection, unacknowledged */
     uint64_t seed;
+    bool
+        with_ids; /* the stream deduplicates: what has no known outcome is sent again until it has */
+    bool is_strict; /* the group is exclusive and strict */
+    uint64_t nack_delay_ms;
+    unsigned poison_per_mille; /* records that are nacked whenever they come */
+    uint32_t max_failed;       /* of the group's dead letters; 0: it has none */
+    const char *dlq;           /* their stream */
 };
 
 struct load;
