@@ -13,6 +13,7 @@ struct group *group_new(struct group_state *state)
     *state = (struct group_state){0};
     list_init(&self->members);
     list_init(&self->ready_members);
+    list_init(&self->exclusive.news);
     return self;
 }
 
@@ -61,6 +62,7 @@ static struct ranges *ranges_copy(const struct ranges *from)
 static void group_start(struct group *self)
 {
     self->is_started = true;
+    exclusive_start(self);
     self->floor = self->state.floor;
     self->cursor = self->floor + 1;
     self->acked = ranges_copy(self->state.acked);
@@ -102,7 +104,8 @@ void group_rest(struct group *self)
 static bool member_is_able(const struct group *self, const struct group_member *member)
 {
     uint64_t held = ranges_total(member->held);
-    if (member->is_blocked || member->credit_messages == 0 || member->credit_bytes <= 0 ||
+    if (member->is_blocked || member->is_draining || !exclusive_is_able(self, member) ||
+        member->credit_messages == 0 || member->credit_bytes <= 0 ||
         held >= self->state.limits.member_in_flight_max) {
         return false;
     }
@@ -132,6 +135,7 @@ void group_join(struct group *self, struct group_member *member, uint64_t number
     list_init(&member->ready);
     list_push_back(&self->members, &member->node);
     self->member_count++;
+    exclusive_join(self, member);
 }
 
 void group_leave(struct group *self, struct group_member *member, bool count_failed)
@@ -146,6 +150,7 @@ void group_leave(struct group *self, struct group_member *member, bool count_fai
     }
     list_remove(&member->node);
     self->member_count--;
+    exclusive_leave(self, member);
     ranges_destroy(&member->held);
     INVARIANT_SLOW(group_invariant(self));
 }
@@ -160,6 +165,7 @@ void group_grant(struct group *self, struct group_member *member, uint64_t messa
     member->credit_bytes = member->credit_bytes > bytes_max - bytes_more
                                ? bytes_max
                                : member->credit_bytes + bytes_more;
+    exclusive_granted(member);
     group_member_changed(self, member);
 }
 
@@ -169,8 +175,15 @@ void group_block(struct group *self, struct group_member *member, bool is_blocke
     group_member_changed(self, member);
 }
 
+void group_drain(struct group *self, struct group_member *member)
+{
+    member->is_draining = true;
+    group_member_changed(self, member);
+}
+
 void group_reconfigured(struct group *self)
 {
+    exclusive_reconfigured(self);
     for (struct group_member *member = group_member_next(self, NULL); member != NULL;
          member = group_member_next(self, member)) {
         group_member_changed(self, member);
@@ -246,6 +259,7 @@ bool group_next(struct group *self, uint64_t end, struct group_page *ret_page)
     count = min_u64(count, self->state.limits.in_flight_max - self->held);
     count = min_u64(count, self->state.limits.member_in_flight_max - ranges_total(member->held));
     count = min_u64(count, member->credit_messages);
+    count = exclusive_cut(self, member, count);
     page.records_max = (uint32_t) min_u64(count, UINT32_MAX);
     page.bytes_max = min_u64((uint64_t) member->credit_bytes, GROUP_PAGE_BYTES_MAX);
     INVARIANT(page.records_max > 0 && page.bytes_max > 0);
@@ -298,6 +312,7 @@ void group_delivered(struct group *self, const struct group_page *page, uint32_t
 {
     struct group_member *member = page->member;
     uint64_t last = page->first + count - 1;
+    exclusive_check_delivery(self, member, page->first, last);
     if (page->is_again) {
         ranges_clear_range(self->ready, page->first, last);
         self->redelivered_total += count;

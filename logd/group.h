@@ -31,6 +31,7 @@
 #include "common/base/list.h"
 #include "common/base/ranges.h"
 #include "logd/ack_result.h"
+#include "logd/group_exclusive.h"
 #include "logd/group_state.h"
 
 enum { GROUP_PAGE_BYTES_MAX = 256 * 1024, GROUP_PAGE_TRIES_MAX = 256 };
@@ -48,6 +49,8 @@ struct group_member {
     int64_t credit_bytes; /* below 0: a debt, see above */
     uint64_t need_bytes; /* the record next in line is so large that it did not fit; 0: not known */
     bool is_blocked;     /* the way to it is full */
+    bool is_draining;    /* it leaves when it holds nothing */
+    struct group_standing standing; /* in an exclusive group */
     uint64_t delivered;
     uint64_t acked;
 };
@@ -70,6 +73,8 @@ void group_grant(struct group *self, struct group_member *member, uint64_t messa
                  uint64_t bytes);
 /* The way to it is full, or free again. */
 void group_block(struct group *self, struct group_member *member, bool is_blocked);
+/* It gets nothing more, and leaves when it holds nothing. */
+void group_drain(struct group *self, struct group_member *member);
 /* The configuration was changed in the replicated state. */
 void group_reconfigured(struct group *self);
 size_t group_member_count(const struct group *self);
@@ -133,6 +138,7 @@ void group_ack_up_to(struct group *self, struct group_member *member, uint64_t u
 struct group_changes {
     bool is_empty;
     bool is_all; /* false: bytes_max was reached */
+    bool has_epoch;
     uint64_t acked_last;
     uint64_t tries_last;
 };

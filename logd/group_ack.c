@@ -128,6 +128,7 @@ static void group_do(struct group *self, struct group_member *member, enum group
 {
     switch (verb) {
     case GROUP_ACK:
+        exclusive_check_ack(self, member);
         group_let_go(self, member, first, last);
         group_accept(self, first, last);
         member->acked += range_length(first, last);
@@ -153,6 +154,11 @@ void group_handle_range(struct group *self, struct group_member *member, enum gr
         ack_results_add(results, first, last, ERR_BAD_REQUEST);
         return;
     }
+    bool is_return = verb == GROUP_NACK || verb == GROUP_RELEASE;
+    uint64_t returned = is_return ? exclusive_before_return(self, member, first, last) : 0;
+    if (verb == GROUP_ACK) {
+        exclusive_before_ack(self, member, first, last);
+    }
     uint64_t at = first;
     struct range held;
     while (at <= last && ranges_find_from(member->held, at, &held) && held.first <= last) {
@@ -166,6 +172,9 @@ void group_handle_range(struct group *self, struct group_member *member, enum gr
     }
     if (at <= last) {
         group_explain(self, at, last, results);
+    }
+    if (is_return) {
+        exclusive_after_return(self, member, returned);
     }
     group_member_changed(self, member);
     INVARIANT_SLOW(group_invariant(self));

@@ -9,6 +9,7 @@ enum {
     ACKS_GROUP_ID = 1,
     ACKS_ACKED = 2,
     ACKS_ATTEMPTS = 3,
+    ACKS_EPOCH = 10,
 };
 
 bool group_has_changes(const struct group *self)
@@ -18,7 +19,9 @@ bool group_has_changes(const struct group *self)
 
 size_t group_changes_count(const struct group *self)
 {
-    return self->is_started ? ranges_count(self->acked_new) + ranges_count(self->tries_new) : 0;
+    return self->is_started ? ranges_count(self->acked_new) + ranges_count(self->tries_new) +
+                                  (self->exclusive.is_to_propose ? 1 : 0)
+                            : 0;
 }
 
 /* The counters of [first, last]. Every offset in tries_new has some. */
@@ -58,6 +61,12 @@ void group_changes_encode(const struct group *self, struct buf *out, size_t byte
         changes.is_empty = false;
         changes.tries_last = range.last;
     }
+    if (self->exclusive.is_to_propose) {
+        group_epoch_append(out, ACKS_EPOCH, self->exclusive.epoch,
+                           self->exclusive.chosen->standing.name);
+        changes.is_empty = false;
+        changes.has_epoch = true;
+    }
     *ret_changes = changes;
 }
 
@@ -66,6 +75,9 @@ void group_changes_proposed(struct group *self, const struct group_changes *chan
     INVARIANT(!changes->is_empty);
     ranges_clear_range(self->acked_new, 0, changes->acked_last);
     ranges_clear_range(self->tries_new, 0, changes->tries_last);
+    if (changes->has_epoch) {
+        self->exclusive.is_to_propose = false;
+    }
     self->proposed++;
 }
 
@@ -73,5 +85,6 @@ void group_changes_applied(struct group *self)
 {
     if (self->is_started && self->proposed > 0) {
         self->proposed--;
+        exclusive_applied(self);
     }
 }

@@ -127,7 +127,8 @@ bool group_check(const struct group *self)
     }
     uint64_t known = ranges_total(self->acked) + self->held + ranges_total(self->ready) +
                      ranges_total(self->skipped);
-    return self->cursor > self->floor && self->cursor - 1 - self->floor == known;
+    return self->cursor > self->floor && self->cursor - 1 - self->floor == known &&
+           exclusive_check(self);
 }
 
 /* Add `part` to `whole`; false if they meet, or if part leaves (floor, cursor). */

@@ -29,6 +29,7 @@ struct group {
     bool is_full;
     bool tell_full;
     uint64_t redelivered_total;
+    struct group_exclusive exclusive;
 };
 
 /* `member` may have become able, or unable, to take something. */
