@@ -316,22 +316,30 @@ static void ensure_one(struct raw *self, Railgun__Ensure *request)
     ck_assert_msg(answer.field == RAW_ENSURE_OK, "cannot ensure '%s'%s", request->name, text);
 }
 
-void raw_ensure(struct raw *self, const char *stream, const char *group, uint32_t max_in_flight)
+void raw_ensure_specs(struct raw *self, const char *stream, Railgun__StreamSpec *stream_spec,
+                      const char *group, Railgun__GroupSpec *group_spec)
 {
     Railgun__Ensure request = RAILGUN__ENSURE__INIT;
-    Railgun__GroupSpec spec = RAILGUN__GROUP_SPEC__INIT;
     request.has_kind = true;
     request.kind = RAILGUN__KIND__KIND_STREAM;
     memcpy(&request.name, &stream, sizeof(char *)); /* protobuf-c has no const strings */
+    request.stream = stream_spec;
     ensure_one(self, &request);
     if (group != NULL) {
         request.kind = RAILGUN__KIND__KIND_GROUP;
         memcpy(&request.group, &group, sizeof(char *));
-        spec.has_max_in_flight = max_in_flight > 0;
-        spec.max_in_flight = max_in_flight;
-        request.group_spec = &spec;
+        request.stream = NULL;
+        request.group_spec = group_spec;
         ensure_one(self, &request);
     }
+}
+
+void raw_ensure(struct raw *self, const char *stream, const char *group, uint32_t max_in_flight)
+{
+    Railgun__GroupSpec spec = RAILGUN__GROUP_SPEC__INIT;
+    spec.has_max_in_flight = max_in_flight > 0;
+    spec.max_in_flight = max_in_flight;
+    raw_ensure_specs(self, stream, NULL, group, &spec);
 }
 
 uint64_t raw_publish(struct raw *self, const char *stream, const char *payload, int *ret_code)

@@ -87,7 +87,10 @@ bool raw_has_input(struct raw *self);
 
 /* --- common requests --- */
 
-/* Make sure of a stream, with a group of at most `max_in_flight` when `group` is not NULL (0: the default). */
+/* Make sure of a stream and a group (NULL: the stream alone) with these configurations; NULL: none asked for. */
+void raw_ensure_specs(struct raw *self, const char *stream, Railgun__StreamSpec *stream_spec,
+                      const char *group, Railgun__GroupSpec *group_spec);
+/* The same with a group of at most `max_in_flight` (0: the default). */
 void raw_ensure(struct raw *self, const char *stream, const char *group, uint32_t max_in_flight);
 /* Publish one record and wait for the answer: its offset, or 0 and the error's code. */
 uint64_t raw_publish(struct raw *self, const char *stream, const char *payload, int *ret_code);
