@@ -1,4 +1,4 @@
-/* group: ls, info, pending, ensure, delete. */
+/* group: ls, info, pending, delete; ensure is in configure.c. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,8 +8,10 @@
 #include "common/wire/scan.h"
 
 #include "adminctl/ask.h"
+#include "adminctl/configure.h"
 #include "adminctl/ctl.h"
 #include "adminctl/options.h"
+#include "adminctl/setting.h"
 #include "adminctl/verbs.h"
 
 static int group_ls(struct ctl *ctl, int argc, char **argv)
@@ -116,6 +118,9 @@ static int group_info(struct ctl *ctl, int argc, char **argv)
     if (info->spec != NULL) {
         output_number(out, "max_in_flight", info->spec->max_in_flight);
         output_number(out, "max_holes", info->spec->max_holes);
+        output_object(out, "spec");
+        setting_show(out, &info->spec->base);
+        output_end(out);
     }
     put_members(out, info);
     output_end(out);
@@ -204,58 +209,6 @@ static int group_pending(struct ctl *ctl, int argc, char **argv)
     return output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
 }
 
-static int group_ensure(struct ctl *ctl, int argc, char **argv)
-{
-    uint64_t version = 1;
-    uint64_t max_in_flight = 0;
-    const char *from = "first";
-    const char *description = NULL;
-    const struct option_spec specs[] = {
-        {"version", 'V', OPTION_NUMBER, &version, "N", "of this configuration (default 1)"},
-        {"max-in-flight", 0, OPTION_NUMBER, &max_in_flight, "N",
-         "unacknowledged messages of the group (default 10,000)"},
-        {"from", 0, OPTION_TEXT, &from, "WHERE",
-         "first (default), latest or an offset: where a new group starts"},
-        {"description", 0, OPTION_TEXT, &description, "TEXT", "for people"},
-    };
-    const struct command_help help = {"adminctl group ensure STREAM GROUP [options]",
-                                      "Make sure a group exists with this configuration."};
-    static const char *const results[] = {"unknown", "created",       "unchanged",
-                                          "updated", "stale_version", "differs"};
-    struct options_result args;
-    int exit_code = 0;
-    enum rg_ensure_result done = RG_CREATED;
-    struct rg_start start = {0};
-
-    if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 2, 2, &args, &exit_code) <
-        0) {
-        return exit_code;
-    }
-    if (ctl_start_parse(from, &start) < 0) {
-        return ctl_usage("group ensure: --from is first, latest or an offset, not '%s'", from);
-    }
-    struct rg_group_spec spec = {.version = version,
-                                 .max_in_flight = (uint32_t) max_in_flight,
-                                 .start = start,
-                                 .description = description};
-    int result = ctl_connect(ctl);
-    if (result != 0) {
-        return result;
-    }
-    result = rg_group_ensure(ctl->client, args.arguments[0], args.arguments[1], &spec, &done);
-    if (result < 0) {
-        return ctl_fail(ctl, result, rg_last_error(ctl->client), "cannot ensure group '%s'",
-                        args.arguments[1]);
-    }
-    struct output *out = output_new(ctl->format);
-    output_object(out, NULL);
-    output_text(out, "stream", span_of(args.arguments[0]));
-    output_text(out, "group", span_of(args.arguments[1]));
-    output_text(out, "result", span_of(done <= RG_DIFFERS ? results[done] : results[0]));
-    output_end(out);
-    return output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
-}
-
 static int group_delete(struct ctl *ctl, int argc, char **argv)
 {
     const char *confirm = NULL;
@@ -278,7 +231,7 @@ static int group_delete(struct ctl *ctl, int argc, char **argv)
 
 int cmd_group(struct ctl *ctl, int argc, char **argv)
 {
-    static const struct verb verbs[] = {{"ensure", group_ensure},
+    static const struct verb verbs[] = {{"ensure", configure_group_ensure},
                                         {"ls", group_ls},
                                         {"info", group_info},
                                         {"pending", group_pending},

@@ -55,11 +55,14 @@ void ensure_put_stream_id(struct output *out, ProtobufCBinaryData id)
     output_text(out, "stream_id", span_of(text));
 }
 
-int ensure_show(struct ctl *ctl, const char *kind, const char *name,
+int ensure_show(struct ctl *ctl, const char *kind, const char *stream, const char *name,
                 const Railgun__EnsureOk *answer, bool warn)
 {
     struct output *out = output_new(ctl->format);
     output_object(out, NULL);
+    if (stream != NULL) {
+        output_text(out, "stream", span_of(stream));
+    }
     output_text(out, kind, span_of(name));
     output_text(out, "result", span_of(result_text(answer->result)));
     output_number(out, "version", answer->version);

@@ -65,7 +65,7 @@ int exchange_ensure(struct ctl *ctl, int argc, char **argv)
     (void) snprintf(what, sizeof(what), "ensure exchange '%.255s'", args.arguments[0]);
     int result = ASK(ctl, ASK_ENSURE, &request, railgun__ensure_ok, what, &answer);
     if (result == 0) {
-        result = ensure_show(ctl, "exchange", args.arguments[0], answer,
+        result = ensure_show(ctl, "exchange", NULL, args.arguments[0], answer,
                              request.mode == RAILGUN__ENSURE__MODE__MODE_WARN);
         SCAN_FREE(&answer);
     }

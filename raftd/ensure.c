@@ -168,22 +168,6 @@ void ensure_request_release(struct ensure_request *self)
 
 static const char ENSURE_CLASS_SHRINKS[] = "shrinks_data";
 static const char ENSURE_CLASS_IMMUTABLE[] = "immutable";
-static const char ENSURE_CLASS_DYNAMIC[] = "dynamic";
-
-static const char *ensure_class(const struct spec_field *row, uint64_t current, uint64_t wanted)
-{
-    switch (row->class_) {
-    case SPEC_IMMUTABLE:
-        return ENSURE_CLASS_IMMUTABLE;
-    case SPEC_RETENTION: {
-        bool grows = wanted == 0 || (current != 0 && wanted > current); /* 0 is endless */
-        return grows ? ENSURE_CLASS_DYNAMIC : ENSURE_CLASS_SHRINKS;
-    }
-    case SPEC_DYNAMIC:
-        break;
-    }
-    return ENSURE_CLASS_DYNAMIC;
-}
 
 static char *ensure_value(const struct spec *spec, unsigned field)
 {
@@ -205,7 +189,7 @@ static void ensure_compare(const struct spec *current, const struct spec *wanted
         }
         struct ensure_diff *diff = &decision->diffs[decision->diff_count++];
         diff->path = fields[i].path;
-        diff->class_ = ensure_class(&fields[i], current->numbers[i], wanted->numbers[i]);
+        diff->class_ = spec_class_of(current, wanted, i);
         diff->current = ensure_value(current, i);
         diff->wanted = ensure_value(wanted, i);
     }
@@ -214,7 +198,7 @@ static void ensure_compare(const struct spec *current, const struct spec *wanted
 static bool ensure_has_class(const struct ensure_decision *decision, const char *class_)
 {
     for (unsigned i = 0; i < decision->diff_count; i++) {
-        if (decision->diffs[i].class_ == class_) {
+        if (strcmp(decision->diffs[i].class_, class_) == 0) {
             return true;
         }
     }

@@ -137,7 +137,7 @@ static int on_send(void *ud, struct bus_link *link, struct span bytes)
                                  (ProtobufCMessage **) (void *) &changes),
                      0);
     follower->more = changes->has_more && changes->more;
-    if (follower->biggest < 4096) { /* the big ones are only counted */
+    if (follower->biggest < 16384) { /* the big ones are only counted */
         follower_apply(follower, changes);
     } else {
         follower->revision = changes->revision;
