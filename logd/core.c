@@ -16,6 +16,8 @@
 #include "logd/group_index.h"
 #include "logd/parking.h"
 #include "logd/readers.h"
+#include "logd/release.h"
+#include "logd/retention.h"
 #include "logd/state.h"
 #include "logd/stream_body.h"
 
@@ -40,6 +42,9 @@ void logd_options_default(struct logd_options *self)
         .readers_max = 4096,
         .save_ms = 1000,
         .checkpoint_ms = 30000,
+        .retention_ms = 1000,
+        .clock_settle_ms = 3600000,
+        .release_ms = 1000,
     };
 }
 
@@ -377,6 +382,8 @@ GAUGE_OF_JOURNAL(rounds)
 GAUGE_OF_JOURNAL(frames)
 GAUGE_OF_JOURNAL(bytes)
 GAUGE_OF_JOURNAL(files)
+GAUGE_OF_JOURNAL(disk_bytes)
+GAUGE_OF_JOURNAL(released_bytes)
 GAUGE_OF_JOURNAL(sync_us_total)
 GAUGE_OF_JOURNAL(sync_us_max)
 GAUGE_OF_JOURNAL(write_us_total)
@@ -400,6 +407,9 @@ static void logd_make_counters(struct logd *self)
         .saves = metrics_counter(metrics, "railgun_state_saves_total"),
         .checkpoints = metrics_counter(metrics, "railgun_state_checkpoints_total"),
         .unknown_events = metrics_counter(metrics, "railgun_unknown_events_total"),
+        .trimmed = metrics_counter(metrics, "railgun_retention_trimmed_records_total"),
+        .purged = metrics_counter(metrics, "railgun_purged_records_total"),
+        .states = metrics_counter(metrics, "railgun_stream_states_total"),
     };
 }
 
@@ -414,6 +424,8 @@ static void logd_make_gauges(struct logd *self)
     metrics_gauge(metrics, "railgun_journal_frames_total", gauge_frames, self);
     metrics_gauge(metrics, "railgun_journal_bytes_total", gauge_bytes, self);
     metrics_gauge(metrics, "railgun_journal_files", gauge_files, self);
+    metrics_gauge(metrics, "railgun_journal_disk_bytes", gauge_disk_bytes, self);
+    metrics_gauge(metrics, "railgun_journal_released_bytes_total", gauge_released_bytes, self);
     metrics_gauge(metrics, "railgun_journal_sync_us_total", gauge_sync_us_total, self);
     metrics_gauge(metrics, "railgun_journal_sync_us_max", gauge_sync_us_max, self);
     metrics_gauge(metrics, "railgun_journal_write_us_total", gauge_write_us_total, self);
@@ -486,6 +498,8 @@ static struct logd *logd_new(const struct logd_options *options)
     self->append = append_new(self);
     self->readers = readers_new(self);
     self->parking = parking_new(self);
+    self->retention = retention_new(self);
+    self->release = release_new(self);
     self->events = events_new(self);
     return self;
 }
@@ -505,6 +519,7 @@ int logd_open(const struct logd_options *options, struct logd **ret_logd)
         return error;
     }
     self->recovered = true;
+    release_note(self->release);
     logd_make_gauges(self);
     loop_on_turn_end(self->loop, logd_turn_end, self);
     log_info("recovered", "streams=%zu ms=%" PRIu64, hash64_count(self->streams),
@@ -558,11 +573,13 @@ void logd_close(struct logd **self)
     }
     catalog_client_destroy(&logd->catalog);
     parking_destroy(&logd->parking);
+    release_destroy(&logd->release);
     journal_close(&logd->journal);
     tail_shrink(logd->tail, 0); /* all at once is cheaper than stream by stream */
     streams_destroy_all(logd);
     append_destroy(&logd->append);
     readers_destroy(&logd->readers);
+    retention_destroy(&logd->retention);
     links_destroy_all(logd);
     replica_set_destroy(&logd->replicas);
     cold_destroy(&logd->cold);

@@ -32,6 +32,8 @@ struct events;
 struct group_index;
 struct parking;
 struct readers;
+struct release;
+struct retention;
 struct state;
 struct tail;
 
@@ -54,6 +56,9 @@ struct logd_options {
     uint32_t readers_max; /* reads that wait for records */
     uint64_t save_ms;
     uint64_t checkpoint_ms;
+    uint64_t retention_ms;    /* between two looks at a stream's limits */
+    uint64_t clock_settle_ms; /* a wall clock that jumped is trusted after this */
+    uint64_t release_ms;      /* between two looks at what the journal holds without need */
     /* What the process is told. Each may be NULL. */
     void (*on_ready)(void *ud);
     void (*on_not_ready)(void *ud, const char *reason);
@@ -67,6 +72,7 @@ struct logd_counters { /* cells of the metrics */
     uint64_t *publishes, *records, *bytes, *refused, *overloaded, *parked, *waited;
     uint64_t *reads, *tail_hits, *cold_reads, *corrupt_ranges, *configs, *saves, *checkpoints;
     uint64_t *unknown_events;
+    uint64_t *trimmed, *purged, *states;
 };
 
 struct logd {
@@ -93,6 +99,8 @@ struct logd {
     struct append *append;
     struct readers *readers;
     struct parking *parking;
+    struct retention *retention;
+    struct release *release;
     struct catalog_client *catalog;
     struct events *events;
     /* of struct link_streams, by link id: which streams have had members of that link */

@@ -12,6 +12,7 @@
 #include "logd/parking.h"
 #include "logd/readers.h"
 #include "logd/stream_body.h"
+#include "logd/trim.h"
 
 struct link_streams {
     uint64_t link_id;
@@ -90,6 +91,9 @@ static void dispatch_stream(struct logd *self, struct bus_link *link, struct bus
     case RAILGUN__BUS_TYPE__BUS_LOG_STREAM_INFO:
         info_answer_stream(stream, message);
         break;
+    case RAILGUN__BUS_TYPE__BUS_LOG_PURGE:
+        purge_handle(self, message, stream);
+        break;
     case RAILGUN__BUS_TYPE__BUS_LOG_GROUP_INFO:
         groups_handle_info(stream->groups, message);
         break;
@@ -134,6 +138,7 @@ void logd_dispatch(struct logd *self, struct bus_link *link, struct bus_message 
     case RAILGUN__BUS_TYPE__BUS_LOG_STREAM_INFO:
     case RAILGUN__BUS_TYPE__BUS_LOG_GROUP_INFO:
     case RAILGUN__BUS_TYPE__BUS_LOG_PENDING:
+    case RAILGUN__BUS_TYPE__BUS_LOG_PURGE:
         if (message->is_request) {
             dispatch_stream(self, link, message);
             return;

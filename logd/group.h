@@ -152,6 +152,8 @@ void group_changes_encode(const struct group *self, struct buf *out, size_t byte
 void group_changes_proposed(struct group *self, const struct group_changes *changes);
 /* An entry with changes of this group was applied to the replicated state. */
 void group_changes_applied(struct group *self);
+/* Applied: what lies below `first_offset` is gone. Returns how much of it was not settled. */
+uint64_t group_trim(struct group *self, uint64_t first_offset);
 /* Nobody is here and everything is applied: forget the leader's memory. Called when convenient. */
 void group_rest(struct group *self);
 

@@ -276,6 +276,8 @@ static int groups_apply_group(struct groups *self, uint64_t index, struct span p
         struct group_state state;
         group_state_init(&state, entry.id);
         group_state_seek(&state, entry.floor);
+        /* Records may have been removed since the floor was chosen. */
+        (void) group_state_trim(&state, stream_first_offset(self->stream));
         if (group_state_configure(&state, entry.name, entry.spec) < 0) {
             group_state_release(&state);
             return ERR_BAD_FORMAT;
@@ -338,6 +340,7 @@ int groups_apply(struct groups *self, uint8_t kind, uint64_t index, struct span 
     case LOG_KIND_CONFIG:
     case LOG_KIND_TRIM:
     case LOG_KIND_IDS:
+    case LOG_KIND_STATE:
         break;
     }
     return ERR_BAD_FORMAT;

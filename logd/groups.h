@@ -33,6 +33,15 @@ bool groups_is_dirty(const struct groups *self);
 int groups_load(struct groups *self, struct span state);
 
 size_t groups_count(const struct groups *self);
+/* Visit the encoded state of every group, changed or not; nothing counts as saved by it. */
+int groups_visit(struct groups *self, groups_save_fn *visit, void *ud);
+/* All of them are to be saved again. */
+void groups_mark_unsaved(struct groups *self);
+
+/* Applied: the stream's records below `first_offset` are gone. What was pending there is passed over. */
+void groups_trim(struct groups *self, uint64_t first_offset);
+/* How many durable groups there are; up to *ret_offset (by what is applied) each of them has settled everything. */
+size_t groups_settled_upto(const struct groups *self, uint64_t *ret_offset);
 
 /* The group was deleted in the catalogue: propose its end. When that is applied its members get BUS_LOG_CANCEL (NOT_FOUND). An id that is not
  * known here does no harm; attaching to it later is refused. */

@@ -13,6 +13,7 @@
 #include "common/store/bdb.h"
 #include "common/wire/pb.h"
 #include "logd/group_index.h"
+#include "logd/release.h"
 
 enum {
     STATE_STREAMS_PER_TXN = 128,
@@ -37,7 +38,8 @@ struct state {
     uint64_t revision_saved;
     uint64_t control_bytes;
     bool is_sweeping;
-    int load_error; /* of a visit: the walk itself only stops */
+    bool is_hurried; /* a sweep is wanted, whatever is left to save */
+    int load_error;  /* of a visit: the walk itself only stops */
     struct buf value;
 };
 
@@ -144,7 +146,7 @@ void state_set_revision(struct state *self, uint64_t revision)
 
 /* --- loading --- */
 
-static int state_read_stream(struct stream *stream, struct span value)
+int state_decode_stream(struct stream *stream, struct span value)
 {
     struct span config = {0};
     struct pb_field field;
@@ -166,6 +168,9 @@ static int state_read_stream(struct stream *stream, struct span value)
         case 5:
             stream->first_offset = field.value;
             break;
+        case 8:
+            stream->state_index = field.value;
+            break;
         default:
             break;
         }
@@ -185,7 +190,7 @@ static int state_visit_stream(void *ud, struct span key, struct span value)
         self->load_error = ERR_BAD_FORMAT;
     } else {
         struct stream *stream = streams_get_or_make(self->logd, key_get(key.data));
-        self->load_error = state_read_stream(stream, value);
+        self->load_error = state_decode_stream(stream, value);
     }
     return self->load_error;
 }
@@ -252,6 +257,12 @@ void state_note_control(struct state *self, uint64_t bytes)
     self->control_bytes += bytes;
 }
 
+void state_hurry(struct state *self)
+{
+    self->is_hurried = !self->is_sweeping || self->sweep_position != self->logd->applied_position;
+    self->next_sweep_ms = 0;
+}
+
 bool state_is_urgent(const struct state *self)
 {
     return self->control_bytes >= STATE_CONTROL_BYTES_MAX;
@@ -260,7 +271,7 @@ bool state_is_urgent(const struct state *self)
 bool state_is_dirty(const struct state *self)
 {
     return !list_is_empty(&self->control) || !list_is_empty(&self->offsets) || self->is_sweeping ||
-           self->revision != self->revision_saved;
+           self->is_hurried || self->revision != self->revision_saved;
 }
 
 /* --- saving --- */
@@ -301,21 +312,30 @@ static int state_drop_groups(struct state *self, struct bdb_txn *txn, struct spa
     return error;
 }
 
+void state_encode_stream(const struct stream *stream, struct buf *out)
+{
+    if (stream->config.size != 0) {
+        pb_append_bytes(out, 1, buf_span(&stream->config));
+    }
+    pb_append_varint(out, 2, stream->applied_index);
+    pb_append_varint(out, 3, stream->next_offset);
+    pb_append_fixed64(out, 4, stream->last_ts_us);
+    pb_append_varint(out, 5, stream->first_offset);
+    if (stream->state_index != 0) {
+        pb_append_varint(out, 8, stream->state_index);
+    }
+}
+
 static int state_save_stream(struct state *self, struct bdb_txn *txn, struct stream *stream)
 {
     uint8_t key[8];
     key_put(key, stream->log_group);
     struct buf *value = &self->value;
     buf_reset(value);
-    if (stream->config.size != 0) {
-        pb_append_bytes(value, 1, buf_span(&stream->config));
-    }
-    pb_append_varint(value, 2, stream->applied_index);
-    pb_append_varint(value, 3, stream->next_offset);
-    pb_append_fixed64(value, 4, stream->last_ts_us);
-    pb_append_varint(value, 5, stream->first_offset);
+    state_encode_stream(stream, value);
     int error = bdb_put(self->streams, txn, span_make(key, sizeof(key)), buf_span(value));
-    if (error == 0 && stream->deleted) {
+    if (error == 0 && (stream->deleted || stream->groups_replaced)) {
+        stream->groups_replaced = false;
         error = state_drop_groups(self, txn, span_make(key, sizeof(key)));
     }
     if (error == 0 && stream->groups != NULL) {
@@ -356,6 +376,7 @@ static void state_begin_sweep(struct state *self)
 {
     struct list *sources[] = {&self->control, &self->offsets};
     self->is_sweeping = true;
+    self->is_hurried = false;
     self->sweep_position = self->logd->applied_position;
     for (unsigned i = 0; i < 2; i++) {
         struct list *node;
@@ -393,6 +414,7 @@ static int state_end_sweep(struct state *self)
     self->saved_position = position;
     self->revision_saved = self->revision;
     (*self->logd->count.checkpoints)++;
+    release_note(self->logd->release);
     return 0;
 }
 

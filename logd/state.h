@@ -27,10 +27,17 @@ uint64_t state_saved_position(const struct state *self);
 uint64_t state_revision(const struct state *self);
 void state_set_revision(struct state *self, uint64_t revision);
 
+/* StreamState of log.proto, as the stream is. */
+void state_encode_stream(const struct stream *stream, struct buf *out);
+/* The stream becomes what it says. 0, ERR_BAD_FORMAT. */
+int state_decode_stream(struct stream *stream, struct span value);
+
 void state_mark_unsaved(struct state *self, struct stream *stream, enum stream_unsaved how);
 /* So many bytes of control entries more would be replayed. */
 void state_note_control(struct state *self, uint64_t bytes);
 bool state_is_urgent(const struct state *self);
+/* state_saved_position is to reach what is applied now, before its time. */
+void state_hurry(struct state *self);
 /* Is anything left that a later state_save would write? */
 bool state_is_dirty(const struct state *self);
 

@@ -14,8 +14,12 @@
 #include "logd/group_index.h"
 #include "logd/kinds.h"
 #include "logd/readers.h"
+#include "logd/release.h"
+#include "logd/retention.h"
+#include "logd/snapshot.h"
 #include "logd/state.h"
 #include "logd/stream_body.h"
+#include "logd/trim.h"
 
 struct stream *stream_new(struct logd *logd, uint64_t log_group)
 {
@@ -28,6 +32,7 @@ struct stream *stream_new(struct logd *logd, uint64_t log_group)
     list_init(&self->config_link);
     list_init(&self->publishes);
     list_init(&self->readers);
+    list_init(&self->purges);
     list_init(&self->unsaved_link);
     list_init(&self->dirty_link);
     self->groups = groups_new(self);
@@ -42,6 +47,8 @@ void stream_destroy(struct stream **self)
     }
     append_forget(stream);
     readers_forget(stream);
+    purge_refuse(stream, 0);
+    retention_forget(stream->logd->retention, stream);
     groups_destroy(&stream->groups);
     replica_close(&stream->replica);
     tail_drop(stream->logd->tail, &stream->tail);
@@ -97,7 +104,7 @@ uint64_t stream_stamp_us(struct stream *self)
 int stream_propose_control(struct stream *self, uint8_t kind, struct span payload,
                            uint64_t *ret_index)
 {
-    INVARIANT(kind == LOG_KIND_GROUP || kind == LOG_KIND_ACKS);
+    INVARIANT(kind != LOG_KIND_BATCH && kind != LOG_KIND_CONFIG);
 
     if (self->deleted || self->deleting) {
         return ERR_STREAM_DELETED;
@@ -125,6 +132,7 @@ struct config_fields {
     struct uuid id;
     uint64_t version;
     uint64_t record_bytes_max;
+    struct retention_limits retention;
     bool has_dedup;
     bool deleted;
 };
@@ -146,9 +154,33 @@ static int config_read_spec(struct span spec, struct config_fields *fields)
     struct pb_field field;
     int more;
     while ((more = pb_next(&spec, &field)) == 1) {
-        if (field.number == 5) {
+        int error = 0;
+        switch (field.number) {
+        case 2:
+            fields->retention.max_age_ms = field.value;
+            break;
+        case 3:
+            fields->retention.max_bytes = field.value;
+            break;
+        case 4:
+            fields->retention.max_records = field.value;
+            break;
+        case 5:
             fields->record_bytes_max = field.value;
-        } else if (field.number == 7 && config_read_dedup(field.bytes, fields) != 0) {
+            break;
+        case 7:
+            error = config_read_dedup(field.bytes, fields);
+            break;
+        case 8:
+            fields->retention.acked = field.value != 0;
+            break;
+        case 9:
+            fields->retention.force = field.value != 0;
+            break;
+        default:
+            break;
+        }
+        if (error != 0) {
             return ERR_BAD_FORMAT;
         }
     }
@@ -188,6 +220,8 @@ static void stream_bury(struct stream *self)
     struct logd *logd = self->logd;
     self->deleted = true;
     readers_refuse(self, ERR_STREAM_DELETED);
+    purge_refuse(self, ERR_STREAM_DELETED);
+    retention_forget(logd->retention, self);
     groups_cancel(self->groups, ERR_STREAM_DELETED);
     groups_destroy(&self->groups);
     tail_drop(logd->tail, &self->tail);
@@ -195,6 +229,7 @@ static void stream_bury(struct stream *self)
     extents_release(&self->extents);
     ranges_destroy(&self->corrupt);
     self->first_offset = self->next_offset;
+    release_note(logd->release);
 }
 
 static void stream_take_fields(struct stream *self, const struct config_fields *fields)
@@ -203,6 +238,7 @@ static void stream_take_fields(struct stream *self, const struct config_fields *
     self->version = fields->version;
     self->record_bytes_max = fields->record_bytes_max;
     self->has_dedup = fields->has_dedup;
+    retention_configure(self->logd->retention, self, &fields->retention);
 }
 
 int stream_take_config(struct stream *self, struct span packed)
@@ -280,6 +316,11 @@ int stream_apply_control(struct stream *self, const struct journal_entry *entry)
         }
         break;
     case LOG_KIND_TRIM:
+        error = trim_apply(self, entry);
+        break;
+    case LOG_KIND_STATE:
+        error = snapshot_apply(self, entry);
+        break;
     case LOG_KIND_IDS:
     case LOG_KIND_BATCH:
     default:
@@ -310,6 +351,9 @@ static void stream_apply_batch(struct stream *self, const struct journal_entry *
     }
     append_applied(self, entry);
     self->has_fresh = true;
+    if (self->retained != NULL) {
+        retention_touch(self);
+    }
     logd_mark_dirty(self->logd, self);
 }
 
@@ -339,6 +383,9 @@ void stream_apply(void *group_ud, const struct journal_entry *entry, uint64_t po
     INVARIANT(error == 0); /* what this process proposed, it can parse */
     stream_mark_unsaved(self, STREAM_UNSAVED_CONTROL);
     state_note_control(logd->state, frame_bytes);
+    if (self->retained != NULL) {
+        retention_touch(self);
+    }
     logd_mark_dirty(logd, self);
 }
 

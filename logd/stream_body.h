@@ -29,6 +29,7 @@ struct stream {
     uint64_t log_group;
     struct replica *replica; /* NULL while the journal is being recovered */
     struct groups *groups;   /* NULL once deleted */
+    uint32_t groups_known;   /* in logd.groups: also those without a position yet */
 
     /* from the last applied EntryConfig */
     struct buf config; /* as packed; empty: none applied yet */
@@ -49,6 +50,15 @@ struct stream {
     uint64_t ts_us;         /* of the newest entry, proposed or applied */
     uint64_t last_ts_us;    /* of the newest batch applied */
 
+    uint64_t first_ts_us; /* of the record first_ts_of, once it was asked for */
+    uint64_t first_ts_of;
+    uint64_t
+        state_index; /* entries up to this one are contained in an EntryState that is applied */
+    uint64_t state_proposed;   /* index of the last EntryState proposed in this life */
+    uint64_t state_bytes;      /* of the last one that was made; 0: none in this life */
+    struct retained *retained; /* its limits; NULL: none. Of retention.c */
+    struct list purges;        /* requests in flight, oldest first */
+
     struct extents extents;
     struct tail_stream tail;
     struct ranges *corrupt; /* offsets that cannot be read; NULL: none */
@@ -58,6 +68,7 @@ struct stream {
     enum stream_unsaved unsaved;
     struct list unsaved_link;
     bool in_sweep;
+    bool groups_replaced;   /* the database may hold groups that are none */
     uint64_t applied_index; /* of what lies in memory; equals the commit index once open */
     uint64_t applied_saved; /* of what was loaded from Berkeley DB: replay begins behind it */
 
@@ -95,6 +106,8 @@ bool stream_is_open(const struct stream *self);
 /* Want this configuration in the log (packed EntryConfig, copied). It is proposed by streams_propose_configs. */
 void stream_want_config(struct stream *self, struct span packed);
 
+/* The time of the first record, or, when it is damaged, one that it is not older than; 0: empty. Read from the journal when it is not known yet. */
+uint64_t stream_first_ts_us(struct stream *self);
 /* The first offset with time >= ts_us; the next offset if there is none. 0, ERR_CORRUPT, ERR_IO. */
 int stream_find_time(struct stream *self, uint64_t ts_us, uint64_t *ret_offset);
 
