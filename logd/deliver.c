@@ -47,11 +47,14 @@ static void times_append(struct buf *out, const struct stream_page *page)
     }
 }
 
-static void deliver_encode(struct buf *out, const struct stream_page *page,
+static void deliver_encode(struct buf *out, uint64_t epoch, const struct stream_page *page,
                            const struct again_list *again)
 {
     uint64_t last = page->base_offset + page->count - 1;
     buf_reset(out);
+    if (epoch != 0) {
+        pb_append_varint(out, DELIVER_EPOCH, epoch);
+    }
     pb_append_varint(out, DELIVER_BASE, page->base_offset);
     pb_append_varint(out, DELIVER_COUNT, page->count);
     times_append(out, page);
@@ -122,7 +125,7 @@ static void page_send(struct groups *self, struct hosted *hosted, const struct g
     if (!group_page_fits(hosted->group, page, read->count, bytes)) {
         return;
     }
-    deliver_encode(&self->meta, read, again);
+    deliver_encode(&self->meta, group_replicated(hosted->group)->epoch.epoch, read, again);
     struct bus_outgoing out = {.type = RAILGUN__BUS_TYPE__BUS_LOG_DELIVER,
                                .subject = member->key.consumer,
                                .meta = buf_span(&self->meta),
@@ -203,6 +206,7 @@ void groups_wake(struct groups *self)
         struct hosted *hosted = LIST_ENTRY(node, struct hosted, active);
         struct group_page page;
         bool is_readable = true;
+        groups_exclusive_turn(self, hosted);
         while (is_readable && pages < GROUPS_WAKE_PAGES && group_next(hosted->group, end, &page)) {
             is_readable = page_deliver(self, hosted, &page);
             pages++;

@@ -35,11 +35,22 @@ void group_told(struct group *self, struct group_member *member)
     list_remove(&member->standing.of_news);
 }
 
+void group_news_later(struct group *self, struct group_member *member)
+{
+    list_remove(&member->standing.of_news);
+    list_push_back(&self->exclusive.news, &member->standing.of_news);
+}
+
 /* --- who is active --- */
 
 bool group_member_is_active(const struct group *self, const struct group_member *member)
 {
     return self->exclusive.is_active && self->exclusive.chosen == member;
+}
+
+bool group_member_is_chosen(const struct group *self, const struct group_member *member)
+{
+    return self->exclusive.chosen == member;
 }
 
 bool group_is_fenced(const struct group *self, const struct group_member *member, uint64_t epoch)

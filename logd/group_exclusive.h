@@ -56,6 +56,8 @@ struct group_exclusive {
 void group_member_set_standing(struct group *self, struct group_member *member, uint32_t priority,
                                struct span name);
 bool group_member_is_active(const struct group *self, const struct group_member *member);
+/* The same, or it will be when its epoch is applied. */
+bool group_member_is_chosen(const struct group *self, const struct group_member *member);
 /* Does what it says, meaning this epoch (0: its own), not count? Never in a shared group. */
 bool group_is_fenced(const struct group *self, const struct group_member *member, uint64_t epoch);
 /* If nobody is chosen, choose. True: there is an epoch to be proposed now. Once a turn. */
@@ -68,6 +70,8 @@ bool group_epoch_began(struct group *self);
 /* The next member that has to be told something; NULL: none. `group_told` when that is done. */
 struct group_member *group_news_first(const struct group *self);
 void group_told(struct group *self, struct group_member *member);
+/* It cannot be told now: others first. */
+void group_news_later(struct group *self, struct group_member *member);
 
 /* Violations of order or ownership seen since the last call. */
 uint64_t group_exclusive_faults(struct group *self);

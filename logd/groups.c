@@ -36,6 +36,8 @@ struct groups *groups_new(struct stream *stream)
     list_init(&self->attaches);
     list_init(&self->syncs);
     list_init(&self->cancels);
+    list_init(&self->draining);
+    ephemerals_init(&self->ephemerals);
     self->count = (struct groups_counters){
         .delivered = metrics_counter(metrics, "railgun_group_delivered_records_total"),
         .redelivered = metrics_counter(metrics, "railgun_group_redelivered_records_total"),
@@ -53,6 +55,7 @@ static void hosted_destroy(struct hosted *hosted)
     list_remove(&hosted->active);
     list_remove(&hosted->changed);
     list_remove(&hosted->unsaved);
+    list_remove(&hosted->resting);
     group_destroy(&hosted->group);
     mem_free(hosted);
 }
@@ -119,6 +122,7 @@ void groups_destroy(struct groups **self)
         mem_free(sync);
     }
     hash64_destroy(&groups->hosted);
+    ephemerals_release(&groups->ephemerals);
     ranges_destroy(&groups->dropped);
     ranges_destroy(&groups->drops_wanted);
     ranges_destroy(&groups->drops_unsaved);
@@ -145,11 +149,12 @@ struct hosted *groups_find(const struct groups *self, uint64_t group_id)
 
 size_t groups_count(const struct groups *self)
 {
-    return hash64_count(self->hosted);
+    return hash64_count(self->hosted) - hash_count(self->ephemerals.by_name);
 }
 
 void groups_check_one(struct groups *self, struct hosted *hosted)
 {
+    groups_exclusive_check(self, hosted);
     if (group_check(hosted->group)) {
         return;
     }
@@ -167,14 +172,19 @@ void groups_check_one(struct groups *self, struct hosted *hosted)
     }
 }
 
+void groups_propose_soon(struct groups *self, struct hosted *hosted)
+{
+    if (group_has_changes(hosted->group) && !list_is_linked(&hosted->changed)) {
+        list_push_back(&self->changed, &hosted->changed);
+    }
+}
+
 void groups_touched(struct groups *self, struct hosted *hosted)
 {
     if (self->is_closing) {
         return;
     }
-    if (group_has_changes(hosted->group) && !list_is_linked(&hosted->changed)) {
-        list_push_back(&self->changed, &hosted->changed);
-    }
+    groups_propose_soon(self, hosted);
     groups_check_one(self, hosted);
     self->deliver_more = true;
     logd_mark_dirty(stream_logd(self->stream), self->stream);
@@ -189,8 +199,7 @@ static void hosted_mark_unsaved(struct hosted *hosted)
     }
 }
 
-/* Takes the state. */
-static struct hosted *hosted_new(struct groups *groups, struct group_state *state)
+struct hosted *groups_host(struct groups *groups, struct group_state *state)
 {
     struct hosted *self = MEM_NEW(struct hosted);
     self->groups = groups;
@@ -198,8 +207,15 @@ static struct hosted *hosted_new(struct groups *groups, struct group_state *stat
     list_init(&self->active);
     list_init(&self->changed);
     list_init(&self->unsaved);
+    list_init(&self->resting);
     hash64_put(groups->hosted, group_replicated(self->group)->id, self);
     return self;
+}
+
+void groups_unhost(struct groups *self, struct hosted *hosted)
+{
+    hash64_remove(self->hosted, group_replicated(hosted->group)->id);
+    hosted_destroy(hosted);
 }
 
 static void ranges_add_lazy(struct ranges **set, uint64_t number)
@@ -215,8 +231,7 @@ static void groups_apply_drop(struct groups *self, uint64_t group_id, uint64_t i
     struct hosted *hosted = groups_find(self, group_id);
     if (hosted != NULL) {
         hosted_empty(hosted, ERR_NOT_FOUND);
-        hash64_remove(self->hosted, group_id);
-        hosted_destroy(hosted);
+        groups_unhost(self, hosted);
         ranges_add_lazy(&self->drops_unsaved, group_id);
         (void) members_tell_cancelled(self); /* the rest when their links are ready */
     }
@@ -282,7 +297,8 @@ static int groups_apply_group(struct groups *self, uint64_t index, struct span p
             group_state_release(&state);
             return ERR_BAD_FORMAT;
         }
-        hosted = hosted_new(self, &state);
+        ephemerals_yield(self, entry.name);
+        hosted = groups_host(self, &state);
         if (self->drops_unsaved != NULL) {
             ranges_clear_range(self->drops_unsaved, entry.id, entry.id);
         }
@@ -321,6 +337,7 @@ static int groups_apply_acks(struct groups *self, uint64_t index, struct span pa
         }
         group_state_apply_acks(group_replicated(hosted->group), field.bytes);
         group_changes_applied(hosted->group);
+        groups_exclusive_applied(self, hosted);
         group_rest(hosted->group);
         hosted_mark_unsaved(hosted);
     }
@@ -388,7 +405,7 @@ int groups_load(struct groups *self, struct span bytes)
         group_state_release(&state);
         return ERR_BAD_FORMAT;
     }
-    hosted_new(self, &state);
+    groups_host(self, &state);
     return 0;
 }
 

@@ -6,6 +6,7 @@
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
 #include "common/wire/pb.h"
+#include "logd/groups_drain.h"
 #include "logd/groups_own.h"
 #include "logd/kinds.h"
 #include "logd/logd.h"
@@ -107,9 +108,22 @@ static void acks_proposed(struct groups *self)
     }
 }
 
+/* What belongs to groups in memory needs no entry. */
+static void ephemerals_apply(struct groups *self)
+{
+    LIST_FOREACH (&self->changed, node) {
+        struct hosted *hosted = LIST_ENTRY(node, struct hosted, changed);
+        if (hosted->is_ephemeral) {
+            list_remove(&hosted->changed);
+            ephemeral_apply(self, hosted);
+        }
+    }
+}
+
 /* Everything that waits; several entries if it is much. */
 static int acks_propose(struct groups *self)
 {
+    ephemerals_apply(self);
     while (!list_is_empty(&self->changed)) {
         uint64_t index;
         acks_build(self, &self->meta);
@@ -157,6 +171,11 @@ static size_t changes_count(const struct groups *self)
     return count;
 }
 
+static uint64_t earlier(uint64_t one_ms, uint64_t other_ms)
+{
+    return one_ms < other_ms ? one_ms : other_ms;
+}
+
 static uint64_t later(uint64_t now_ms, uint64_t by_ms)
 {
     return now_ms > UINT64_MAX - by_ms ? UINT64_MAX : now_ms + by_ms;
@@ -200,6 +219,8 @@ uint64_t groups_flush(struct groups *self, uint64_t now_ms)
         groups_wake(self);
     }
     uint64_t again = acks_flush(self, now_ms);
+    again = earlier(again, groups_drain_turn(self, now_ms));
+    again = earlier(again, ephemerals_turn(self, now_ms));
     if (!drops_propose(self)) {
         uint64_t at_ms = later(now_ms, GROUPS_FLUSH_MS);
         again = again < at_ms ? again : at_ms;

@@ -7,6 +7,7 @@
 #include "common/base/list.h"
 #include "common/run/log.h"
 #include "logd/ack_result.h"
+#include "logd/ephemerals.h"
 #include "logd/group.h"
 #include "logd/groups.h"
 #include "logd/member.h"
@@ -32,6 +33,10 @@ struct hosted {
     struct list unsaved;    /* in groups.unsaved */
     uint64_t spec_revision; /* of the catalogue, of the newest configuration seen by a member */
     uint64_t check_errors;
+    bool is_ephemeral;            /* in memory only: never proposed, never saved */
+    struct list resting;          /* in groups.ephemerals while it has no members */
+    uint64_t rests_until_ms;      /* then it ends */
+    uint64_t floor_told;          /* to the servers of its members */
     bool tell_full;               /* somebody still has to be told that the group is full */
     struct group_changes changes; /* while an entry is built */
 };
@@ -53,6 +58,7 @@ struct attach {
     char *address;
     bool created;
     bool start_given;
+    uint32_t priority;
 };
 
 /* A sync acknowledgement that waits for its ACKS entry. */
@@ -75,8 +81,10 @@ struct groups {
     struct list changed;
     struct list unsaved;
     struct list attaches;
-    struct list syncs;   /* those not proposed yet are at the end */
-    struct list cancels; /* of struct member: still to be told that they are out */
+    struct list syncs;    /* those not proposed yet are at the end */
+    struct list cancels;  /* of struct member: still to be told that they are out */
+    struct list draining; /* of struct member: they leave when they hold nothing */
+    struct ephemerals ephemerals;
     size_t attach_count;
     size_t sync_count;
     size_t member_count;
@@ -102,6 +110,17 @@ uint64_t groups_now_s(const struct groups *self);
 struct hosted *groups_find(const struct groups *self, uint64_t group_id);
 /* After something happened to the group: note what is to be proposed, delivered, and whether it still adds up. */
 void groups_touched(struct groups *self, struct hosted *hosted);
+
+/* Take the group in (and its state), or throw it out. It has no members. */
+struct hosted *groups_host(struct groups *self, struct group_state *state);
+void groups_unhost(struct groups *self, struct hosted *hosted);
+/* It has something to propose. */
+void groups_propose_soon(struct groups *self, struct hosted *hosted);
+
+/* groups_exclusive.c: once a turn; when an entry with changes was applied; with every check. */
+void groups_exclusive_turn(struct groups *self, struct hosted *hosted);
+void groups_exclusive_applied(struct groups *self, struct hosted *hosted);
+void groups_exclusive_check(struct groups *self, struct hosted *hosted);
 
 /* Does it still add up? Counted and logged if not. */
 void groups_check_one(struct groups *self, struct hosted *hosted);

@@ -64,6 +64,10 @@ void member_handle_ack(struct member *member, struct bus_message *message)
         answer(self, message, ERR_BAD_REQUEST, "Ack");
         return;
     }
+    if (group_is_fenced(member->hosted->group, &member->share, ack.epoch)) {
+        answer(self, message, ERR_FENCED, "another consumer is active");
+        return;
+    }
     if ((uint64_t) ack.ranges + ack.nacks > ACK_RANGES_MAX) {
         answer(self, message, ERR_TOO_LARGE, "too many ranges in one Ack");
         return;
@@ -97,6 +101,10 @@ void member_handle_extend(struct member *member, struct bus_message *message)
     struct groups *self = member->groups;
     if (member->hosted == NULL) {
         answer(self, message, member->cancel_error, "the consumer was cancelled");
+        return;
+    }
+    if (group_is_fenced(member->hosted->group, &member->share, 0)) {
+        answer(self, message, ERR_FENCED, "another consumer is active");
         return;
     }
     ack_results_reset(&self->results);

@@ -25,12 +25,15 @@ enum {
     ENTRY_FLOOR = 3,
     ENTRY_SPEC = 4,
     OK_MEMBER = 1,
+    OK_EPOCH = 2,
     OK_CREATED = 3,
     OK_START_IGNORED = 4,
     OK_FLOOR = 5,
     OK_END = 6,
     OK_SPEC = 7,
     OK_STREAM_ID = 9,
+    OK_ACTIVE = 10,
+    OK_GROUP = 11,
     ERROR_CODE = 1,
     ERROR_TEXT = 2,
     ERROR_DETAIL = 3,
@@ -52,6 +55,8 @@ struct wish {
     uint64_t credit_messages;
     uint64_t credit_bytes;
     uint64_t revision;
+    uint32_t priority;
+    bool is_ephemeral;
 };
 
 static int wish_read_field(struct wish *wish, const struct pb_field *field)
@@ -90,6 +95,12 @@ static int wish_read_field(struct wish *wish, const struct pb_field *field)
     case ATTACH_REVISION:
         wish->revision = field->value;
         return 0;
+    case ATTACH_PRIORITY:
+        wish->priority = (uint32_t) field->value;
+        return 0;
+    case ATTACH_EPHEMERAL:
+        wish->is_ephemeral = field->value != 0;
+        return 0;
     default:
         return 0;
     }
@@ -109,7 +120,9 @@ static int wish_read(struct span meta, struct wish *ret_wish)
             return ERR_BAD_REQUEST;
         }
     }
-    if (more < 0 || wish.group_id == 0 || wish.group.size == 0) {
+    bool is_named =
+        wish.is_ephemeral ? wish.group_id == 0 : wish.group_id != 0 && wish.group.size > 0;
+    if (more < 0 || !is_named) {
         return ERR_BAD_REQUEST;
     }
     *ret_wish = wish;
@@ -152,6 +165,8 @@ static void attach_join(struct groups *self, struct attach *attach, struct hoste
     }
     struct member *member =
         member_new(self, hosted, attach->link, attach->consumer, &attach->name, &attach->address);
+    group_member_set_standing(hosted->group, &member->share, attach->priority,
+                              span_of(member->name[0] != 0 ? member->name : member->address));
     group_grant(hosted->group, &member->share, attach->credit_messages, attach->credit_bytes);
     if (attach->revision > hosted->spec_revision) {
         hosted->spec_revision = attach->revision;
@@ -161,6 +176,13 @@ static void attach_join(struct groups *self, struct attach *attach, struct hoste
     struct buf *meta = &self->meta;
     buf_reset(meta);
     pb_append_varint(meta, OK_MEMBER, member->share.number);
+    if (group_replicated(hosted->group)->limits.is_exclusive) {
+        pb_append_varint(meta, OK_EPOCH, group_replicated(hosted->group)->epoch.epoch);
+        pb_append_varint(meta, OK_ACTIVE, 0); /* it is told when it is */
+    }
+    if (hosted->is_ephemeral) {
+        pb_append_bytes(meta, OK_GROUP, span_of(group_replicated(hosted->group)->name));
+    }
     pb_append_varint(meta, OK_CREATED, attach->created);
     pb_append_varint(meta, OK_START_IGNORED, attach->start_given && !attach->created);
     pb_append_varint(meta, OK_FLOOR, numbers.floor);
@@ -295,15 +317,10 @@ static int wish_check(const struct groups *self, const struct wish *wish, const 
     struct group_state probe;
     group_state_init(&probe, wish->group_id);
     int error = group_state_configure(&probe, wish->group, wish->spec);
-    bool is_exclusive = probe.limits.is_exclusive;
     group_state_release(&probe);
     *ret_detail = NULL;
     if (error != 0) {
         return ERR_BAD_REQUEST;
-    }
-    if (is_exclusive) {
-        *ret_detail = "exclusive groups";
-        return ERR_UNSUPPORTED;
     }
     struct range range;
     if (self->dropped != NULL && ranges_find(self->dropped, wish->group_id, &range)) {
@@ -335,7 +352,14 @@ void groups_handle_attach(struct groups *self, struct bus_link *link, struct bus
     }
     uint64_t index = 0;
     bool created = false;
-    error = is_newer ? attach_prepare(self, &wish, hosted, &index, &created) : 0;
+    if (wish.is_ephemeral) {
+        struct ephemeral_wish open = {wish.group, wish.spec, wish.start, wish.on_gap};
+        is_newer = false;
+        error = ephemerals_open(self, &open, &hosted, &created);
+    }
+    if (is_newer) {
+        error = attach_prepare(self, &wish, hosted, &index, &created);
+    }
     if (error != 0) {
         attach_refuse(self, message->ticket, message->type, error);
         return;
@@ -351,6 +375,7 @@ void groups_handle_attach(struct groups *self, struct bus_link *link, struct bus
         .credit_messages = wish.credit_messages,
         .credit_bytes = wish.credit_bytes,
         .revision = wish.revision,
+        .priority = wish.priority,
         .name = text_copy(wish.name),
         .address = text_copy(wish.address),
         .created = created,

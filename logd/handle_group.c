@@ -12,6 +12,7 @@ enum {
     REF_GROUP_ID = 1,
     REF_AFTER = 2,
     REF_LIMIT = 3,
+    REF_GROUP = 4,
     INFO_NAME = 2,
     INFO_SPEC = 4,
     INFO_FLOOR = 5,
@@ -25,6 +26,9 @@ enum {
     INFO_MEMBERS = 13,
     INFO_CHECK_ERRORS = 14,
     INFO_SKIPPED = 15,
+    INFO_EPOCH = 18,
+    INFO_OWNER = 19,
+    INFO_EPHEMERAL = 22,
     MEMBER_NUMBER = 1,
     MEMBER_CONSUMER = 2,
     MEMBER_IN_FLIGHT = 3,
@@ -33,6 +37,9 @@ enum {
     MEMBER_DELIVERED = 6,
     MEMBER_ACKED = 7,
     MEMBER_ADDRESS = 8,
+    MEMBER_ACTIVE = 9,
+    MEMBER_PRIORITY = 10,
+    MEMBER_DRAINING = 11,
     PENDING_RANGES = 1,
     PENDING_MORE = 2,
     RANGE_FIRST = 1,
@@ -51,6 +58,7 @@ struct group_ref {
     uint64_t group_id;
     uint64_t after;
     uint64_t limit;
+    struct span group; /* of an ephemeral one */
 };
 
 static int group_ref_read(struct span meta, struct group_ref *ret_ref)
@@ -59,6 +67,9 @@ static int group_ref_read(struct span meta, struct group_ref *ret_ref)
     struct pb_field field;
     int more;
     while ((more = pb_next(&meta, &field)) > 0) {
+        if (field.number == REF_GROUP && field.type == PB_BYTES) {
+            ref.group = field.bytes;
+        }
         if (field.type != PB_VARINT) {
             continue;
         }
@@ -70,11 +81,17 @@ static int group_ref_read(struct span meta, struct group_ref *ret_ref)
             ref.limit = field.value;
         }
     }
-    if (more < 0 || ref.group_id == 0) {
+    if (more < 0 || (ref.group_id == 0 && ref.group.size == 0)) {
         return ERR_BAD_REQUEST;
     }
     *ret_ref = ref;
     return 0;
+}
+
+static struct hosted *group_ref_find(const struct groups *self, const struct group_ref *ref)
+{
+    return ref->group_id != 0 ? groups_find(self, ref->group_id)
+                              : ephemerals_find(self, ref->group);
 }
 
 static void info_append_members(struct groups *self, const struct group *group)
@@ -94,6 +111,15 @@ static void info_append_members(struct groups *self, const struct group *group)
         pb_append_varint(part, MEMBER_DELIVERED, share->delivered);
         pb_append_varint(part, MEMBER_ACKED, share->acked);
         pb_append_bytes(part, MEMBER_ADDRESS, span_of(member->address));
+        if (group_member_is_active(group, share)) {
+            pb_append_varint(part, MEMBER_ACTIVE, 1);
+        }
+        if (share->standing.priority != 0) {
+            pb_append_varint(part, MEMBER_PRIORITY, share->standing.priority);
+        }
+        if (share->is_draining) {
+            pb_append_varint(part, MEMBER_DRAINING, 1);
+        }
         pb_append_bytes(&self->meta, INFO_MEMBERS, buf_span(part));
         count++;
     }
@@ -120,6 +146,13 @@ static void info_append(struct groups *self, const struct hosted *hosted)
     info_append_members(self, hosted->group);
     pb_append_varint(meta, INFO_CHECK_ERRORS, hosted->check_errors);
     pb_append_varint(meta, INFO_SKIPPED, numbers.skipped);
+    if (state->epoch.epoch != 0) {
+        pb_append_varint(meta, INFO_EPOCH, state->epoch.epoch);
+        pb_append_bytes(meta, INFO_OWNER, buf_span(&state->epoch.owner));
+    }
+    if (hosted->is_ephemeral) {
+        pb_append_varint(meta, INFO_EPHEMERAL, 1);
+    }
 }
 
 void groups_handle_info(struct groups *self, struct bus_message *message)
@@ -130,7 +163,11 @@ void groups_handle_info(struct groups *self, struct bus_message *message)
         return;
     }
     buf_reset(&self->meta);
-    const struct hosted *hosted = groups_find(self, ref.group_id);
+    const struct hosted *hosted = group_ref_find(self, &ref);
+    if (hosted == NULL && ref.group_id == 0) {
+        (void) bus_reply_error(groups_bus(self), message->ticket, ERR_NOT_FOUND, "no such group");
+        return;
+    }
     if (hosted != NULL) {
         info_append(self, hosted);
     } else {
@@ -186,7 +223,7 @@ void groups_handle_pending(struct groups *self, struct bus_message *message)
     size_t limit = ref.limit == 0 ? PENDING_DEFAULT : PENDING_MAX;
     limit = ref.limit != 0 && ref.limit < PENDING_MAX ? (size_t) ref.limit : limit;
     buf_reset(&self->meta);
-    const struct hosted *hosted = groups_find(self, ref.group_id);
+    const struct hosted *hosted = group_ref_find(self, &ref);
     if (hosted != NULL &&
         !group_pending_list(hosted->group, ref.after, limit, pending_append, self)) {
         pb_append_varint(&self->meta, PENDING_MORE, 1);

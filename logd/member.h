@@ -30,7 +30,12 @@ struct member {
     char *address; /* likewise */
     bool tell_full;
     int cancel_error;        /* of a cancelled one */
+    uint64_t cancel_last;    /* 0: not told; everything up to here was acknowledged */
     struct list cancel_node; /* in groups.cancels */
+    struct list drain_node;  /* in groups.draining */
+    uint64_t drain_ticket;
+    uint64_t drain_until_ms;
+    uint16_t drain_type;
 };
 
 /* The member whose part this is. */

@@ -476,6 +476,12 @@ static void logd_message(struct front *front, const struct bus_message *message)
         break;
     default: {
         struct buf meta = {0};
+        if (message->type == RAILGUN__BUS_TYPE__BUS_LOG_GROUP_INFO &&
+            pb_find_varint(message->meta, 1) == 0) { /* no ephemeral groups here */
+            ck_assert_int_eq(bus_reply_error(front->logd.bus, message->ticket, ERR_NOT_FOUND, NULL),
+                             0);
+            break;
+        }
         pb_append_varint(&meta, 5, 42); /* first_offset or floor */
         logd_reply(front, message->ticket, buf_span(&meta), NULL);
         buf_release(&meta);
