@@ -471,7 +471,7 @@ bool raw_deliver(struct raw *self, uint32_t channel, double seconds, struct raw_
         }
     } while (frame.field != RAW_DELIVER || frame.channel != channel);
     ck_assert_int_eq(hot_deliver_read(frame.body, &delivery), 0);
-    *ret = (struct raw_delivery){delivery.base_offset, delivery.count, 1, 0};
+    *ret = (struct raw_delivery){delivery.base_offset, delivery.count, 1, 0, delivery.epoch};
     struct span rest = frame.body;
     struct pb_field field;
     while (pb_next(&rest, &field) > 0) {
@@ -485,7 +485,8 @@ bool raw_deliver(struct raw *self, uint32_t channel, double seconds, struct raw_
     return true;
 }
 
-int raw_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, bool sync)
+static int ack_ask(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, bool sync,
+                   uint64_t epoch)
 {
     struct raw_frame answer;
     Railgun__Ack ack = RAILGUN__ACK__INIT;
@@ -500,6 +501,8 @@ int raw_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, b
     ack.ranges = ranges;
     ack.has_sync = sync;
     ack.sync = sync;
+    ack.has_epoch = epoch != 0;
+    ack.epoch = epoch;
     uint64_t corr = ++self->corr;
     ck_assert(raw_send(self, channel, corr, RAW_ACK, &ack.base));
     await_answer(self, corr, &answer);
@@ -511,6 +514,16 @@ int raw_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, b
     int code = ok->n_results > 0 ? (int) ok->results[0]->code : 0;
     SCAN_FREE(&ok);
     return code;
+}
+
+int raw_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, bool sync)
+{
+    return ack_ask(self, channel, first, last, sync, 0);
+}
+
+int raw_ack_epoch(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, uint64_t epoch)
+{
+    return ack_ask(self, channel, first, last, false, epoch);
 }
 
 void raw_post_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last)

@@ -122,12 +122,16 @@ struct raw_delivery {
     uint32_t count;
     uint32_t attempt;
     uint32_t failed;
+    uint64_t epoch;
 };
 /* The next Deliver on the channel within `seconds`; false: none came. */
 bool raw_deliver(struct raw *self, uint32_t channel, double seconds, struct raw_delivery *ret);
 
 /* Acknowledge [first, last] with an answer. Its code: 0, or that of the first range in AckOk's results, or of the Error. */
 int raw_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, bool sync);
+/* The same for an epoch; 0: none is named. */
+int raw_ack_epoch(struct raw *self, uint32_t channel, uint64_t first, uint64_t last,
+                  uint64_t epoch);
 /* The same without an answer. */
 void raw_post_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last);
 /* Nack at once, no answer. */
