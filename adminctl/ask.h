@@ -13,6 +13,7 @@ enum ask_field {
     ASK_LIST = 44,
     ASK_DELETE = 46,
     ASK_PENDING = 48,
+    ASK_PURGE = 52,
 };
 
 /* Send `request` as body `field`, expect the answer with field + 1 of this type. 0 and an owned *ret_answer (scan_free it), or a ctl_exit after

@@ -1,4 +1,4 @@
-/* stream: ls, info, delete; ensure is in configure.c. */
+/* stream: ls, info, delete; purge is in cmd_purge.c, ensure is in configure.c. */
 #include <stdio.h>
 #include <string.h>
 
@@ -6,6 +6,7 @@
 #include "common/wire/scan.h"
 
 #include "adminctl/ask.h"
+#include "adminctl/cmd_purge.h"
 #include "adminctl/configure.h"
 #include "adminctl/ctl.h"
 #include "adminctl/ensure.h"
@@ -75,11 +76,14 @@ static void put_info(struct output *out, const Railgun__StreamInfo *info)
                             ? info->spec->description
                             : ""));
     output_text(out, "created", span_of(output_time_us(info->created_us, human)));
+    output_text(out, "first_record", span_of(output_time_us(info->first_ts_us, human)));
     output_text(out, "last_record", span_of(output_time_us(info->last_ts_us, human)));
     output_number(out, "first_offset", info->first_offset);
     output_number(out, "next_offset", info->next_offset);
     output_number(out, "records", info->records);
     output_number_as(out, "bytes", info->bytes, output_bytes(info->bytes, human));
+    output_number_as(out, "pinned_bytes", info->pinned_bytes,
+                     output_bytes(info->pinned_bytes, human));
     output_number(out, "groups", info->groups);
     output_number(out, "log_group", info->log_group);
     output_number(out, "term", info->term);
@@ -151,6 +155,7 @@ int cmd_stream(struct ctl *ctl, int argc, char **argv)
     static const struct verb verbs[] = {{"ensure", configure_stream_ensure},
                                         {"ls", stream_ls},
                                         {"info", stream_info},
+                                        {"purge", stream_purge},
                                         {"delete", stream_delete}};
     return VERBS_RUN("stream", verbs, ctl, argc, argv);
 }

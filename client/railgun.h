@@ -541,6 +541,22 @@ int rg_stream_describe(struct rg_client *client, const char *stream,
                        struct rg_stream_info *ret_info);
 int rg_stream_delete(struct rg_client *client, const char *stream);
 
+/* Remove records from the front of a stream, for good; offsets go on where they were. Zeroed: all of them. Groups pass over what they had not
+ * acknowledged (RG_EVENT_GAP). Message IDs stay known in their window unless they are to be forgotten. Durable when it returns 0; after RG_ERR_TIMEOUT it may have
+ * happened, and repeating it is safe only with `before`. */
+struct rg_purge {
+    uint64_t before; /* keep from this offset on */
+    uint64_t keep;   /* or: so many of the newest */
+    bool forget_ids;
+};
+struct rg_purged {
+    uint64_t purged; /* records */
+    uint64_t first_offset;
+    uint64_t next_offset;
+};
+int rg_stream_purge(struct rg_client *client, const char *stream, const struct rg_purge *what,
+                    struct rg_purged *ret_purged); /* ret_purged may be NULL */
+
 struct rg_exchange_spec { /* zeroed fields are not asked for */
     uint64_t version;     /* 0: 1 */
     const char *description;

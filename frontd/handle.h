@@ -21,6 +21,7 @@ session_handler_fn handle_list;
 session_handler_fn handle_delete;
 session_handler_fn handle_pending;
 session_handler_fn handle_watch;
+session_handler_fn handle_purge;
 session_handler_fn handle_es_publish;
 session_handler_fn handle_es_subscribe;
 session_handler_fn handle_request;

@@ -44,6 +44,7 @@ static session_handler_fn *const handlers[] = {
     [BODY(DELETE)] = handle_delete,
     [BODY(PENDING)] = handle_pending,
     [BODY(WATCH)] = handle_watch,
+    [BODY(PURGE)] = handle_purge,
     [BODY(ES_PUBLISH)] = handle_es_publish,
     [BODY(ES_SUBSCRIBE)] = handle_es_subscribe,
     [BODY(REQUEST)] = handle_request,

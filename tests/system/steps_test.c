@@ -288,6 +288,7 @@ TEST_WITHIN(every_command_has_help, 60)
         {"stream", "ensure", "--help"},
         {"stream", "ls", "--help"},
         {"stream", "info", "--help"},
+        {"stream", "purge", "--help"},
         {"stream", "delete", "--help"},
         {"pub", "--help", NULL},
         {"read", "--help", NULL},
