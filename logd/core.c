@@ -83,6 +83,11 @@ uint64_t logd_stamp_us(struct logd *self)
     return self->turn_real_us;
 }
 
+uint64_t logd_real_ms(struct logd *self)
+{
+    return logd_stamp_us(self) / 1000;
+}
+
 void logd_fail(struct logd *self, const char *event, const char *detail)
 {
     if (self->failed) {

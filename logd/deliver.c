@@ -23,8 +23,6 @@ enum {
     DELIVER_REDELIVERED = 5,
     TIME_AFTER = 1,
     TIME_TS = 2,
-    EVENT_TYPE = 1,
-    EVENT_RANGE = 2,
 };
 
 /* What is known of a page before it is read. */
@@ -67,20 +65,6 @@ static void deliver_encode(struct buf *out, uint64_t epoch, const struct stream_
     }
 }
 
-static int event_send(struct groups *self, const struct member *member,
-                      Railgun__GroupEvent__Type type, uint64_t first, uint64_t last)
-{
-    buf_reset(&self->meta);
-    pb_append_varint(&self->meta, EVENT_TYPE, (uint64_t) type);
-    if (first != 0) {
-        group_range_append(&self->meta, EVENT_RANGE, first, last);
-    }
-    struct bus_outgoing out = {.type = RAILGUN__BUS_TYPE__BUS_LOG_EVENT,
-                               .subject = member->key.consumer,
-                               .meta = buf_span(&self->meta)};
-    return bus_event(member->link, &out);
-}
-
 /* The link took nothing: its members wait for groups_link_ready (or for its end). */
 static void link_block(struct groups *self, const struct bus_link *link)
 {
@@ -103,12 +87,12 @@ static void page_skip(struct groups *self, struct hosted *hosted, const struct g
     uint64_t next = stream_next_offset(self->stream);
     uint64_t last = corrupt_last < page->first ? page->first : corrupt_last;
     last = group_skip_end(hosted->group, page, last < next ? last : next - 1);
-    if (event_send(self, member, RAILGUN__GROUP_EVENT__TYPE__EVENT_CORRUPT, page->first, last) !=
-        0) {
-        link_block(self, member->link);
-        return;
-    }
     group_skip(hosted->group, page, last);
+    groups_tell_member(self, member,
+                       &(struct told){.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_CORRUPT,
+                                      .first = page->first,
+                                      .last = last});
+    groups_propose_soon(self, hosted);
     *self->count.skipped += last - page->first + 1;
     log_warn("damaged records are skipped",
              "log_group=%" PRIu64 " group=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64
@@ -134,7 +118,8 @@ static void page_send(struct groups *self, struct hosted *hosted, const struct g
         link_block(self, member->link);
         return;
     }
-    group_delivered(hosted->group, page, read->count, bytes, groups_now_s(self));
+    group_delivered(hosted->group, page, read->count, bytes);
+    groups_propose_soon(self, hosted);
     *self->count.delivered += read->count;
     *self->count.redelivered += page->is_again ? read->count : 0;
 }
@@ -177,23 +162,30 @@ static bool page_deliver(struct groups *self, struct hosted *hosted, struct grou
 /* All members hear once that no new messages come. */
 static void full_tell(struct groups *self, struct hosted *hosted)
 {
-    bool was_new = group_became_full(hosted->group);
-    if (!was_new && !hosted->tell_full) {
+    if (!group_became_full(hosted->group)) {
         return;
     }
-    hosted->tell_full = false;
-    for (struct group_member *share = group_member_next(hosted->group, NULL); share != NULL;
-         share = group_member_next(hosted->group, share)) {
-        struct member *member = member_of(share);
-        member->tell_full = member->tell_full || was_new;
-        if (member->tell_full) {
-            member->tell_full =
-                event_send(self, member, RAILGUN__GROUP_EVENT__TYPE__EVENT_FULL, 0, 0) == ERR_AGAIN;
-            hosted->tell_full = hosted->tell_full || member->tell_full;
-        }
-        if (member->tell_full) {
-            group_block(hosted->group, share, true); /* until groups_link_ready */
-        }
+    groups_tell_all(self, hosted, &(struct told){.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_FULL});
+    groups_note(self, hosted, &(struct event){.type = RAILGUN__EVENT__TYPE__GROUP_FULL});
+}
+
+/* What was not acknowledged in time was taken back. */
+static void expired_tell(struct groups *self, struct hosted *hosted)
+{
+    struct group_expired expired;
+    while (group_expire(hosted->group, &expired)) {
+        struct member *member = member_of(expired.member);
+        *self->count.deadlines += expired.last - expired.first + 1;
+        groups_tell_member(self, member,
+                           &(struct told){.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_DEADLINE,
+                                          .first = expired.first,
+                                          .last = expired.last});
+        groups_note(self, hosted,
+                    &(struct event){.type = RAILGUN__EVENT__TYPE__DEADLINE,
+                                    .first = expired.first,
+                                    .last = expired.last,
+                                    .consumer = span_of(member->name)});
+        groups_propose_soon(self, hosted);
     }
 }
 
@@ -202,10 +194,13 @@ void groups_wake(struct groups *self)
     uint64_t end = stream_next_offset(self->stream);
     unsigned pages = 0;
     self->deliver_more = false;
+    self->timer_at_ms = UINT64_MAX;
     LIST_FOREACH (&self->active, node) {
         struct hosted *hosted = LIST_ENTRY(node, struct hosted, active);
         struct group_page page;
         bool is_readable = true;
+        groups_tick(self, hosted);
+        expired_tell(self, hosted);
         groups_exclusive_turn(self, hosted);
         while (is_readable && pages < GROUPS_WAKE_PAGES && group_next(hosted->group, end, &page)) {
             is_readable = page_deliver(self, hosted, &page);
@@ -213,6 +208,8 @@ void groups_wake(struct groups *self)
         }
         full_tell(self, hosted);
         groups_check_one(self, hosted);
+        uint64_t at_ms = group_next_ms(hosted->group);
+        self->timer_at_ms = at_ms < self->timer_at_ms ? at_ms : self->timer_at_ms;
     }
     if (pages >= GROUPS_WAKE_PAGES) {
         self->deliver_more = true;

@@ -70,8 +70,7 @@ static int ephemeral_begin(struct groups *groups, const struct ephemeral_wish *w
         error = start_of_spec(wish->spec, &start);
     }
     if (error == 0) {
-        error = start_resolve(&start, wish->on_gap, stream_first_offset(groups->stream),
-                              stream_next_offset(groups->stream), &state->floor);
+        error = groups_start_floor(groups, &start, wish->on_gap, &state->floor);
     }
     state->delivered = state->floor;
     return error;

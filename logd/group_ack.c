@@ -14,6 +14,9 @@ static void group_accept(struct group *self, uint64_t first, uint64_t last)
         ranges_clear_range(self->tries, first, last);
         ranges_clear_range(self->tries_new, first, last);
     }
+    if (ranges_count(self->delayed_new) > 0) {
+        ranges_clear_range(self->delayed_new, first, last);
+    }
     if (first > self->floor + 1) {
         ranges_set(self->acked, first, last, 0);
         return;
@@ -27,10 +30,12 @@ static void group_accept(struct group *self, uint64_t first, uint64_t last)
     }
 }
 
-static void group_let_go(struct group *self, struct group_member *member, uint64_t first,
-                         uint64_t last)
+void group_let_go(struct group *self, struct group_member *member, uint64_t first, uint64_t last)
 {
-    uint64_t count = ranges_clear_range(member->held, first, last);
+    bool has_deadline = self->state.limits.ack_wait_ms != 0;
+    uint64_t count = has_deadline
+                         ? group_dues_clear_range(&member->deadlines, member->held, first, last)
+                         : ranges_clear_range(member->held, first, last);
     INVARIANT(count == range_length(first, last));
     self->held -= count;
 }
@@ -40,24 +45,14 @@ static uint32_t saturated(uint32_t count, uint32_t more)
     return count > UINT32_MAX - more ? UINT32_MAX : count + more;
 }
 
-/* One more delivery of [first, last] is over. */
-static void group_count_try(struct group *self, uint64_t first, uint64_t last, bool count_failed)
+void group_count_try(struct group *self, uint64_t first, uint64_t last, uint32_t attempt,
+                     uint32_t failed)
 {
-    uint32_t failed = count_failed ? 1 : 0;
     uint64_t at = first;
     while (at <= last) {
-        struct range range;
-        struct group_tries tries = {0};
-        uint64_t until = last;
-        if (ranges_find_from(self->tries, at, &range) && range.first <= last) {
-            if (range.first <= at) {
-                tries = group_tries_unpack(range.value);
-                until = min_u64(range.last, last);
-            } else {
-                until = range.first - 1;
-            }
-        }
-        tries.attempt = saturated(tries.attempt, 1);
+        uint64_t until;
+        struct group_tries tries = group_tries_at(self, at, last, &until);
+        tries.attempt = saturated(tries.attempt, attempt);
         tries.failed = saturated(tries.failed, failed);
         ranges_set(self->tries, at, until, group_tries_pack(tries));
         at = until + 1;
@@ -65,13 +60,24 @@ static void group_count_try(struct group *self, uint64_t first, uint64_t last, b
     ranges_set(self->tries_new, first, last, 0);
 }
 
+void group_make_ready(struct group *self, uint64_t first, uint64_t last, uint64_t due_ms,
+                      uint64_t avoid)
+{
+    const uint64_t due_max = UINT64_MAX >> GROUP_AVOID_BITS;
+    uint64_t value = min_u64(due_ms, due_max) << GROUP_AVOID_BITS | (avoid & GROUP_AVOID_MASK);
+    ranges_set(self->ready, first, last, value);
+    group_dues_note(&self->ready_dues, self->ready, first);
+    group_head_moved(self);
+}
+
 void group_give_back(struct group *self, struct group_member *member, uint64_t first, uint64_t last,
                      bool count_failed, uint64_t avoid)
 {
     group_let_go(self, member, first, last);
-    group_count_try(self, first, last, count_failed);
-    ranges_set(self->ready, first, last, avoid);
-    group_head_moved(self);
+    if (count_failed) {
+        group_count_try(self, first, last, 0, 1);
+    }
+    group_make_ready(self, first, last, self->real_ms, avoid);
 }
 
 /* How far from `at` on things are as they are at `at`, in one map. */
@@ -123,10 +129,16 @@ static void group_explain(const struct group *self, uint64_t first, uint64_t las
     }
 }
 
-static void group_do(struct group *self, struct group_member *member, enum group_verb verb,
+/* What a member says, in one piece. */
+struct saying {
+    enum group_verb verb;
+    const struct group_nack *nack; /* GROUP_DELAY */
+};
+
+static void group_do(struct group *self, struct group_member *member, const struct saying *saying,
                      uint64_t first, uint64_t last, struct ack_results *results)
 {
-    switch (verb) {
+    switch (saying->verb) {
     case GROUP_ACK:
         exclusive_check_ack(self, member);
         group_let_go(self, member, first, last);
@@ -139,7 +151,13 @@ static void group_do(struct group *self, struct group_member *member, enum group
     case GROUP_RELEASE:
         group_give_back(self, member, first, last, false, member->number);
         break;
+    case GROUP_DELAY:
+        group_do_nack(self, member, saying->nack, first, last, results);
+        break;
     case GROUP_EXTEND:
+        if (self->state.limits.ack_wait_ms != 0) {
+            group_hold(self, member, first, last);
+        }
         break;
     case GROUP_REFUSE:
         ack_results_add(results, first, last, ERR_UNSUPPORTED);
@@ -147,16 +165,18 @@ static void group_do(struct group *self, struct group_member *member, enum group
     }
 }
 
-void group_handle_range(struct group *self, struct group_member *member, enum group_verb verb,
-                        uint64_t first, uint64_t last, struct ack_results *results)
+static void group_handle(struct group *self, struct group_member *member,
+                         const struct saying *saying, uint64_t first, uint64_t last,
+                         struct ack_results *results)
 {
     if (first == 0 || first > last) {
         ack_results_add(results, first, last, ERR_BAD_REQUEST);
         return;
     }
-    bool is_return = verb == GROUP_NACK || verb == GROUP_RELEASE;
+    bool is_return =
+        saying->verb == GROUP_NACK || saying->verb == GROUP_RELEASE || saying->verb == GROUP_DELAY;
     uint64_t returned = is_return ? exclusive_before_return(self, member, first, last) : 0;
-    if (verb == GROUP_ACK) {
+    if (saying->verb == GROUP_ACK) {
         exclusive_before_ack(self, member, first, last);
     }
     uint64_t at = first;
@@ -167,7 +187,7 @@ void group_handle_range(struct group *self, struct group_member *member, enum gr
         if (from > at) {
             group_explain(self, at, from - 1, results);
         }
-        group_do(self, member, verb, from, until, results);
+        group_do(self, member, saying, from, until, results);
         at = until + 1; /* held offsets end far below the end of numbers */
     }
     if (at <= last) {
@@ -180,11 +200,34 @@ void group_handle_range(struct group *self, struct group_member *member, enum gr
     INVARIANT_SLOW(group_invariant(self));
 }
 
+void group_handle_range(struct group *self, struct group_member *member, enum group_verb verb,
+                        uint64_t first, uint64_t last, struct ack_results *results)
+{
+    INVARIANT(verb != GROUP_DELAY);
+    group_handle(self, member, &(struct saying){.verb = verb}, first, last, results);
+}
+
+void group_handle_nack(struct group *self, struct group_member *member,
+                       const struct group_nack *nack, uint64_t first, uint64_t last,
+                       struct ack_results *results)
+{
+    if (nack->has_delay && nack->delay_ms > GROUP_DELAY_MS_MAX) {
+        ack_results_add(results, first, last, ERR_BAD_REQUEST);
+        return;
+    }
+    struct saying saying = {.verb = GROUP_DELAY, .nack = nack};
+    if (nack->has_delay ? nack->delay_ms == 0 : nack->no_count) {
+        saying.verb = nack->no_count ? GROUP_RELEASE : GROUP_NACK;
+    }
+    group_handle(self, member, &saying, first, last, results);
+}
+
 void group_ack_up_to(struct group *self, struct group_member *member, uint64_t up_to)
 {
+    const struct saying saying = {.verb = GROUP_ACK};
     struct range held;
     while (ranges_lowest(member->held, &held) && held.first <= up_to) {
-        group_do(self, member, GROUP_ACK, held.first, min_u64(held.last, up_to), NULL);
+        group_do(self, member, &saying, held.first, min_u64(held.last, up_to), NULL);
     }
     group_member_changed(self, member);
     INVARIANT_SLOW(group_invariant(self));

@@ -46,7 +46,12 @@ struct groups *groups_new(struct stream *stream)
         .skipped = metrics_counter(metrics, "railgun_group_skipped_records_total"),
         .check_errors = metrics_counter(metrics, "railgun_group_check_errors_total"),
         .bad_acks = metrics_counter(metrics, "railgun_group_bad_acks_total"),
+        .deadlines = metrics_counter(metrics, "railgun_group_deadline_records_total"),
+        .delay_full = metrics_counter(metrics, "railgun_group_delay_full_total"),
+        .gap_records = metrics_counter(metrics, "railgun_group_gap_records_total"),
+        .reattached = metrics_counter(metrics, "railgun_group_reattached_total"),
     };
+    self->timer_at_ms = UINT64_MAX;
     return self;
 }
 
@@ -137,9 +142,10 @@ struct bus *groups_bus(const struct groups *self)
     return logd_bus(stream_logd(self->stream));
 }
 
-uint64_t groups_now_s(const struct groups *self)
+void groups_tick(struct groups *self, struct hosted *hosted)
 {
-    return loop_now_ms(logd_loop(stream_logd(self->stream))) / 1000;
+    struct logd *logd = stream_logd(self->stream);
+    group_tick(hosted->group, logd_real_ms(logd), loop_now_ms(logd_loop(logd)));
 }
 
 struct hosted *groups_find(const struct groups *self, uint64_t group_id)
@@ -164,11 +170,11 @@ void groups_check_one(struct groups *self, struct hosted *hosted)
         group_numbers(hosted->group, &numbers);
         log_error("a group does not add up",
                   "log_group=%" PRIu64 " group=%" PRIu64 " floor=%" PRIu64 " cursor=%" PRIu64
-                  " acked=%" PRIu64 " held=%" PRIu64 " ready=%" PRIu64 " skipped=%" PRIu64
-                  " action=\"counted; please report it\"",
+                  " acked=%" PRIu64 " held=%" PRIu64 " ready=%" PRIu64 " delayed=%" PRIu64
+                  " skipped=%" PRIu64 " action=\"counted; please report it\"",
                   stream_log_group(self->stream), group_replicated(hosted->group)->id,
                   numbers.floor, numbers.cursor, numbers.acked_above, numbers.held, numbers.ready,
-                  numbers.skipped);
+                  numbers.delayed, numbers.skipped);
     }
 }
 
@@ -303,6 +309,7 @@ static int groups_apply_group(struct groups *self, uint64_t index, struct span p
             ranges_clear_range(self->drops_unsaved, entry.id, entry.id);
         }
     }
+    groups_trim_one(self, hosted, stream_first_offset(self->stream));
     hosted_mark_unsaved(hosted);
     groups_attach_applied(self, entry.id, hosted, index);
     return 0;
@@ -336,6 +343,8 @@ static int groups_apply_acks(struct groups *self, uint64_t index, struct span pa
             continue; /* dropped while this entry was under way */
         }
         group_state_apply_acks(group_replicated(hosted->group), field.bytes);
+        /* a seek may have been overtaken by a trim */
+        groups_trim_one(self, hosted, stream_first_offset(self->stream));
         group_changes_applied(hosted->group);
         groups_exclusive_applied(self, hosted);
         group_rest(hosted->group);
@@ -434,7 +443,8 @@ void groups_link_ready(struct groups *self, struct bus_link *link)
         struct group *group = LIST_ENTRY(node, struct hosted, active)->group;
         for (struct group_member *share = group_member_next(group, NULL); share != NULL;
              share = group_member_next(group, share)) {
-            if (share->is_blocked && member_of(share)->link == link) {
+            if (share->is_blocked && member_of(share)->link == link &&
+                groups_tell_owed(self, member_of(share))) {
                 group_block(group, share, false);
                 self->deliver_more = true;
             }

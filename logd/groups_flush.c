@@ -162,12 +162,16 @@ static bool drops_propose(struct groups *self)
     return true;
 }
 
-static size_t changes_count(const struct groups *self)
+static size_t changes_count(const struct groups *self, bool *ret_can_wait)
 {
     size_t count = 0;
+    bool can_wait = true;
     LIST_FOREACH (&self->changed, node) {
-        count += group_changes_count(LIST_ENTRY(node, struct hosted, changed)->group);
+        const struct group *group = LIST_ENTRY(node, struct hosted, changed)->group;
+        count += group_changes_count(group);
+        can_wait = can_wait && group_changes_can_wait(group);
     }
+    *ret_can_wait = can_wait;
     return count;
 }
 
@@ -190,11 +194,13 @@ static uint64_t acks_flush(struct groups *self, uint64_t now_ms)
         syncs_assign(self, self->acks_proposed, 0); /* what they wait for is proposed, or dropped */
         return UINT64_MAX;
     }
-    if (self->flush_at_ms == 0) {
-        self->flush_at_ms = later(now_ms, GROUPS_FLUSH_MS);
+    bool can_wait;
+    size_t count = changes_count(self, &can_wait);
+    uint64_t at_ms = later(now_ms, can_wait ? GROUPS_FLUSH_LATE_MS : GROUPS_FLUSH_MS);
+    if (self->flush_at_ms == 0 || at_ms < self->flush_at_ms) {
+        self->flush_at_ms = at_ms;
     }
-    if (!self->flush_now && now_ms < self->flush_at_ms &&
-        changes_count(self) < GROUPS_FLUSH_RANGES) {
+    if (!self->flush_now && now_ms < self->flush_at_ms && count < GROUPS_FLUSH_RANGES) {
         return self->flush_at_ms;
     }
     int error = acks_propose(self);
@@ -228,5 +234,5 @@ uint64_t groups_flush(struct groups *self, uint64_t now_ms)
     if (self->deliver_more) {
         again = later(now_ms, 1);
     }
-    return again;
+    return again < self->timer_at_ms ? again : self->timer_at_ms;
 }

@@ -8,9 +8,11 @@
 #include "common/run/log.h"
 #include "logd/ack_result.h"
 #include "logd/ephemerals.h"
+#include "logd/events.h"
 #include "logd/group.h"
 #include "logd/groups.h"
 #include "logd/member.h"
+#include "logd/start.h"
 
 enum {
     GROUPS_MAX = 10000,          /* of one stream */
@@ -18,6 +20,7 @@ enum {
     GROUPS_ATTACHES_MAX = 10000, /* waiting for their entry */
     GROUPS_SYNCS_MAX = 16384,    /* acknowledgements waiting for theirs */
     GROUPS_FLUSH_MS = 10,
+    GROUPS_FLUSH_LATE_MS = 40,       /* counters of deliveries alone */
     GROUPS_FLUSH_FULL_MS = 1000,     /* until the next try when the disk is full */
     GROUPS_FLUSH_RANGES = 65536,     /* so many waiting ranges do not wait */
     GROUPS_ENTRY_BYTES = 256 * 1024, /* about: of an ACKS entry */
@@ -37,7 +40,7 @@ struct hosted {
     struct list resting;          /* in groups.ephemerals while it has no members */
     uint64_t rests_until_ms;      /* then it ends */
     uint64_t floor_told;          /* to the servers of its members */
-    bool tell_full;               /* somebody still has to be told that the group is full */
+    uint64_t reattached;          /* consumers that had stood still */
     struct group_changes changes; /* while an entry is built */
 };
 
@@ -72,6 +75,7 @@ struct sync_ack {
 
 struct groups_counters { /* cells of the daemon's metrics */
     uint64_t *delivered, *redelivered, *acked, *nacked, *skipped, *check_errors, *bad_acks;
+    uint64_t *deadlines, *delay_full, *gap_records, *reattached;
 };
 
 struct groups {
@@ -95,6 +99,7 @@ struct groups {
     uint64_t acks_proposed;       /* index of the last ACKS entry proposed in this life */
     uint64_t acks_applied;        /* and applied */
     uint64_t flush_at_ms;         /* 0: nothing waits */
+    uint64_t timer_at_ms; /* something is due in a group with members; UINT64_MAX: nothing */
     bool flush_now;
     bool deliver_more;
     bool is_closing; /* being destroyed: nothing is noted any more */
@@ -106,7 +111,8 @@ struct groups {
 };
 
 struct bus *groups_bus(const struct groups *self);
-uint64_t groups_now_s(const struct groups *self);
+/* Tell the group what time it is. */
+void groups_tick(struct groups *self, struct hosted *hosted);
 struct hosted *groups_find(const struct groups *self, uint64_t group_id);
 /* After something happened to the group: note what is to be proposed, delivered, and whether it still adds up. */
 void groups_touched(struct groups *self, struct hosted *hosted);
@@ -125,7 +131,28 @@ void groups_exclusive_check(struct groups *self, struct hosted *hosted);
 /* Does it still add up? Counted and logged if not. */
 void groups_check_one(struct groups *self, struct hosted *hosted);
 
-/* handle_attach.c: the entry `index` of this group was applied (hosted NULL: it dropped the group). */
+/* groups_trim.c: records below are gone; what was not settled is a gap. */
+void groups_trim_one(struct groups *self, struct hosted *hosted, uint64_t first_offset);
+
+/* groups_tell.c */
+/* Tell it now, or as soon as its link takes it, before anything else. */
+void groups_tell_member(struct groups *self, struct member *member, const struct told *told);
+void groups_tell_all(struct groups *self, struct hosted *hosted, const struct told *told);
+/* What waits; true: nothing is left. */
+bool groups_tell_owed(struct groups *self, struct member *member);
+/* An event for operators; its group is filled in. */
+void groups_note(struct groups *self, const struct hosted *hosted, struct event *event);
+
+/* handle_control.c: a GroupPause; members and operators are told. False: it was so already. */
+bool groups_pause(struct groups *self, struct hosted *hosted, uint32_t how);
+
+/* handle_attach.c */
+/* The floor of a group that starts there. ERR_OUT_OF_RANGE, ERR_BAD_REQUEST, ERR_CORRUPT, ERR_IO. */
+int groups_start_floor(struct groups *self, const struct start *start, enum start_gap on_gap,
+                       uint64_t *ret_floor);
+/* OUT_OF_RANGE with what the stream holds. */
+void groups_answer_range(struct groups *self, uint64_t ticket, uint16_t type);
+/* The entry `index` of this group was applied (hosted NULL: it dropped the group). */
 void groups_attach_applied(struct groups *self, uint64_t group_id, struct hosted *hosted,
                            uint64_t index);
 void attach_destroy(struct groups *self, struct attach **attach);

@@ -2,29 +2,35 @@
  * members are told the range. Also what retention asks of groups. The replicated part is decided by group_state_trim alone. */
 #include "logd/groups.h"
 
-#include "common/wire/bus.pb-c.h"
 #include "common/wire/client.pb-c.h"
-#include "common/wire/pb.h"
 #include "logd/groups_own.h"
 #include "logd/logd.h"
 #include "logd/stream.h"
 
-enum { EVENT_TYPE = 1, EVENT_RANGE = 2 };
-
-static void gap_tell(struct groups *self, struct hosted *hosted, uint64_t first, uint64_t last)
+void groups_trim_one(struct groups *self, struct hosted *hosted, uint64_t first_offset)
 {
-    struct bus *bus = groups_bus(self);
-    for (struct group_member *share = group_member_next(hosted->group, NULL);
-         bus != NULL && share != NULL; share = group_member_next(hosted->group, share)) {
-        struct member *member = member_of(share);
-        buf_reset(&self->meta);
-        pb_append_varint(&self->meta, EVENT_TYPE, RAILGUN__GROUP_EVENT__TYPE__EVENT_GAP);
-        group_range_append(&self->meta, EVENT_RANGE, first, last);
-        struct bus_outgoing out = {.type = RAILGUN__BUS_TYPE__BUS_LOG_EVENT,
-                                   .subject = member->key.consumer,
-                                   .meta = buf_span(&self->meta)};
-        (void) bus_event(member->link, &out); /* no room: the offsets of what follows tell it */
+    uint64_t floor = group_replicated(hosted->group)->floor;
+    if (floor + 1 >= first_offset) {
+        return;
     }
+    uint64_t gap = group_trim(hosted->group, first_offset);
+    if (!list_is_linked(&hosted->unsaved)) {
+        list_push_back(&self->unsaved, &hosted->unsaved);
+    }
+    if (gap != 0) {
+        const struct told told = {.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_GAP,
+                                  .first = floor + 1,
+                                  .last = first_offset - 1,
+                                  .count = gap};
+        *self->count.gap_records += gap;
+        groups_tell_all(self, hosted, &told);
+        groups_note(self, hosted,
+                    &(struct event){.type = RAILGUN__EVENT__TYPE__GAP,
+                                    .first = told.first,
+                                    .last = told.last,
+                                    .count = gap});
+    }
+    groups_touched(self, hosted);
 }
 
 void groups_trim(struct groups *self, uint64_t first_offset)
@@ -32,18 +38,7 @@ void groups_trim(struct groups *self, uint64_t first_offset)
     size_t cursor = 0;
     struct hosted *hosted;
     while ((hosted = hash64_next(self->hosted, &cursor)) != NULL) {
-        uint64_t floor = group_replicated(hosted->group)->floor;
-        if (floor + 1 >= first_offset) {
-            continue;
-        }
-        uint64_t gap = group_trim(hosted->group, first_offset);
-        if (!list_is_linked(&hosted->unsaved)) {
-            list_push_back(&self->unsaved, &hosted->unsaved);
-        }
-        if (gap != 0) {
-            gap_tell(self, hosted, floor + 1, first_offset - 1);
-        }
-        groups_touched(self, hosted);
+        groups_trim_one(self, hosted, first_offset);
     }
 }
 

@@ -20,12 +20,20 @@ static void answer(struct groups *self, const struct bus_message *message, int e
     (void) bus_reply_error(groups_bus(self), message->ticket, error, detail);
 }
 
-static enum group_verb nack_verb(const struct hot_nack *nack)
+static void nack_handle(struct groups *self, struct member *member, const struct hot_nack *said)
 {
-    if (nack->reject || (nack->has_delay && nack->delay_ms > 0)) {
-        return GROUP_REFUSE; /* dead letters and delays are not built yet: it stays with the member */
+    struct group *group = member->hosted->group;
+    if (said->reject) { /* dead letters are not built yet: it stays with the member */
+        group_handle_range(group, &member->share, GROUP_REFUSE, said->range.first, said->range.last,
+                           &self->results);
+        return;
     }
-    return nack->no_count ? GROUP_RELEASE : GROUP_NACK;
+    const struct group_nack nack = {
+        .no_count = said->no_count, .has_delay = said->has_delay, .delay_ms = said->delay_ms};
+    uint64_t held = ranges_total(member->share.held);
+    group_handle_nack(group, &member->share, &nack, said->range.first, said->range.last,
+                      &self->results);
+    *self->count.nacked += held - ranges_total(member->share.held);
 }
 
 /* The order is the frame's; up_to comes last, so that a nack below it counts. */
@@ -38,10 +46,7 @@ static void ack_walk(struct groups *self, struct member *member, const struct ho
     bool is_nack;
     while (hot_ack_next(&rest, &is_nack, &range, &nack) == 1) {
         if (is_nack) {
-            uint64_t held = ranges_total(member->share.held);
-            group_handle_range(group, &member->share, nack_verb(&nack), nack.range.first,
-                               nack.range.last, &self->results);
-            *self->count.nacked += held - ranges_total(member->share.held);
+            nack_handle(self, member, &nack);
         } else {
             group_handle_range(group, &member->share, GROUP_ACK, range.first, range.last,
                                &self->results);
@@ -77,6 +82,7 @@ void member_handle_ack(struct member *member, struct bus_message *message)
         return;
     }
     uint64_t acked = member->share.acked;
+    groups_tick(self, member->hosted);
     ack_results_reset(&self->results);
     ack_walk(self, member, &ack);
     *self->count.acked += member->share.acked - acked;
@@ -107,6 +113,7 @@ void member_handle_extend(struct member *member, struct bus_message *message)
         answer(self, message, ERR_FENCED, "another consumer is active");
         return;
     }
+    groups_tick(self, member->hosted);
     ack_results_reset(&self->results);
     struct span rest = message->meta;
     struct pb_field field;

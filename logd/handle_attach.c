@@ -34,6 +34,7 @@ enum {
     OK_STREAM_ID = 9,
     OK_ACTIVE = 10,
     OK_GROUP = 11,
+    OK_PAUSED = 12,
     ERROR_CODE = 1,
     ERROR_TEXT = 2,
     ERROR_DETAIL = 3,
@@ -191,6 +192,7 @@ static void attach_join(struct groups *self, struct attach *attach, struct hoste
     pb_append_bytes(
         meta, OK_STREAM_ID,
         span_make(stream_id(self->stream)->bytes, sizeof stream_id(self->stream)->bytes));
+    pb_append_varint(meta, OK_PAUSED, group_is_paused(hosted->group));
     struct bus_outgoing out = {.type = attach->type, .meta = buf_span(meta)};
     (void) bus_reply(groups_bus(self), attach->ticket, &out); /* a dead link is told by link_down */
     groups_touched(self, hosted);
@@ -246,6 +248,21 @@ static int group_propose(struct groups *self, const struct wish *wish, uint64_t 
     return stream_propose_control(self->stream, LOG_KIND_GROUP, buf_span(meta), ret_index);
 }
 
+int groups_start_floor(struct groups *self, const struct start *start, enum start_gap on_gap,
+                       uint64_t *ret_floor)
+{
+    if (start->at != START_TIMESTAMP) {
+        return start_resolve(start, on_gap, stream_first_offset(self->stream),
+                             stream_next_offset(self->stream), ret_floor);
+    }
+    uint64_t offset;
+    int error = stream_find_time(self->stream, start->ts_us, &offset);
+    if (error == 0) {
+        *ret_floor = offset - 1;
+    }
+    return error;
+}
+
 static int start_of(const struct wish *wish, struct start *ret_start)
 {
     if (wish->start.at != START_DEFAULT) {
@@ -274,8 +291,7 @@ static int attach_prepare(struct groups *self, const struct wish *wish, const st
         }
         int error = start_of(wish, &start);
         if (error == 0) {
-            error = start_resolve(&start, wish->on_gap, stream_first_offset(self->stream),
-                                  stream_next_offset(self->stream), &floor);
+            error = groups_start_floor(self, &start, wish->on_gap, &floor);
         }
         if (error != 0) {
             return error;
@@ -285,30 +301,32 @@ static int attach_prepare(struct groups *self, const struct wish *wish, const st
     return group_propose(self, wish, floor, ret_index);
 }
 
-static void attach_refuse(struct groups *self, uint64_t ticket, uint16_t type, int error)
+void groups_answer_range(struct groups *self, uint64_t ticket, uint16_t type)
 {
-    if (error == ERR_UNSUPPORTED) {
-        (void) bus_reply_error(groups_bus(self), ticket, error, "start by timestamp");
-        return;
-    }
-    if (error != ERR_OUT_OF_RANGE) {
-        (void) bus_reply_error(groups_bus(self), ticket,
-                               error == ERR_AGAIN ? ERR_OVERLOADED : error, NULL);
-        return;
-    }
     char detail[96];
     uint64_t first = stream_first_offset(self->stream);
     uint64_t next = stream_next_offset(self->stream);
     snprintf(detail, sizeof detail, "the stream holds offsets %llu to %llu",
              (unsigned long long) first, (unsigned long long) (next - 1));
     buf_reset(&self->meta);
-    pb_append_varint(&self->meta, ERROR_CODE, (uint64_t) -error);
-    pb_append_bytes(&self->meta, ERROR_TEXT, span_of(err_text(error)));
+    pb_append_varint(&self->meta, ERROR_CODE, (uint64_t) -ERR_OUT_OF_RANGE);
+    pb_append_bytes(&self->meta, ERROR_TEXT, span_of(err_text(ERR_OUT_OF_RANGE)));
     pb_append_bytes(&self->meta, ERROR_DETAIL, span_of(detail));
     pb_append_varint(&self->meta, ERROR_NEXT, next);
     pb_append_varint(&self->meta, ERROR_FIRST, first);
-    struct bus_outgoing out = {.type = type, .status = error, .meta = buf_span(&self->meta)};
+    struct bus_outgoing out = {
+        .type = type, .status = ERR_OUT_OF_RANGE, .meta = buf_span(&self->meta)};
     (void) bus_reply(groups_bus(self), ticket, &out);
+}
+
+static void attach_refuse(struct groups *self, uint64_t ticket, uint16_t type, int error)
+{
+    if (error == ERR_OUT_OF_RANGE) {
+        groups_answer_range(self, ticket, type);
+        return;
+    }
+    (void) bus_reply_error(groups_bus(self), ticket, error == ERR_AGAIN ? ERR_OVERLOADED : error,
+                           NULL);
 }
 
 /* What can be said without looking at the group: NULL, or why not. */

@@ -3,8 +3,10 @@
 
 #include "common/base/err.h"
 #include "common/wire/client.pb-c.h"
+#include "common/wire/log.pb-c.h"
 #include "common/wire/pb.h"
 #include "logd/groups_own.h"
+#include "logd/logd.h"
 #include "logd/stream.h"
 
 /* Numbers of log.proto and client.proto. */
@@ -29,6 +31,12 @@ enum {
     INFO_EPOCH = 18,
     INFO_OWNER = 19,
     INFO_EPHEMERAL = 22,
+    INFO_DELAYED = 16,
+    INFO_NEXT_DUE = 17,
+    INFO_PAUSED = 20,
+    INFO_PAUSE_REASON = 21,
+    INFO_GAP_RECORDS = 25,
+    INFO_REATTACHED = 26,
     MEMBER_NUMBER = 1,
     MEMBER_CONSUMER = 2,
     MEMBER_IN_FLIGHT = 3,
@@ -50,6 +58,8 @@ enum {
     RANGE_ATTEMPT = 6,
     RANGE_FAILED = 7,
     RANGE_AGE = 8,
+    RANGE_DUE = 9,
+    RANGE_DEADLINE = 10,
 };
 
 enum { INFO_MEMBERS_MAX = 1000, PENDING_DEFAULT = 1000, PENDING_MAX = 4000 };
@@ -153,6 +163,19 @@ static void info_append(struct groups *self, const struct hosted *hosted)
     if (hosted->is_ephemeral) {
         pb_append_varint(meta, INFO_EPHEMERAL, 1);
     }
+    pb_append_varint(meta, INFO_DELAYED, numbers.delayed);
+    if (numbers.next_due_ms != 0) {
+        pb_append_fixed64(meta, INFO_NEXT_DUE, numbers.next_due_ms * 1000);
+    }
+    uint32_t paused = group_pause_reason(hosted->group);
+    pb_append_varint(meta, INFO_PAUSED, paused != 0);
+    if (paused != 0) {
+        pb_append_bytes(
+            meta, INFO_PAUSE_REASON,
+            span_of(paused == RAILGUN__GROUP_PAUSE__PAUSED_BY_BREAKER ? "breaker" : "operator"));
+    }
+    pb_append_varint(meta, INFO_GAP_RECORDS, state->gap_records);
+    pb_append_varint(meta, INFO_REATTACHED, hosted->reattached);
 }
 
 void groups_handle_info(struct groups *self, struct bus_message *message)
@@ -188,6 +211,8 @@ static uint64_t pending_state(enum group_where where)
         return RAILGUN__PENDING_RANGE__STATE__IN_FLIGHT;
     case GROUP_READY:
         return RAILGUN__PENDING_RANGE__STATE__WAITING;
+    case GROUP_DELAYED:
+        return RAILGUN__PENDING_RANGE__STATE__DELAYED;
     case GROUP_SKIPPED:
         break;
     }
@@ -203,10 +228,19 @@ static void pending_append(void *ud, const struct group_pending *pending)
     pb_append_varint(part, RANGE_LAST, pending->last);
     pb_append_varint(part, RANGE_STATE, pending_state(pending->where));
     if (pending->member != NULL) {
-        uint64_t now_s = groups_now_s(self);
+        uint64_t now_ms = loop_now_ms(logd_loop(stream_logd(self->stream)));
+        uint64_t wait_ms =
+            group_replicated(member_of(pending->member)->hosted->group)->limits.ack_wait_ms;
         pb_append_varint(part, RANGE_MEMBER, pending->member->number);
         pb_append_bytes(part, RANGE_CONSUMER, span_of(member_of(pending->member)->name));
-        pb_append_varint(part, RANGE_AGE, (now_s - pending->since_s) * 1000);
+        pb_append_varint(part, RANGE_AGE, now_ms - pending->since_ms);
+        if (wait_ms != 0) {
+            uint64_t at_ms = pending->since_ms + wait_ms;
+            pb_append_varint(part, RANGE_DEADLINE, at_ms > now_ms ? at_ms - now_ms : 0);
+        }
+    }
+    if (pending->where == GROUP_DELAYED) {
+        pb_append_fixed64(part, RANGE_DUE, pending->due_ms * 1000);
     }
     pb_append_varint(part, RANGE_ATTEMPT, pending->tries.attempt);
     pb_append_varint(part, RANGE_FAILED, pending->tries.failed);
@@ -223,10 +257,13 @@ void groups_handle_pending(struct groups *self, struct bus_message *message)
     size_t limit = ref.limit == 0 ? PENDING_DEFAULT : PENDING_MAX;
     limit = ref.limit != 0 && ref.limit < PENDING_MAX ? (size_t) ref.limit : limit;
     buf_reset(&self->meta);
-    const struct hosted *hosted = group_ref_find(self, &ref);
-    if (hosted != NULL &&
-        !group_pending_list(hosted->group, ref.after, limit, pending_append, self)) {
-        pb_append_varint(&self->meta, PENDING_MORE, 1);
+    struct hosted *hosted = group_ref_find(self, &ref);
+    if (hosted != NULL) {
+        groups_tick(self, hosted);
+        if (!group_pending_list(hosted->group, ref.after, limit, pending_append, self)) {
+            pb_append_varint(&self->meta, PENDING_MORE, 1);
+        }
+        group_rest(hosted->group);
     }
     struct bus_outgoing out = {.type = message->type, .meta = buf_span(&self->meta)};
     (void) bus_reply(groups_bus(self), message->ticket, &out);

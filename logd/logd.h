@@ -18,6 +18,9 @@ struct members *logd_members(struct logd *self);
 struct metrics *logd_metrics(struct logd *self);
 struct events *logd_events(struct logd *self); /* logd/events.h */
 
+/* Real time in ms, one reading a turn. */
+uint64_t logd_real_ms(struct logd *self);
+
 /* The stream has something to flush or to deliver at the end of this turn (groups_wake and groups_flush are called then, once). */
 void logd_mark_dirty(struct logd *self, struct stream *stream);
 /* Call groups_flush of this stream again at that time (the earliest wish counts). */

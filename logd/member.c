@@ -44,6 +44,7 @@ static void member_leave(struct member *self, bool count_failed)
 {
     struct hosted *hosted = self->hosted;
     self->hosted = NULL;
+    groups_tick(self->groups, hosted);
     group_leave(hosted->group, &self->share, count_failed);
     if (group_member_count(hosted->group) == 0) {
         list_remove(&hosted->active);
@@ -65,6 +66,7 @@ void member_destroy(struct member **self, bool count_failed)
     list_remove(&member->cancel_node);
     members_remove(logd_members(stream_logd(member->groups->stream)), member);
     member->groups->member_count--;
+    MEM_FREE(member->owed);
     MEM_FREE(member->name);
     MEM_FREE(member->address);
     MEM_FREE(*self);

@@ -108,8 +108,6 @@ void stream_want_config(struct stream *self, struct span packed);
 
 /* The time of the first record, or, when it is damaged, one that it is not older than; 0: empty. Read from the journal when it is not known yet. */
 uint64_t stream_first_ts_us(struct stream *self);
-/* The first offset with time >= ts_us; the next offset if there is none. 0, ERR_CORRUPT, ERR_IO. */
-int stream_find_time(struct stream *self, uint64_t ts_us, uint64_t *ret_offset);
 
 /* --- the table --- */
 struct stream *streams_find(const struct logd *logd, uint64_t log_group);

@@ -23,15 +23,21 @@
 
 enum { OFFSETS = 250, MEMBERS = 4, STEPS = 1000, QUEUE = 64, GROUP_ID = 3 };
 
-enum where { NEW, HELD, READY, ACKED, SKIPPED };
+enum { BACKOFF_STEPS = 3 };
+static const uint64_t backoff[BACKOFF_STEPS] = {5, 20, 100};
+
+enum where { NEW, HELD, READY, DELAYED, ACKED, SKIPPED };
 
 struct offset {
     enum where where;
     unsigned member; /* HELD: index */
     uint64_t avoid;  /* READY: number of a member, or 0 */
+    uint64_t due;    /* READY: since when; DELAYED: until when */
+    uint64_t since;  /* HELD */
     struct group_tries tries;
     bool durable; /* acked in the replicated state */
     struct group_tries durable_tries;
+    uint64_t durable_due; /* 0: not delayed */
 };
 
 /* An entry that was proposed: what it will make durable. */
@@ -40,6 +46,12 @@ struct proposed {
     bool acked[OFFSETS + 1];
     bool tried[OFFSETS + 1];
     struct group_tries tries[OFFSETS + 1];
+    bool delayed[OFFSETS + 1]; /* it says when it is due */
+    uint64_t due[OFFSETS + 1];
+    uint64_t delivered;
+    uint64_t seek; /* floor + 1 */
+    bool pauses;
+    uint32_t paused;
 };
 
 struct model {
@@ -53,6 +65,16 @@ struct model {
     struct offset offsets[OFFSETS + 1];
     bool acked_new[OFFSETS + 1];
     bool tries_new[OFFSETS + 1];
+    bool delayed_new[OFFSETS + 1];
+    uint64_t seek_new;
+    bool paused_new;
+    uint32_t paused;
+    uint32_t durable_paused;
+    uint64_t durable_delivered;
+    uint64_t first; /* the stream's */
+    uint64_t gaps;
+    uint64_t real_ms;
+    uint64_t now_ms;
     struct proposed *queue[QUEUE];
     size_t queued;
     struct group_limits limits;
@@ -70,7 +92,13 @@ static struct group_state state_make(const struct model *model)
     spec.max_in_flight = (uint32_t) model->limits.in_flight_max;
     spec.max_in_flight_member = (uint32_t) model->limits.member_in_flight_max;
     spec.max_holes = (uint32_t) model->limits.holes_max;
-    uint8_t bytes[64];
+    spec.has_max_delayed = spec.has_ack_wait_ms = spec.has_backoff_jitter_percent = 1;
+    spec.max_delayed = (uint32_t) model->limits.delayed_max;
+    spec.ack_wait_ms = model->limits.ack_wait_ms;
+    uint64_t steps[BACKOFF_STEPS] = {backoff[0], backoff[1], backoff[2]};
+    spec.n_backoff_ms = BACKOFF_STEPS;
+    spec.backoff_ms = steps;
+    uint8_t bytes[128];
     size_t size = railgun__group_spec__pack(&spec, bytes);
     struct group_state state;
     group_state_init(&state, GROUP_ID);
@@ -94,9 +122,11 @@ static void see(void *ud, const struct group_pending *pending)
     for (uint64_t i = pending->first; i <= pending->last; i++) {
         AGREE_OP(<=, i, OFFSETS);
         AGREE_EQ((int) seen->where[i], NEW); /* never twice */
-        seen->where[i] = pending->where == GROUP_HELD    ? HELD
-                         : pending->where == GROUP_READY ? READY
-                                                         : SKIPPED;
+        seen->where[i] = pending->where == GROUP_HELD      ? HELD
+                         : pending->where == GROUP_READY   ? READY
+                         : pending->where == GROUP_DELAYED ? DELAYED
+                                                           : SKIPPED;
+        AGREE(pending->where != GROUP_DELAYED || pending->due_ms == seen->model->offsets[i].due);
         seen->member[i] = pending->member != NULL ? pending->member->number : 0;
         seen->tries[i] = pending->tries;
     }
@@ -116,14 +146,14 @@ static void compare_offset(const struct model *model, const struct seen *seen, u
 {
     const struct offset *offset = &model->offsets[i];
     enum where where = offset->where;
-    bool is_listed = where == HELD || where == READY || where == SKIPPED;
+    bool is_listed = where == HELD || where == READY || where == DELAYED || where == SKIPPED;
     AGREE_EQ((int) seen->where[i], is_listed ? (int) where : NEW);
     AGREE_EQ(where == NEW, i >= numbers->cursor);
     if (where == HELD) {
         AGREE_EQ(seen->member[i], model->members[offset->member].number);
     }
     if (is_listed) {
-        AGREE_EQ(seen->tries[i].attempt, offset->tries.attempt + (where == HELD ? 1U : 0U));
+        AGREE_EQ(seen->tries[i].attempt, offset->tries.attempt);
         AGREE_EQ(seen->tries[i].failed, offset->tries.failed);
     }
 }
@@ -131,19 +161,20 @@ static void compare_offset(const struct model *model, const struct seen *seen, u
 /* The offset that must come next; 0: none. */
 static uint64_t next_expected(const struct model *model, bool *ret_is_again)
 {
+    uint64_t next = 0;
     for (uint64_t i = 1; i <= OFFSETS; i++) {
-        if (model->offsets[i].where == READY) {
-            *ret_is_again = true;
-            return i;
+        const struct offset *offset = &model->offsets[i];
+        if (offset->where == READY && (next == 0 || offset->due < model->offsets[next].due)) {
+            next = i;
         }
     }
-    for (uint64_t i = model->floor_first + 1; i < model->end; i++) {
+    *ret_is_again = next != 0;
+    for (uint64_t i = model->floor_first + 1; next == 0 && i < model->end; i++) {
         if (model->offsets[i].where == NEW) {
-            *ret_is_again = false;
-            return i;
+            next = i;
         }
     }
-    return 0;
+    return next;
 }
 
 static void compare(const struct model *model)
@@ -188,7 +219,12 @@ static void compare_durable(const struct model *model)
         }
         AGREE_EQ(tries.attempt, offset->durable ? 0 : offset->durable_tries.attempt);
         AGREE_EQ(tries.failed, offset->durable ? 0 : offset->durable_tries.failed);
+        uint64_t due = ranges_find(state->delayed, i, &range) ? range.value : 0;
+        AGREE_EQ(due, offset->durable ? 0 : offset->durable_due);
     }
+    AGREE_EQ(state->delivered, model->durable_delivered);
+    AGREE_EQ(state->paused, model->durable_paused);
+    AGREE_EQ(state->gap_records, model->gaps);
 }
 
 /* --- steps --- */
@@ -224,9 +260,23 @@ static void give_back(struct model *model, uint64_t i, bool failed, uint64_t avo
     struct offset *offset = &model->offsets[i];
     offset->where = READY;
     offset->avoid = avoid;
-    offset->tries.attempt++;
-    offset->tries.failed += failed;
-    model->tries_new[i] = true;
+    offset->due = model->real_ms;
+    if (failed) {
+        offset->tries.failed++;
+        model->tries_new[i] = true;
+    }
+}
+
+/* What is due is ready. */
+static void ripen(struct model *model)
+{
+    for (uint64_t i = 1; i <= OFFSETS; i++) {
+        struct offset *offset = &model->offsets[i];
+        if (offset->where == DELAYED && offset->due <= model->real_ms) {
+            offset->where = READY;
+            offset->avoid = 0;
+        }
+    }
 }
 
 static void step_join(struct model *model, unsigned member)
@@ -240,6 +290,8 @@ static void step_join(struct model *model, unsigned member)
         }
         group_join(model->group, &model->members[member], ++model->number_last);
         model->here[member] = true;
+        group_tick(model->group, model->real_ms, model->now_ms);
+        ripen(model);
     }
 }
 
@@ -313,6 +365,7 @@ static void check_tries(const struct model *model, uint64_t first, uint64_t last
             at++;
         }
         bool is_in = at < count && again[at].first <= i;
+        AGREE_EQ(is_in, model->offsets[i].where != NEW);
         AGREE_EQ(is_in ? again[at].tries.attempt : 0, model->offsets[i].tries.attempt);
         AGREE_EQ(is_in ? again[at].tries.failed : 0, model->offsets[i].tries.failed);
     }
@@ -341,7 +394,8 @@ static void step_deliver(struct model *model)
         for (unsigned i = 0; i < MEMBERS; i++) {
             able = able || member_able(model, i);
         }
-        if (able && model_held(model, 0, true) < model->limits.in_flight_max &&
+        if (able && model->paused == 0 &&
+            model_held(model, 0, true) < model->limits.in_flight_max &&
             next_expected(model, &is_again) != 0) {
             /* Only holes can be the reason: at the limit, or above half of it since then. */
             AGREE(!is_again);
@@ -349,6 +403,7 @@ static void step_deliver(struct model *model)
         }
         return;
     }
+    AGREE_EQ(model->paused, 0);
     check_page(model, &page);
     uint64_t bytes;
     uint32_t count = read_page(&page, &bytes);
@@ -357,6 +412,7 @@ static void step_deliver(struct model *model)
         uint64_t last = group_skip_end(model->group, &page, page.first + below(model, count));
         group_skip(model->group, &page, last);
         for (uint64_t i = page.first; i <= last; i++) {
+            model->offsets[i].tries.attempt += model->offsets[i].where == NEW;
             model->offsets[i].where = SKIPPED;
         }
         return;
@@ -369,11 +425,14 @@ static void step_deliver(struct model *model)
         return;
     }
     check_tries(model, page.first, page.first + count - 1);
-    group_delivered(model->group, &page, count, bytes, below(model, 3));
+    group_delivered(model->group, &page, count, bytes);
     AGREE_EQ(page.member->credit_bytes, credit - (int64_t) bytes);
     for (uint64_t i = page.first; i < page.first + count; i++) {
+        model->tries_new[i] = model->tries_new[i] || model->offsets[i].where == READY;
         model->offsets[i].where = HELD;
         model->offsets[i].member = index;
+        model->offsets[i].since = model->now_ms;
+        model->offsets[i].tries.attempt++;
     }
 }
 
@@ -391,6 +450,7 @@ static int expected_error(const struct model *model, unsigned member, uint64_t i
     case SKIPPED:
         return ERR_NOT_DELIVERED;
     case READY:
+    case DELAYED:
         return ERR_STALE_DELIVERY;
     case ACKED:
         return ERR_ALREADY;
@@ -408,13 +468,47 @@ static void do_offset(struct model *model, unsigned member, enum group_verb verb
         offset->tries = (struct group_tries){0};
         model->acked_new[i] = true;
         model->tries_new[i] = false;
+        model->delayed_new[i] = false;
+    } else if (verb == GROUP_EXTEND) {
+        offset->since = model->now_ms;
     } else if (verb == GROUP_NACK || verb == GROUP_RELEASE) {
         give_back(model, i, verb == GROUP_NACK, model->members[member].number);
     }
 }
 
+static uint64_t model_delayed(const struct model *model)
+{
+    uint64_t count = 0;
+    for (uint64_t i = 1; i <= OFFSETS; i++) {
+        count += model->offsets[i].where == DELAYED;
+    }
+    return count;
+}
+
+/* 0 or DELAY_FULL. */
+static int do_nack(struct model *model, unsigned member, const struct group_nack *nack, uint64_t i)
+{
+    struct offset *offset = &model->offsets[i];
+    if (nack->has_delay ? nack->delay_ms == 0 : nack->no_count) {
+        give_back(model, i, !nack->no_count, model->members[member].number);
+        return 0;
+    }
+    if (model_delayed(model) >= model->limits.delayed_max) {
+        return ERR_DELAY_FULL;
+    }
+    uint32_t step = offset->tries.failed < BACKOFF_STEPS ? offset->tries.failed : BACKOFF_STEPS - 1;
+    give_back(model, i, !nack->no_count, 0);
+    offset->where = DELAYED;
+    offset->due = model->real_ms + (nack->has_delay ? nack->delay_ms : backoff[step]);
+    model->delayed_new[i] = true;
+    return 0;
+}
+
 static void step_handle(struct model *model, unsigned member, enum group_verb verb)
 {
+    const struct group_nack nack = {.no_count = below(model, 3) == 0,
+                                    .has_delay = below(model, 2) == 0,
+                                    .delay_ms = below(model, 3) * below(model, 60)};
     struct ack_results results = {0};
     uint64_t first = 1 + below(model, OFFSETS);
     for (uint64_t i = first; i <= OFFSETS && below(model, 200) > 0; i++) {
@@ -431,11 +525,17 @@ static void step_handle(struct model *model, unsigned member, enum group_verb ve
     for (uint64_t i = first; i <= last; i++) {
         int error = expected_error(model, member, i);
         errors[i] = error == 0 && verb == GROUP_REFUSE ? ERR_UNSUPPORTED : error;
-        if (error == 0) {
+        if (error == 0 && verb == GROUP_DELAY) {
+            errors[i] = do_nack(model, member, &nack, i);
+        } else if (error == 0) {
             do_offset(model, member, verb, i);
         }
     }
-    group_handle_range(model->group, &model->members[member], verb, first, last, &results);
+    if (verb == GROUP_DELAY) {
+        group_handle_nack(model->group, &model->members[member], &nack, first, last, &results);
+    } else {
+        group_handle_range(model->group, &model->members[member], verb, first, last, &results);
+    }
     uint64_t at = first;
     for (uint32_t n = 0; n < results.count; n++) {
         AGREE_OP(>=, results.items[n].first, at);
@@ -467,6 +567,114 @@ static void step_up_to(struct model *model, unsigned member)
     }
 }
 
+/* --- time and operators --- */
+
+static void step_tick(struct model *model)
+{
+    uint64_t wait = model->limits.ack_wait_ms;
+    struct group_expired expired;
+    uint64_t passed = below(model, 40);
+    model->real_ms += passed;
+    model->now_ms += passed;
+    group_tick(model->group, model->real_ms, model->now_ms);
+    ripen(model);
+    while (group_expire(model->group, &expired)) {
+        unsigned member = member_index(model, expired.member);
+        for (uint64_t i = expired.first; i <= expired.last; i++) {
+            AGREE(wait != 0 && model->offsets[i].where == HELD);
+            AGREE(model->offsets[i].member == member);
+            AGREE(model->offsets[i].since + wait <= model->now_ms);
+            give_back(model, i, true, model->members[member].number);
+        }
+    }
+    for (uint64_t i = 1; i <= OFFSETS; i++) {
+        struct offset *offset = &model->offsets[i];
+        AGREE(wait == 0 || offset->where != HELD || offset->since + wait > model->now_ms);
+        AGREE(wait == 0 || offset->where != HELD ||
+              group_next_ms(model->group) <= offset->since + wait);
+    }
+}
+
+static void step_pause(struct model *model)
+{
+    uint32_t how = below(model, 3) == 0 ? 1 : 0;
+    if (count_here(model) == 0) {
+        return;
+    }
+    AGREE_EQ(group_pause(model->group, how), how != model->paused);
+    model->paused_new = model->paused_new || how != model->paused;
+    model->paused = how;
+}
+
+static void step_release(struct model *model, unsigned member)
+{
+    bool is_all = below(model, 2) == 0;
+    uint64_t first = 1 + below(model, OFFSETS);
+    uint64_t last = first + below(model, OFFSETS);
+    uint64_t released = 0;
+    if (!model->here[member]) {
+        return;
+    }
+    for (uint64_t i = first; i <= last && i <= OFFSETS; i++) {
+        struct offset *offset = &model->offsets[i];
+        if (offset->where == HELD && (is_all || offset->member == member)) {
+            give_back(model, i, false, model->members[offset->member].number);
+            released++;
+        } else if (offset->where == DELAYED && is_all) {
+            give_back(model, i, false, 0);
+            model->delayed_new[i] = true;
+            released++;
+        }
+    }
+    uint64_t number = is_all ? 0 : model->members[member].number;
+    AGREE_EQ(group_release_range(model->group, number, first, last), released);
+}
+
+static void step_seek(struct model *model)
+{
+    uint64_t from = model->first - 1 > model->floor_first ? model->first - 1 : model->floor_first;
+    if (count_here(model) == 0 || model->end <= from + 1) {
+        return;
+    }
+    uint64_t floor = from + below(model, model->end - from);
+    group_seek(model->group, floor);
+    for (uint64_t i = 1; i <= OFFSETS; i++) {
+        struct offset *offset = &model->offsets[i];
+        offset->where = i <= floor ? ACKED : NEW;
+        offset->tries = (struct group_tries){0};
+        model->acked_new[i] = model->tries_new[i] = model->delayed_new[i] = false;
+    }
+    model->seek_new = floor + 1;
+}
+
+/* What the model knows of the replicated state below the first offset. */
+static void trim_durable(struct model *model)
+{
+    for (uint64_t i = 1; i < model->first; i++) {
+        model->gaps += model->offsets[i].durable ? 0 : 1;
+        model->offsets[i].durable = true;
+    }
+    if (model->durable_delivered < model->first - 1) {
+        model->durable_delivered = model->first - 1;
+    }
+}
+
+static void step_trim(struct model *model)
+{
+    if (below(model, 4) != 0 || model->end < 2) {
+        return;
+    }
+    model->first += below(model, model->end - model->first + 1) / 2;
+    (void) group_trim(model->group, model->first);
+    for (uint64_t i = 1; i < model->first; i++) {
+        model->offsets[i].where = ACKED;
+        model->offsets[i].tries = (struct group_tries){0};
+        model->acked_new[i] = model->tries_new[i] = model->delayed_new[i] = false;
+    }
+    trim_durable(model);
+    compare_durable(model);
+}
+
 static void step_propose(struct model *model)
 {
     if (!group_has_changes(model->group) || model->queued == QUEUE) {
@@ -487,7 +695,18 @@ static void step_propose(struct model *model)
             entry->tries[i] = model->offsets[i].tries;
             model->tries_new[i] = false;
         }
+        if (i <= changes.delayed_last && model->delayed_new[i]) {
+            entry->delayed[i] = true;
+            entry->due[i] = model->offsets[i].where == DELAYED ? model->offsets[i].due : 0;
+            model->delayed_new[i] = false;
+        }
+        entry->delivered = model->offsets[i].where != NEW ? i : entry->delivered;
     }
+    entry->seek = model->seek_new;
+    entry->pauses = model->paused_new;
+    entry->paused = model->paused;
+    model->seek_new = 0;
+    model->paused_new = false;
     model->queue[model->queued++] = entry;
 }
 
@@ -501,12 +720,29 @@ static void step_apply(struct model *model)
     AGREE_EQ(group_state_check_acks(buf_span(&entry->bytes), &id), 0);
     AGREE_EQ(id, GROUP_ID);
     group_state_apply_acks(group_replicated(model->group), buf_span(&entry->bytes));
+    (void) group_trim(model->group, model->first); /* as the groups do after an entry */
     group_changes_applied(model->group);
+    if (entry->seek != 0) {
+        model->durable_delivered = entry->seek - 1;
+    }
     for (uint64_t i = 1; i <= OFFSETS; i++) {
         struct offset *offset = &model->offsets[i];
+        if (entry->seek != 0) {
+            offset->durable = i < entry->seek;
+            offset->durable_tries = (struct group_tries){0};
+            offset->durable_due = 0;
+        }
         offset->durable = offset->durable || entry->acked[i];
-        offset->durable_tries = entry->tried[i] ? entry->tries[i] : offset->durable_tries;
+        if (entry->tried[i]) {
+            offset->durable_tries = entry->tries[i];
+            offset->durable_due = 0;
+        }
+        offset->durable_due = entry->delayed[i] ? entry->due[i] : offset->durable_due;
     }
+    model->durable_delivered =
+        entry->delivered > model->durable_delivered ? entry->delivered : model->durable_delivered;
+    model->durable_paused = entry->pauses ? entry->paused : model->durable_paused;
+    trim_durable(model);
     buf_release(&entry->bytes);
     mem_free(entry);
     model->queued--;
@@ -517,21 +753,24 @@ static void step_apply(struct model *model)
 /* The leader's memory is gone: what the model knows is what was applied. */
 static void model_forget(struct model *model)
 {
-    uint64_t highest = 0;
     for (uint64_t i = 1; i <= OFFSETS; i++) {
         struct offset *offset = &model->offsets[i];
-        if (offset->durable || offset->durable_tries.attempt > 0) {
-            highest = i;
+        bool is_known = !offset->durable && i <= model->durable_delivered;
+        offset->where = offset->durable ? ACKED : is_known ? READY : NEW;
+        offset->tries = (struct group_tries){.attempt = is_known ? 1 : 0};
+        if (is_known && offset->durable_tries.attempt > 0) {
+            offset->tries = offset->durable_tries;
         }
-        offset->tries = offset->durable ? (struct group_tries){0} : offset->durable_tries;
-    }
-    for (uint64_t i = 1; i <= OFFSETS; i++) {
-        struct offset *offset = &model->offsets[i];
-        offset->where = offset->durable ? ACKED : i <= highest ? READY : NEW;
+        if (is_known && offset->durable_due != 0) {
+            offset->where = DELAYED;
+        }
+        offset->due = offset->where == DELAYED ? offset->durable_due : 0;
         offset->avoid = 0;
-        model->acked_new[i] = false;
-        model->tries_new[i] = false;
+        model->acked_new[i] = model->tries_new[i] = model->delayed_new[i] = false;
     }
+    model->seek_new = 0;
+    model->paused_new = false;
+    model->paused = model->durable_paused;
 }
 
 static void step_crash(struct model *model)
@@ -554,6 +793,7 @@ static void step_crash(struct model *model)
     AGREE_EQ(group_state_decode(&state, buf_span(&bytes)), 0);
     buf_release(&bytes);
     model->group = group_new(&state);
+    group_tick(model->group, model->real_ms, model->now_ms);
     model_forget(model);
     compare_durable(model);
 }
@@ -592,8 +832,18 @@ static void step(struct model *model)
     } else if (choice < 750) {
         step_up_to(model, member);
     } else if (choice < 850) {
-        step_handle(model, member, (enum group_verb)(GROUP_NACK + below(model, 4)));
-    } else if (choice < 915) {
+        step_handle(model, member, (enum group_verb)(GROUP_NACK + below(model, 5)));
+    } else if (choice < 880) {
+        step_tick(model);
+    } else if (choice < 886) {
+        step_pause(model);
+    } else if (choice < 890) {
+        step_release(model, member);
+    } else if (choice < 892) {
+        step_seek(model);
+    } else if (choice < 895) {
+        step_trim(model);
+    } else if (choice < 935) {
         step_propose(model);
     } else if (choice < 980) {
         step_apply(model);
@@ -609,6 +859,9 @@ static void run(uint64_t seed)
     struct model *model = MEM_NEW(struct model);
     prng_init(&model->prng, seed);
     model->end = 1;
+    model->first = 1;
+    model->real_ms = 1700000000000 + below(model, 1000);
+    model->now_ms = below(model, 100000);
     model->floor_first = below(model, 3) == 0 ? below(model, 50) : 0;
     for (uint64_t i = 1; i <= model->floor_first; i++) {
         model->offsets[i].where = ACKED;
@@ -616,9 +869,13 @@ static void run(uint64_t seed)
     }
     model->limits = (struct group_limits){.in_flight_max = 1 + below(model, 60),
                                           .member_in_flight_max = 1 + below(model, 60),
-                                          .holes_max = 1 + below(model, 12)};
+                                          .holes_max = 1 + below(model, 12),
+                                          .delayed_max = 1 + below(model, 30),
+                                          .ack_wait_ms = below(model, 2) * 50};
+    model->durable_delivered = model->floor_first;
     struct group_state state = state_make(model);
     model->group = group_new(&state);
+    group_tick(model->group, model->real_ms, model->now_ms);
     for (unsigned i = 0; i < STEPS; i++) {
         step(model);
         compare(model);

@@ -8,6 +8,7 @@
 
 #include "common/base/buf.h"
 #include "common/run/bus.h"
+#include "logd/events.h"
 #include "logd/groups.h"
 #include "logd/logd.h"
 #include "logd/stream.h"
@@ -45,7 +46,12 @@ struct stream {
     unsigned reads;
 };
 
+#define FAKE_REAL_MS UINT64_C(1700000000000)
+enum { FAKE_EVENT_TYPES = 32 };
+
 struct fake {
+    unsigned events[FAKE_EVENT_TYPES]; /* told to operators, by type */
+    struct event event;                /* the last one; spans may be gone */
     struct stream stream;
     struct members *members;
     struct metrics *metrics;
@@ -63,6 +69,8 @@ struct fake {
 };
 extern struct fake fake; /* one a test process */
 
+/* Entries in the log that say more than up to where was delivered. */
+size_t fake_entries(void);
 void fake_start(void);
 /* As after kill -9: only what was saved (none here) and the log remain; replays the first `entries` of it. */
 void fake_restart(size_t entries);
