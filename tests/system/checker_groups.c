@@ -182,7 +182,8 @@ struct owners {
     struct epoch epochs[EPOCHS_MAX];
     size_t count;
     uint64_t last_offset; /* delivered last in the newest epoch */
-    bool may_go_back;     /* a nack, or a new epoch */
+    uint64_t rewind_to;   /* nacked, and not back yet; 0: nothing */
+    bool may_go_back;     /* a fault, or a new epoch */
 };
 
 static struct epoch *owners_find(struct owners *self, uint64_t number)
@@ -213,12 +214,16 @@ static void check_owner(struct checker *self, struct owners *owners, const struc
         }
     }
     if (is_strict && owners->last_offset != 0 && event->offset != owners->last_offset + 1 &&
-        !(owners->may_go_back && event->offset <= owners->last_offset)) {
+        !(owners->may_go_back && event->offset <= owners->last_offset) &&
+        event->offset != owners->rewind_to) {
         violated(self, RULE_ORDER_IN_GROUP,
                  "group %u, epoch %" PRIu64 ": offset %" PRIu64 " after %" PRIu64, event->group,
                  event->epoch, event->offset, owners->last_offset);
     }
     owners->may_go_back = false;
+    if (event->offset <= owners->rewind_to) {
+        owners->rewind_to = 0;
+    }
     owners->last_offset = event->offset;
 }
 
@@ -280,14 +285,25 @@ static void check_drained(struct checker *self, const struct turn *turns,
     }
 }
 
-static void turn_nacked(struct turn *turn, struct owners *owners, const struct event *event)
+/* In a strict group what came behind it comes again with it. */
+static void owners_nacked(struct owners *owners, struct turn *turns, const struct event *event)
+{
+    for (uint64_t o = event->offset + 1; o <= owners->last_offset; o++) {
+        turns[o].is_nacked = true;
+        turns[o].due_ns = 0;
+    }
+    if (owners->rewind_to == 0 || event->offset < owners->rewind_to) {
+        owners->rewind_to = event->offset;
+    }
+}
+
+static void turn_nacked(struct turn *turn, const struct event *event)
 {
     turn->is_nacked = true;
     turn->nacked_ns = event->time_ns;
     turn->due_ns = event->due_ns;
     turn->is_kept = false;
     turn->failures++;
-    owners->may_go_back = true;
 }
 
 static void check_group(struct checker *self, const struct faults *faults, uint32_t group)
@@ -307,6 +323,8 @@ static void check_group(struct checker *self, const struct faults *faults, uint3
             check_delivery(self, faults, turn, event);
             if (event->epoch != 0) {
                 check_owner(self, owners, event, facts->is_strict);
+                /* On its way when one before it was given back: it comes again. */
+                turn->is_nacked = facts->is_strict && owners->rewind_to != 0;
             }
         } else if (event->type == EVENT_ACKED) {
             turn->acked_ns = event->time_ns;
@@ -317,7 +335,10 @@ static void check_group(struct checker *self, const struct faults *faults, uint3
         } else if (event->type == EVENT_ACK_POSTED) {
             turn->posted_ns = event->time_ns;
         } else if (event->type == EVENT_NACKED) {
-            turn_nacked(turn, owners, event);
+            turn_nacked(turn, event);
+            if (facts->is_strict) {
+                owners_nacked(owners, turns, event);
+            }
         } else if (event->type == EVENT_NACK_KEPT) {
             turn->is_kept = turn->is_nacked;
         } else if (event->type == EVENT_ACK_BEGAN) {
