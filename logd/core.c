@@ -14,6 +14,7 @@
 #include "logd/cold.h"
 #include "logd/events.h"
 #include "logd/group_index.h"
+#include "logd/ids.h"
 #include "logd/parking.h"
 #include "logd/readers.h"
 #include "logd/release.h"
@@ -35,6 +36,7 @@ void logd_options_default(struct logd_options *self)
         .limits = batch_limits_default(),
         .tail_bytes = 32 << 20,
         .cold_bytes = 2 << 20,
+        .ids_bytes = 192 << 20,
         .waiting_bytes_max = 64 << 20,
         .waiting_max = 16384,
         .parked_max = 1024,
@@ -501,6 +503,7 @@ static struct logd *logd_new(const struct logd_options *options)
     self->tail = tail_new(options->tail_bytes);
     self->members = members_new();
     self->append = append_new(self);
+    self->ids = ids_pool_new(self, options->ids_bytes);
     self->readers = readers_new(self);
     self->parking = parking_new(self);
     self->retention = retention_new(self);
@@ -583,6 +586,7 @@ void logd_close(struct logd **self)
     tail_shrink(logd->tail, 0); /* all at once is cheaper than stream by stream */
     streams_destroy_all(logd);
     append_destroy(&logd->append);
+    ids_pool_destroy(&logd->ids);
     readers_destroy(&logd->readers);
     retention_destroy(&logd->retention);
     links_destroy_all(logd);

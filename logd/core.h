@@ -30,6 +30,7 @@ struct catalog_client;
 struct cold;
 struct events;
 struct group_index;
+struct ids_pool;
 struct parking;
 struct readers;
 struct release;
@@ -49,6 +50,7 @@ struct logd_options {
     uint64_t tail_bytes;
     uint64_t cold_bytes;
     uint64_t db_cache_bytes;
+    uint64_t ids_bytes;         /* message IDs in memory, of all streams */
     uint64_t waiting_bytes_max; /* publishes that wait for room in the journal */
     uint32_t waiting_max;
     uint32_t parked_max; /* requests that wait for the catalogue */
@@ -97,6 +99,7 @@ struct logd {
     struct cold *cold;
     struct members *members;
     struct append *append;
+    struct ids_pool *ids;
     struct readers *readers;
     struct parking *parking;
     struct retention *retention;

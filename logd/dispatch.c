@@ -8,6 +8,7 @@
 #include "logd/append.h"
 #include "logd/catalog_client.h"
 #include "logd/events.h"
+#include "logd/ids.h"
 #include "logd/info.h"
 #include "logd/parking.h"
 #include "logd/readers.h"
@@ -88,6 +89,9 @@ static void dispatch_stream(struct logd *self, struct bus_link *link, struct bus
     case RAILGUN__BUS_TYPE__BUS_LOG_ATTACH:
         dispatch_attach(self, link, message, stream);
         break;
+    case RAILGUN__BUS_TYPE__BUS_LOG_DEDUP:
+        ids_handle(stream, message);
+        break;
     case RAILGUN__BUS_TYPE__BUS_LOG_STREAM_INFO:
         info_answer_stream(stream, message);
         break;
@@ -143,6 +147,7 @@ void logd_dispatch(struct logd *self, struct bus_link *link, struct bus_message 
     case RAILGUN__BUS_TYPE__BUS_LOG_PENDING:
     case RAILGUN__BUS_TYPE__BUS_LOG_PURGE:
     case RAILGUN__BUS_TYPE__BUS_LOG_GROUP_CONTROL:
+    case RAILGUN__BUS_TYPE__BUS_LOG_DEDUP:
         if (message->is_request) {
             dispatch_stream(self, link, message);
             return;

@@ -28,7 +28,7 @@ struct stream;
 struct ids_pool *ids_pool_new(struct logd *logd, uint64_t bytes_max);
 void ids_pool_destroy(struct ids_pool **self); /* after all its members; accepts NULL */
 uint64_t ids_pool_memory(const struct ids_pool *self);
-uint64_t ids_pool_count(const struct ids_pool *self);
+uint64_t ids_pool_count(struct ids_pool *self);
 
 /* --- of a stream --- */
 

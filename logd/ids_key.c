@@ -5,7 +5,6 @@
 #include <xxhash.h>
 
 #include "common/base/bytes.h"
-#include "common/base/invariant.h"
 #include "common/wire/batch.h"
 
 static struct ids_key key_hash(uint64_t seed, struct span id)
@@ -40,9 +39,7 @@ uint32_t ids_marks_read(const struct uuid *stream_id, struct span batch, struct 
     struct span rest = batch;
     struct batch_record record;
     for (uint32_t i = 0; i < count; i++) {
-        int more = batch_next(&rest, &record);
-        INVARIANT(more == 1); /* it was checked */
-        if (record.id.size == 0) {
+        if (batch_next(&rest, &record) != 1 || record.id.size == 0) {
             marks[i] = (struct ids_mark){0};
             continue;
         }

@@ -21,6 +21,7 @@ struct logd_conf {
     uint64_t tail_bytes;
     uint64_t cold_bytes;
     uint64_t db_cache_bytes;
+    uint64_t ids_bytes;
     uint64_t save_ms;
     uint64_t checkpoint_ms;
     uint64_t retention_ms;
@@ -62,6 +63,8 @@ static const struct conf_key logd_keys[] = {
         "Memory for the records published last, of all streams; taken only as used."),
     KEY("memory.cold", CONF_SIZE, cold_bytes, "2M", 0, MIB(4096),
         "Memory for pieces of the journal that were read back last."),
+    KEY("memory.ids", CONF_SIZE, ids_bytes, "192M", MIB(1), MIB(16384),
+        "Memory for message IDs of streams with deduplication; older ones go into the database."),
     KEY("db.cache", CONF_SIZE, db_cache_bytes, "4M", 256 << 10, MIB(1024),
         "Cache of the database of derived state."),
     KEY("db.save_interval", CONF_DURATION, save_ms, "1s", 50, 60000,
@@ -142,6 +145,7 @@ static struct logd_options logd_make_options(struct daemon_context *context)
     options.tail_bytes = conf->tail_bytes;
     options.cold_bytes = conf->cold_bytes;
     options.db_cache_bytes = conf->db_cache_bytes;
+    options.ids_bytes = conf->ids_bytes;
     options.waiting_max = (uint32_t) conf->waiting_max;
     options.waiting_bytes_max = conf->waiting_bytes_max;
     options.parked_max = (uint32_t) conf->parked_max;

@@ -10,6 +10,7 @@
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
 #include "logd/cold.h"
+#include "logd/ids.h"
 #include "logd/kinds.h"
 #include "logd/snapshot.h"
 #include "logd/state.h"
@@ -299,6 +300,9 @@ static int recovery_finish_stream(struct recovery *self, struct stream *stream)
     }
     uint64_t known = stream->applied_index;
     error = recovery_replay(stream);
+    if (error == 0 && stream->ids != NULL) {
+        error = ids_recover(stream);
+    }
     if (error != 0) {
         return error;
     }

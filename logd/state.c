@@ -13,6 +13,7 @@
 #include "common/store/bdb.h"
 #include "common/wire/pb.h"
 #include "logd/group_index.h"
+#include "logd/ids.h"
 #include "logd/release.h"
 
 enum {
@@ -149,6 +150,8 @@ void state_set_revision(struct state *self, uint64_t revision)
 int state_decode_stream(struct stream *stream, struct span value)
 {
     struct span config = {0};
+    uint64_t ids_from = 0;
+    uint64_t ids_forgotten = 0;
     struct pb_field field;
     int more;
     while ((more = pb_next(&value, &field)) == 1) {
@@ -168,8 +171,18 @@ int state_decode_stream(struct stream *stream, struct span value)
         case 5:
             stream->first_offset = field.value;
             break;
+        case 6:
+            buf_reset(&stream->last_id);
+            buf_append(&stream->last_id, field.bytes);
+            break;
+        case 7:
+            ids_from = field.value;
+            break;
         case 8:
             stream->state_index = field.value;
+            break;
+        case 9:
+            ids_forgotten = field.value;
             break;
         default:
             break;
@@ -180,7 +193,11 @@ int state_decode_stream(struct stream *stream, struct span value)
     }
     stream->applied_index = stream->applied_saved;
     stream->ts_us = stream->last_ts_us;
-    return config.size != 0 ? stream_take_config(stream, config) : 0;
+    int error = config.size != 0 ? stream_take_config(stream, config) : 0;
+    if (error == 0 && stream->ids != NULL) {
+        ids_load(stream->ids, ids_from, ids_forgotten);
+    }
+    return error;
 }
 
 static int state_visit_stream(void *ud, struct span key, struct span value)
@@ -321,8 +338,14 @@ void state_encode_stream(const struct stream *stream, struct buf *out)
     pb_append_varint(out, 3, stream->next_offset);
     pb_append_fixed64(out, 4, stream->last_ts_us);
     pb_append_varint(out, 5, stream->first_offset);
+    if (stream->last_id.size != 0) {
+        pb_append_bytes(out, 6, buf_span(&stream->last_id));
+    }
     if (stream->state_index != 0) {
         pb_append_varint(out, 8, stream->state_index);
+    }
+    if (stream->ids != NULL) {
+        pb_append_varint(out, 9, ids_forgotten_below(stream->ids));
     }
 }
 
@@ -333,6 +356,10 @@ static int state_save_stream(struct state *self, struct bdb_txn *txn, struct str
     struct buf *value = &self->value;
     buf_reset(value);
     state_encode_stream(stream, value);
+    if (stream->ids !=
+        NULL) { /* not in a snapshot: only beside the runs does it say what they lack */
+        pb_append_varint(value, 7, ids_from(stream->ids));
+    }
     int error = bdb_put(self->streams, txn, span_make(key, sizeof(key)), buf_span(value));
     if (error == 0 && (stream->deleted || stream->groups_replaced)) {
         stream->groups_replaced = false;

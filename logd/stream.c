@@ -12,6 +12,7 @@
 #include "logd/append.h"
 #include "logd/cold.h"
 #include "logd/group_index.h"
+#include "logd/ids.h"
 #include "logd/kinds.h"
 #include "logd/readers.h"
 #include "logd/release.h"
@@ -31,6 +32,8 @@ struct stream *stream_new(struct logd *logd, uint64_t log_group)
     self->next_proposed = 1;
     list_init(&self->config_link);
     list_init(&self->publishes);
+    list_init(&self->held);
+    list_init(&self->held_link);
     list_init(&self->readers);
     list_init(&self->purges);
     list_init(&self->unsaved_link);
@@ -50,12 +53,15 @@ void stream_destroy(struct stream **self)
     purge_refuse(stream, 0);
     retention_forget(stream->logd->retention, stream);
     groups_destroy(&stream->groups);
+    ids_destroy(&stream->ids);
     replica_close(&stream->replica);
     tail_drop(stream->logd->tail, &stream->tail);
     extents_release(&stream->extents);
     ranges_destroy(&stream->corrupt);
     buf_release(&stream->config);
     buf_release(&stream->wanted);
+    buf_release(&stream->fence);
+    buf_release(&stream->last_id);
     list_remove(&stream->config_link);
     list_remove(&stream->unsaved_link);
     list_remove(&stream->dirty_link);
@@ -133,21 +139,10 @@ struct config_fields {
     uint64_t version;
     uint64_t record_bytes_max;
     struct retention_limits retention;
-    bool has_dedup;
+    struct ids_spec ids;
+    struct span fence; /* lies in what was read */
     bool deleted;
 };
-
-static int config_read_dedup(struct span dedup, struct config_fields *fields)
-{
-    struct pb_field field;
-    int more;
-    while ((more = pb_next(&dedup, &field)) == 1) {
-        if (field.number == 1) {
-            fields->has_dedup = field.value != 0;
-        }
-    }
-    return more;
-}
 
 static int config_read_spec(struct span spec, struct config_fields *fields)
 {
@@ -169,13 +164,16 @@ static int config_read_spec(struct span spec, struct config_fields *fields)
             fields->record_bytes_max = field.value;
             break;
         case 7:
-            error = config_read_dedup(field.bytes, fields);
+            error = ids_spec_read(field.bytes, &fields->ids);
             break;
         case 8:
             fields->retention.acked = field.value != 0;
             break;
         case 9:
             fields->retention.force = field.value != 0;
+            break;
+        case 10:
+            fields->fence = field.bytes;
             break;
         default:
             break;
@@ -224,6 +222,7 @@ static void stream_bury(struct stream *self)
     retention_forget(logd->retention, self);
     groups_cancel(self->groups, ERR_STREAM_DELETED);
     groups_destroy(&self->groups);
+    ids_destroy(&self->ids);
     tail_drop(logd->tail, &self->tail);
     cold_drop(logd->cold, self->log_group);
     extents_release(&self->extents);
@@ -232,13 +231,29 @@ static void stream_bury(struct stream *self)
     release_note(logd->release);
 }
 
+/* From now on: a publish that came under another fence and still waits is refused. */
+static void stream_take_fence(struct stream *self, struct span fence)
+{
+    if (!span_equal(buf_span(&self->fence), fence)) {
+        buf_reset(&self->fence);
+        buf_append(&self->fence, fence);
+        self->fence_version++;
+    }
+}
+
 static void stream_take_fields(struct stream *self, const struct config_fields *fields)
 {
     self->id = fields->id;
     self->version = fields->version;
     self->record_bytes_max = fields->record_bytes_max;
-    self->has_dedup = fields->has_dedup;
     retention_configure(self->logd->retention, self, &fields->retention);
+    stream_take_fence(self, fields->fence);
+    if (fields->ids.mode != IDS_OFF && self->ids == NULL && !self->deleted) {
+        self->ids = ids_new(self->logd->ids, self);
+    }
+    if (self->ids != NULL) {
+        ids_configure(self->ids, &fields->ids);
+    }
 }
 
 int stream_take_config(struct stream *self, struct span packed)
@@ -267,6 +282,8 @@ void stream_want_config(struct stream *self, struct span packed)
     buf_append(&self->wanted, packed);
     self->wanted_index = 0;
     self->deleting = fields.deleted;
+    stream_take_fence(self,
+                      fields.fence); /* no publish under another one may come behind this entry */
     if (self->config.size == 0) {
         stream_take_fields(self,
                            &fields); /* a new stream: publishes may come before it is committed */
@@ -300,7 +317,7 @@ static void stream_note_groups(struct stream *self, struct span entry)
 
 int stream_apply_control(struct stream *self, const struct journal_entry *entry)
 {
-    int error;
+    int error = 0;
     switch ((enum log_kind) entry->kind) {
     case LOG_KIND_CONFIG:
         error = stream_take_config(self, entry->payload.bytes);
@@ -322,6 +339,12 @@ int stream_apply_control(struct stream *self, const struct journal_entry *entry)
         error = snapshot_apply(self, entry);
         break;
     case LOG_KIND_IDS:
+        /* In replay ids_recover does it. */
+        if (self->ids != NULL && self->replica != NULL) {
+            error = ids_apply(self->ids, entry);
+            ids_applied(self->ids, entry->index);
+        }
+        break;
     case LOG_KIND_BATCH:
     default:
         error = ERR_BAD_FORMAT;

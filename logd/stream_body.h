@@ -36,7 +36,10 @@ struct stream {
     struct uuid id;    /* nil: not known yet */
     uint64_t version;
     uint64_t record_bytes_max; /* 0: the daemon's */
-    bool has_dedup;
+    struct ids *ids;           /* NULL: no deduplication */
+    struct buf fence;          /* empty: none */
+    uint64_t fence_version;    /* changes with it */
+    struct buf last_id;        /* of the newest record, when none is left */
     bool deleted;
 
     bool deleting;         /* that is on its way */
@@ -63,7 +66,9 @@ struct stream {
     struct tail_stream tail;
     struct ranges *corrupt; /* offsets that cannot be read; NULL: none */
     struct list publishes;  /* in flight, oldest first */
-    struct list readers;    /* waiting for records */
+    struct list held;       /* publishes that wait for one of those, oldest first */
+    struct list held_link;
+    struct list readers; /* waiting for records */
 
     enum stream_unsaved unsaved;
     struct list unsaved_link;

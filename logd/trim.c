@@ -6,6 +6,7 @@
 #include "common/wire/pb.h"
 #include "logd/cold.h"
 #include "logd/events.h"
+#include "logd/ids.h"
 #include "logd/kinds.h"
 #include "logd/release.h"
 #include "logd/stream_body.h"
@@ -113,6 +114,9 @@ int trim_apply(struct stream *stream, const struct journal_entry *entry)
     if (trim.first_offset > first) {
         stream->first_offset = trim.first_offset;
         trim_forget(stream);
+    }
+    if (trim.forget_ids && stream->ids != NULL) {
+        ids_forget_below(stream->ids, trim.first_offset);
     }
     if (is_live) {
         if (trim.first_offset > first) {

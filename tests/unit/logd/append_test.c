@@ -240,24 +240,6 @@ TEST(a_pinned_id_must_be_the_streams)
     node_end(&node);
 }
 
-TEST(what_is_not_built_in_is_refused)
-{
-    struct node node;
-    node_init(&node);
-    node_start(&node);
-    uint64_t next;
-    struct buf meta = {0};
-    pb_append_bytes(&meta, 2, span_of("token"));
-    ck_assert_int_eq(publish_status(&node, &meta, &next), ERR_UNSUPPORTED);
-    struct buf inner = {0};
-    pb_append_bytes(&inner, 4, span_of("id"));
-    pb_append_bytes(&meta, 1, buf_span(&inner));
-    buf_release(&inner);
-    ck_assert_int_eq(publish_status(&node, &meta, &next), ERR_UNSUPPORTED);
-    ck_assert_uint_eq(stream_next_offset(node_stream(&node, NODE_STREAM)), 1);
-    node_end(&node);
-}
-
 static int publish_bytes(struct node *node, struct span bytes, bool atomic, struct answer *answer)
 {
     struct buf meta = {0};
@@ -335,25 +317,6 @@ TEST(a_draining_node_takes_no_publish)
     uint64_t next;
     struct buf meta = {0};
     ck_assert_int_eq(publish_status(&node, &meta, &next), ERR_GOING_AWAY);
-    node_end(&node);
-}
-
-TEST(a_stream_that_asks_for_deduplication_is_refused_until_it_exists)
-{
-    struct node node;
-    node_init(&node);
-    struct buf dedup = {0};
-    struct buf spec = {0};
-    pb_append_varint(&dedup, 1, 1);
-    pb_append_bytes(&spec, 7, buf_span(&dedup));
-    snapshot_begin(&node.changes, 7, false);
-    catalog_stream_append(&node.changes, NODE_STREAM, 1, buf_span(&spec));
-    buf_release(&dedup);
-    buf_release(&spec);
-    node_start(&node);
-    uint64_t next;
-    struct buf meta = {0};
-    ck_assert_int_eq(publish_status(&node, &meta, &next), ERR_UNSUPPORTED);
     node_end(&node);
 }
 
