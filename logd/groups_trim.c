@@ -7,6 +7,14 @@
 #include "logd/logd.h"
 #include "logd/stream.h"
 
+/* Groups in memory are nobody's but the leader's. */
+static void hosted_note_unsaved(struct groups *self, struct hosted *hosted)
+{
+    if (!hosted->is_ephemeral && !list_is_linked(&hosted->unsaved)) {
+        list_push_back(&self->unsaved, &hosted->unsaved);
+    }
+}
+
 void groups_trim_one(struct groups *self, struct hosted *hosted, uint64_t first_offset)
 {
     uint64_t floor = group_replicated(hosted->group)->floor;
@@ -14,9 +22,7 @@ void groups_trim_one(struct groups *self, struct hosted *hosted, uint64_t first_
         return;
     }
     uint64_t gap = group_trim(hosted->group, first_offset);
-    if (!list_is_linked(&hosted->unsaved)) {
-        list_push_back(&self->unsaved, &hosted->unsaved);
-    }
+    hosted_note_unsaved(self, hosted);
     if (gap != 0) {
         const struct told told = {.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_GAP,
                                   .first = floor + 1,
@@ -50,8 +56,10 @@ size_t groups_settled_upto(const struct groups *self, uint64_t *ret_offset)
     struct hosted *hosted;
     while ((hosted = hash64_next(self->hosted, &cursor)) != NULL) {
         uint64_t floor = group_replicated(hosted->group)->floor;
-        lowest = floor < lowest ? floor : lowest;
-        count++;
+        if (!hosted->is_ephemeral) {
+            lowest = floor < lowest ? floor : lowest;
+            count++;
+        }
     }
     *ret_offset = lowest;
     return count;
@@ -65,6 +73,9 @@ int groups_visit(struct groups *self, groups_save_fn *visit, void *ud)
     struct hosted *hosted;
     int error = 0;
     while (error == 0 && (hosted = hash64_next(self->hosted, &cursor)) != NULL) {
+        if (hosted->is_ephemeral) {
+            continue;
+        }
         const struct group_state *state = group_replicated(hosted->group);
         buf_reset(&self->meta);
         group_state_encode(state, &self->meta);
@@ -78,8 +89,6 @@ void groups_mark_unsaved(struct groups *self)
     size_t cursor = 0;
     struct hosted *hosted;
     while ((hosted = hash64_next(self->hosted, &cursor)) != NULL) {
-        if (!list_is_linked(&hosted->unsaved)) {
-            list_push_back(&self->unsaved, &hosted->unsaved);
-        }
+        hosted_note_unsaved(self, hosted);
     }
 }

@@ -288,6 +288,13 @@ static uint64_t look(struct retained *retained, uint64_t now_ms)
     return again_ms;
 }
 
+void retention_look(struct stream *stream)
+{
+    if (stream->retained != NULL) {
+        (void) look(stream->retained, loop_now_ms(stream->logd->loop));
+    }
+}
+
 static void retention_on_timer(struct wheel_timer *timer, void *ud)
 {
     (void) timer;

@@ -40,6 +40,9 @@ void retention_forget(struct retention *self, struct stream *stream);
 /* Something was added or acknowledged. Only for a stream that has limits (stream->retained). */
 void retention_touch(struct stream *stream);
 
+/* Look now; for tests. */
+void retention_look(struct stream *stream);
+
 /* --- what a look decides, for tests --- */
 
 struct retention_facts {

@@ -3,11 +3,14 @@
 #include <stdio.h>
 
 #include "common/base/err.h"
+#include "common/base/rand.h"
 #include "common/wire/bus.pb-c.h"
 #include "common/wire/pb.h"
+#include "logd/kinds.h"
 #include "logd/release.h"
 #include "logd/state.h"
 #include "logd/trim.h"
+#include "logd/group_state.h"
 #include "tests/lib/test.h"
 #include "tests/unit/logd/node_lib.h"
 
@@ -275,6 +278,152 @@ TEST(files_without_anything_needed_go_and_the_database_can_still_be_rebuilt)
         ck_assert_int_eq(answer.status, 0);
         answer_clear(&answer);
     }
+    node_end(&node);
+}
+
+/* --- groups --- */
+
+enum { GROUPS = 3 };
+
+static void propose(struct stream *stream, uint8_t kind, const struct buf *entry)
+{
+    uint64_t index;
+    ck_assert_int_eq(stream_propose_control(stream, kind, buf_span(entry), &index), 0);
+}
+
+static void open_groups(struct stream *stream)
+{
+    for (uint64_t id = 1; id <= GROUPS; id++) {
+        struct buf entry = {0};
+        pb_append_varint(&entry, 1, id);
+        pb_append_bytes(&entry, 2, span_of("workers"));
+        propose(stream, LOG_KIND_GROUP, &entry);
+        buf_release(&entry);
+    }
+}
+
+/* Some ranges of what is there, by one of the groups. */
+static void acknowledge(struct stream *stream, struct prng *rand)
+{
+    struct buf of_group = {0};
+    struct buf entry = {0};
+    pb_append_varint(&of_group, 1, 1 + prng_below(rand, GROUPS));
+    for (unsigned i = 0; i < 5; i++) {
+        uint64_t kept = stream->next_offset - stream->first_offset;
+        uint64_t first = stream->first_offset + prng_below(rand, kept + 1);
+        group_range_append(&of_group, 2, first, first + prng_below(rand, 10));
+        group_attempt_append(&of_group, 3, first + 20, first + 21, (struct group_tries){2, 1});
+    }
+    pb_append_bytes(&entry, 1, buf_span(&of_group));
+    propose(stream, LOG_KIND_ACKS, &entry);
+    buf_release(&of_group);
+    buf_release(&entry);
+}
+
+struct group_states {
+    struct buf states[GROUPS];
+};
+
+static int keep_state(void *ud, uint64_t group_id, bool dropped, struct span state)
+{
+    struct group_states *kept = ud;
+    ck_assert(!dropped && group_id >= 1 && group_id <= GROUPS);
+    buf_append(&kept->states[group_id - 1], state);
+    return 0;
+}
+
+static void check_states(struct node *node, struct group_states *before)
+{
+    struct group_states now = {0};
+    ck_assert_int_eq(groups_visit(node_stream(node, NODE_STREAM)->groups, keep_state, &now), 0);
+    for (unsigned i = 0; i < GROUPS; i++) {
+        ck_assert_uint_gt(now.states[i].size, 0);
+        ck_assert(span_equal(buf_span(&now.states[i]), buf_span(&before->states[i])));
+        buf_release(&now.states[i]);
+        buf_release(&before->states[i]);
+    }
+}
+
+TEST_WITHIN(groups_are_the_same_after_files_went_with_and_without_the_database, 120)
+{
+    struct node node;
+    small_files(&node);
+    struct prng rand;
+    uint64_t seed = entropy_u64();
+    printf("seed=%lu\n", seed);
+    prng_init(&rand, seed);
+    for (uint64_t id = 1; id <= GROUPS; id++) { /* the catalogue knows them */
+        struct buf group = {0};
+        pb_append_varint(&group, 1, id);
+        pb_append_varint(&group, 2, NODE_STREAM);
+        pb_append_bytes(&node.changes, 6, buf_span(&group));
+        buf_release(&group);
+    }
+    node_start(&node);
+    open_groups(node_stream(&node, NODE_STREAM));
+    for (unsigned life = 0; life < 6; life++) {
+        for (unsigned i = 0; i < 60; i++) {
+            struct stream *stream = node_stream(&node, NODE_STREAM);
+            (void) node_publish(&node, NODE_STREAM, stream->next_offset, 60, 1000);
+            acknowledge(stream, &rand);
+            if (i % 5 == 4) {
+                (void) purge(&node, 0, 150);
+            }
+        }
+        wait_released(&node, last_file(&node) - 2);
+        (void) purge(&node, 0, 150);
+        struct group_states states = {0};
+        ck_assert_int_eq(groups_visit(node_stream(&node, NODE_STREAM)->groups, keep_state, &states),
+                         0);
+        node_stop(&node);
+        if (life % 2 == 0) {
+            node_remove_db(&node);
+        }
+        node_start(&node);
+        check_states(&node, &states);
+    }
+    node_end(&node);
+}
+
+static bool has_snapshot(void *ud)
+{
+    return ((const struct stream *) ud)->state_index != 0;
+}
+
+TEST(no_file_goes_before_the_snapshot_that_replaces_it_is_durable)
+{
+    struct node node;
+    small_files(&node);
+    node.options.release_ms = 3600000;
+    node_start(&node);
+    fill_files(&node, 3);
+    (void) purge(&node, 0, UINT64_MAX);
+    ck_assert_int_eq(state_save_all(node.logd->state), 0);
+    release_look(node.logd->release);
+    ck_assert_uint_eq(first_file(&node), 1);
+    node_run_until(&node, has_snapshot, node_stream(&node, NODE_STREAM));
+    release_look(node.logd->release);
+    ck_assert_uint_eq(first_file(&node), 4);
+    node_end(&node);
+}
+
+TEST(no_file_goes_before_the_database_has_saved_what_it_made)
+{
+    struct node node;
+    small_files(&node);
+    node.options.release_ms = 3600000;
+    node.options.checkpoint_ms = 3600000;
+    node.options.save_ms = 3600000;
+    node_start(&node);
+    fill_files(&node, 3);
+    (void) purge(&node, 0, UINT64_MAX);
+    release_look(node.logd->release);
+    node_run_until(&node, has_snapshot, node_stream(&node, NODE_STREAM));
+    release_look(node.logd->release);
+    ck_assert_uint_eq(first_file(&node), 1);
+    ck_assert_int_eq(state_save_all(node.logd->state), 0);
+    release_look(node.logd->release);
+    ck_assert_uint_eq(first_file(&node), 4);
     node_end(&node);
 }
 
