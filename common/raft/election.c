@@ -146,14 +146,12 @@ int raft_recv_vote(struct raft *self, const struct raft_message *message)
     unsigned reply = pre ? RAFT_MESSAGE_PRE_VOTE_REPLY : RAFT_MESSAGE_VOTE_REPLY;
     if (self->state == RAFT_FOLLOWER && message->term > self->term &&
         raft_id_equal(message->from, self->leader)) {
-        /* Our leader asks for votes: it leads no more, and what we promised it is void. A sleeper learns it in no other way. */
+        /* Our leader asks for votes: it leads no more, and what we promised it, asleep or awake, is void. A sleeper learns it in no other way. */
         raft_become_follower(self, self->term, (struct raft_id){0, 0});
         self->contact = 0;
         raft_election_deadline_reset(self);
     }
-    /* Our own leader asks for a later term: it leads no more, and what we promised it, asleep or awake, is void. */
-    bool leader_asks = raft_id_equal(message->from, self->leader) && message->term > self->term;
-    if (raft_hears_leader(self) && !leader_asks && (message->flags & RAFT_FLAG_TRANSFER) == 0 &&
+    if (raft_hears_leader(self) && (message->flags & RAFT_FLAG_TRANSFER) == 0 &&
         !MUTANT(NO_STICKINESS)) {
         /* Whoever can't hear a leader that we hear must not disturb it (dissertation 4.2.3); our leases stand on this, too. */
         if (self->state == RAFT_LEADER && raft_peer_find(self, message->from) != NULL) {
