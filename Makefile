@@ -188,10 +188,10 @@ demo: ## install what is missing, build, run a node in ./run/demo and show it at
 check: ## install what is missing, build, run every test
 	@sh tests/lib/deps.sh check
 	@$(MAKE) --no-print-directory -j2 all test-bins
-	@sh tests/lib/run.sh $(B) unit replay system
+	@sh tests/lib/run.sh $(B) unit sim replay system
 sanitized: ## unit tests, corpora and system tests under ASan and UBSan (make BUILD=asan sanitized)
 	@$(MAKE) --no-print-directory -j2 all test-bins
-	@sh tests/lib/run.sh $(B) unit replay system
+	@SIM_SEEDS=$${SIM_SEEDS:-500} SEARCH_STATES=$${SEARCH_STATES:-30000} sh tests/lib/run.sh $(B) unit sim replay system
 unit: ## the unit tests alone
 	@$(MAKE) --no-print-directory -j2 $(UNIT_BINS) && sh tests/lib/run.sh $(B) unit
 system: ## the system tests alone (real daemons, killed and restarted)
