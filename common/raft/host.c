@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/err.h"
+#include "common/base/hash.h"
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
 #include "common/raft/host_private.h"
@@ -49,7 +50,8 @@ int raft_host_start(const struct raft_host_options *options, raft_time now,
     self->callbacks = options->callbacks;
     self->options = *options;
     self->applied = options->applied;
-    self->token = options->config.seed << 20;
+    uint64_t start[] = {options->config.seed, now};
+    self->token = hash_bytes(span_make(start, sizeof(start)), 0); /* never again: raft_read */
     list_init(&self->writes);
     list_init(&self->others);
     self->now = now;
@@ -77,6 +79,7 @@ void raft_host_stop(struct raft_host **self)
     }
     raft_host_requests_fail(*self, ERR_CLOSED);
     buf_release(&(*self)->out);
+    raft_packet_release((*self)->packet);
     mem_free((*self)->packet);
     mem_free((*self)->raft);
     MEM_FREE(*self);

@@ -63,7 +63,7 @@ int raft_host_start(const struct raft_host_options *options, raft_time now,
 void raft_host_stop(struct raft_host **self);
 
 /* --- inputs --- */
-/* Bytes from another replica. ERR_BAD_FORMAT, ERR_INCOMPLETE, ERR_TOO_LARGE: ignored; ERR_POISONED. */
+/* Bytes from another replica. ERR_BAD_FORMAT, ERR_INCOMPLETE, ERR_TOO_LARGE, ERR_NO_MEMORY: ignored; ERR_POISONED. */
 int raft_host_recv(struct raft_host *self, raft_time now, struct span packet);
 void raft_host_advance(struct raft_host *self, raft_time now);
 raft_time raft_host_deadline(const struct raft_host *self);

@@ -1,4 +1,5 @@
 /* What an embedder sees of a host: requests and their answers, members, metrics, restarts, failures. docs/raft.md names the acceptance row that each of these shows. */
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/err.h"
@@ -174,6 +175,59 @@ TEST(a_follower_may_be_asked_to_read_through_its_leader)
     ck_assert_uint_eq(answer.calls, 1);
     ck_assert_uint_ge(router_metrics(router, follower).status.applied, answer.index);
     ck_assert_uint_eq(router->node[follower].count, 3);
+    router_free(&router);
+}
+
+static void same_seed(struct raft_host_options *options)
+{
+    options->config.seed = options->config.id.node;
+}
+
+/* A late answer to the process before would be taken for one to this. */
+TEST(a_restarted_host_asks_with_other_tokens)
+{
+    struct router *router = router_new(3, same_seed);
+    struct answer answer = {0};
+    uint64_t before = 0;
+    uint32_t leader = router_form(router, 3);
+    uint32_t follower = leader == 3 ? 2 : 3;
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_int_eq(
+            raft_host_read(router->node[follower].host, router->now, true, router_answer, &answer),
+            0);
+        router_settle(router);
+        ck_assert_uint_eq(answer.calls, i + 1);
+        ck_assert(router->token > before + 1000 || router->token + 1000 < before);
+        before = router->token;
+        router_stop(router, follower);
+        router_start(router, follower);
+        router_run(router, 100000);
+    }
+    router_free(&router);
+}
+
+/* Whoever is given the pointer asks through it, and is answered for what was asked: nothing of a requester is kept but its callback. */
+TEST(a_handle_is_a_pointer_that_many_requesters_share)
+{
+    struct router *router = router_new(3, NULL);
+    struct answer answers[200];
+    memset(answers, 0, sizeof(answers));
+    uint32_t leader = router_form(router, 3);
+    for (unsigned i = 0; i < 200; i++) {
+        struct raft_host *handle = router->node[leader].host;
+        char text[16];
+        (void) snprintf(text, sizeof(text), "of %u", i);
+        int error = i % 2 == 0
+                        ? router_write(router, leader, text, &answers[i])
+                        : raft_host_read(handle, router->now, false, router_answer, &answers[i]);
+        ck_assert_int_eq(error, 0);
+    }
+    router_settle(router);
+    for (unsigned i = 0; i < 200; i++) {
+        ck_assert_uint_eq(answers[i].calls, 1);
+        ck_assert_int_eq(answers[i].error, 0);
+        ck_assert(i % 2 != 0 || answers[i].index == 3 + i / 2);
+    }
     router_free(&router);
 }
 
@@ -461,6 +515,28 @@ TEST(foreign_packets_are_refused)
     router_free(&router);
 }
 
+TEST(a_log_of_many_changes_reaches_a_newcomer)
+{
+    struct router *router = router_new(2, NULL);
+    struct raft_members alone = ROUTER_MEMBERS(1);
+    struct raft_members with = alone;
+    struct raft_members both = ROUTER_MEMBERS(1, 2);
+    (void) raft_members_put(&with, (struct raft_id){3, 1}, RAFT_LEARNER, 1);
+    ck_assert_int_eq(raft_host_initialize(router->node[1].host, &alone), 0);
+    router_settle(router);
+    for (unsigned i = 0; i < 20; i++) { /* one message will hold them all */
+        struct answer answer = {0};
+        ck_assert_int_eq(raft_host_change(router->node[1].host, i % 2 == 0 ? &with : &alone,
+                                          router_answer, &answer),
+                         0);
+        router_settle(router);
+        ck_assert_uint_eq(answer.calls, 1);
+    }
+    router_change(router, &both);
+    router_expect_stable(router, 2, 2, 2 + 20 + 2);
+    router_free(&router);
+}
+
 TEST(a_packet_cut_anywhere_is_refused)
 {
     struct raft_memory *memory = raft_memory_new();
@@ -499,6 +575,7 @@ TEST(a_packet_cut_anywhere_is_refused)
     ck_assert_uint_eq(out.size, before);
     buf_release(&out);
     payload_unref(&payload);
+    raft_packet_release(packet);
     mem_free(packet);
     raft_memory_destroy(&memory);
 }

@@ -34,6 +34,7 @@ static void on_send(void *ud, uint32_t node, struct span bytes)
     self->packets++;
     ck_assert_int_eq(raft_message_decode(bytes.data, bytes.size, &message), 0);
     self->types[message.type]++;
+    self->token = message.type == RAFT_MESSAGE_READ ? message.token : self->token;
 }
 
 static int on_apply(void *ud, raft_index index, struct span payload, struct slice *ret_response)

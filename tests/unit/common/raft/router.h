@@ -37,6 +37,7 @@ struct router {
     bool deaf[ROUTER_NODES]; /* says, but does not hear */
     uint64_t packets;        /* sent */
     uint64_t types[RAFT_MESSAGE_TYPE_COUNT];
+    uint64_t token; /* of the last READ */
     void (*configure)(struct raft_host_options *options);
 };
 
