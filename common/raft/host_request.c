@@ -232,11 +232,13 @@ int raft_host_change(struct raft_host *self, const struct raft_members *target,
         return ERR_BAD_CONFIG;
     }
     raft_members_read(self->raft, &members);
-    if (raft_members_equal(&members, target)) {
+    struct raft_members wanted = *target;
+    raft_members_keep_addresses(&wanted, &members);
+    if (raft_members_equal(&members, &wanted)) {
         return ERR_ALREADY;
     }
     struct request *request = request_new(self, &self->others, REQUEST_CHANGE, done, ud);
-    request->target = *target;
+    request->target = wanted;
     return 0;
 }
 
@@ -266,6 +268,7 @@ static int add_strangers(struct raft_host *self, const struct request *request,
             return ERR_BAD_CONFIG;
         }
     }
+    raft_members_keep_addresses(&with, &request->target);
     *ret_needed = with.count != members->count;
     return *ret_needed ? propose_members(self, &with, &index) : 0;
 }

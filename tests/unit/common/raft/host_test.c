@@ -515,6 +515,62 @@ TEST(foreign_packets_are_refused)
     router_free(&router);
 }
 
+static void expect_address(struct router *router, uint32_t node, uint32_t of, const char *address)
+{
+    struct raft_host_metrics metrics = router_metrics(router, node);
+    const struct raft_member *member = raft_members_find(&metrics.members, (struct raft_id){of, 1});
+    ck_assert_ptr_nonnull(member);
+    ck_assert_str_eq((const char *) member->address, address);
+}
+
+TEST(addresses_travel_with_the_members)
+{
+    struct router *router = router_new(3, small_logs);
+    struct raft_members members = ROUTER_MEMBERS(1, 2, 3);
+    char address[16];
+    for (uint32_t node = 1; node <= 3; node++) {
+        (void) snprintf(address, sizeof(address), "host %u", node);
+        (void) raft_members_set_address(&members, (struct raft_id){node, 1}, address, 6);
+    }
+    ck_assert_int_eq(raft_host_initialize(router->node[1].host, &members), 0);
+    uint32_t leader = router_wait_leader(router);
+    /* A newcomer: who has the entry knows the address, committed or not. */
+    struct raft_members four = ROUTER_MEMBERS(1, 2, 3, 4);
+    struct answer answer = {0};
+    (void) raft_members_set_address(&four, (struct raft_id){4, 1}, "host 4", 6);
+    ck_assert_int_eq(raft_host_change(router->node[leader].host, &four, router_answer, &answer), 0);
+    router_settle(router);
+    for (uint32_t node = 1; node <= 3; node++) {
+        expect_address(router, node, 4, "host 4");
+        expect_address(router, node, 1, "host 1");
+    }
+    router_start(router, 4);
+    router_run(router, 1000000);
+    ck_assert_uint_eq(answer.calls, 1);
+    ck_assert_int_eq(answer.error, 0);
+    /* It has moved; the others are where they were, though the change does not say so. */
+    struct raft_members moved = ROUTER_MEMBERS(1, 2, 3, 4);
+    (void) raft_members_set_address(&moved, (struct raft_id){4, 1}, "elsewhere", 9);
+    router_change(router, &moved);
+    struct raft_members same = ROUTER_MEMBERS(1, 2, 3, 4);
+    ck_assert_int_eq(
+        raft_host_change(router->node[router_leader(router)].host, &same, router_answer, &answer),
+        ERR_ALREADY);
+    /* By a snapshot, and behind a restart. */
+    router_fill(router, 50);
+    struct raft_members five = ROUTER_MEMBERS(1, 2, 3, 4, 5);
+    router_start(router, 5);
+    router_change(router, &five);
+    ck_assert_uint_ge(router->node[5].restores, 1);
+    router_stop(router, 5);
+    router_start(router, 5);
+    router_run(router, 100000);
+    expect_address(router, 5, 2, "host 2");
+    expect_address(router, 5, 4, "elsewhere");
+    expect_address(router, 5, 5, "");
+    router_free(&router);
+}
+
 TEST(a_log_of_many_changes_reaches_a_newcomer)
 {
     struct router *router = router_new(2, NULL);
