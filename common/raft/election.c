@@ -10,7 +10,8 @@ static bool was_voter(const struct raft *self)
 {
     struct raft_members members;
     memset(&members, 0, sizeof(members));
-    if (self->members_index <= self->commit || self->members_index == 0) {
+    if (self->members_index <= self->commit || self->members_index == 0 ||
+        MUTANT(REMOVED_IS_MUTE)) {
         return false;
     }
     (void) self->log->members_at(self->log_ud, self->members_index - 1, &members);
@@ -176,7 +177,9 @@ int raft_recv_vote(struct raft *self, const struct raft_message *message)
                         (raft_id_is_none(self->vote) && raft_id_is_none(self->leader)) ||
                         (pre && message->term > self->term) || MUTANT(VOTE_TWICE);
     bool granted = free_to_vote && log_is_fresh(self, message) &&
-                   (self->suspect_last == 0 || MUTANT(SUSPECT_VOTES)) && self->state != RAFT_LEADER;
+                   (self->suspect_last == 0 || MUTANT(SUSPECT_VOTES)) &&
+                   (!MUTANT(LEARNER_REFUSES) || raft_self_votes(self)) &&
+                   self->state != RAFT_LEADER;
     if (!log_is_fresh(self, message) && raft_peer_find(self, message->from) != NULL) {
         self->only_hope = 1; /* perhaps nobody else has what we have */
     }
@@ -213,6 +216,12 @@ int raft_recv_vote_reply(struct raft *self, const struct raft_message *message)
     struct raft_peer *peer = raft_peer_find(self, message->from);
     if (!ours || peer == NULL) {
         return 0;
+    }
+    for (unsigned i = 0; MUTANT(VOTE_PER_MESSAGE) && i < self->peer_count; i++) {
+        struct raft_peer *other = &self->peer[i]; /* the message counts for somebody */
+        if ((peer->flags & PEER_GRANTED) != 0 && (other->flags & PEER_GRANTED) == 0) {
+            peer = other;
+        }
     }
     if ((peer->flags & (PEER_GRANTED | PEER_REFUSED)) == 0) {
         peer->flags |= rejected ? PEER_REFUSED : PEER_GRANTED;
