@@ -95,6 +95,15 @@ static void host_fail(struct raft_host *self, int error)
     }
 }
 
+static void trace(const struct raft_host *self, const struct raft_message *received, int error,
+                  const struct raft_output *output)
+{
+    if (self->callbacks.trace != NULL) {
+        struct raft_host_event event = {self->now, received, error, output};
+        self->callbacks.trace(self->callbacks.ud, &event);
+    }
+}
+
 /* --- inputs --- */
 
 int raft_host_recv(struct raft_host *self, raft_time now, struct span packet)
@@ -105,6 +114,7 @@ int raft_host_recv(struct raft_host *self, raft_time now, struct span packet)
     int error = raft_packet_decode(packet, decoded);
     if (error == 0) {
         error = raft_recv(self->raft, now, &decoded->message, &taken);
+        trace(self, &decoded->message, error, NULL);
     }
     if (error != 0) {
         return error;
@@ -290,6 +300,7 @@ void raft_host_turn(struct raft_host *self)
     while (again) {
         again = false;
         while (raft_drain(self->raft, &self->output)) {
+            trace(self, NULL, 0, &self->output);
             on_output(self, &self->output);
             again = true;
         }

@@ -101,7 +101,7 @@ void router_start(struct router *self, uint32_t number)
     options.config.members_max = 10;
     options.storage = raft_memory_storage(own->memory);
     options.callbacks =
-        (struct raft_host_callbacks){on_send, on_apply, on_snapshot, on_restore, on_changed, own};
+        (struct raft_host_callbacks){on_send, on_apply, on_snapshot, on_restore, on_changed, NULL, own};
     if (self->configure != NULL) {
         self->configure(&options);
     }
