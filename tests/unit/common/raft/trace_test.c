@@ -117,7 +117,7 @@ TEST(a_watched_group_tells_all_and_behaves_as_one_that_is_not)
                           raft_hash(raft_host_core(silent->node[node].host)));
         ck_assert_ptr_nonnull(strstr(text, node == leader ? "\nSTATE LEADER term=2 leader="
                                                           : "\nSTATE FOLLOWER term=2 leader="));
-        ck_assert_ptr_nonnull(strstr(text, "\nWRITE wseq=1 HARD term=1 APPEND 1..1\n"));
+        ck_assert_ptr_nonnull(strstr(text, "WRITE wseq=1 HARD term=1 APPEND 1..1\n"));
         ck_assert_ptr_nonnull(strstr(text, "\nCOMMIT 12\n"));
         heard += received[node];
         received[node] = 0;
