@@ -104,7 +104,20 @@ static bool can_commit(const struct sim *self, unsigned group, const struct raft
            (voters[1] == 0 || 2 * sound[1] > voters[1]);
 }
 
-/* Whoever of the core may come to lead must find its majorities there, now and when a joint phase ends. */
+/* Somebody to lead when whoever leads now is removed: a witness cannot, and priority 0 does not while nobody else asks. */
+static bool has_heir(const struct sim *self, unsigned group, const struct raft_members *members)
+{
+    for (uint32_t i = 0; i < members->count; i++) {
+        const struct raft_member *member = &members->member[i];
+        if ((member->set & RAFT_VOTER) != 0 && (member->set & RAFT_WITNESS) == 0 &&
+            member->priority != 0 && votes_soundly(self, group, member->id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whoever of the core may come to lead must find its majorities there, now and when a joint phase ends, and an heir. */
 static bool any_can_commit(const struct sim *self, unsigned group)
 {
     for (unsigned n = 1; n <= self->options.nodes; n++) {
@@ -117,7 +130,8 @@ static bool any_can_commit(const struct sim *self, unsigned group)
             continue;
         }
         raft_members_leave(members, &after);
-        if (!can_commit(self, group, members) || !can_commit(self, group, &after)) {
+        if (!can_commit(self, group, members) || !can_commit(self, group, &after) ||
+            !has_heir(self, group, &after)) {
             return false;
         }
     }
