@@ -1,10 +1,10 @@
 #!/bin/sh
-# mutants: builds the core once with each bug of common/raft/mutants.h, lets the simulator look for it (SEEDS seeds, 20000, then the transcripts), and prints a table: which seed or transcript
+# mutants: builds the core once with each bug of common/raft/mutants.h, lets the simulator look for it (SEEDS seeds, 10000, then the transcripts), and prints a table: which seed or transcript
 # found it, after how many seeds. Exit status 1 if one was not found. Only the files that have the bug are compiled.
 # Usage: mutants.sh BUILD_DIR [COUNT]: COUNT of them, from a place in the list that follows from the commit; 0: all. MUTANT=n: only that one.
 set -u
 build=$1 count=${2:-0}
-seeds=${SEEDS:-20000}
+seeds=${SEEDS:-10000}
 out=$build/mutants
 list=$(sed -nE 's/^ *X\(([0-9]+), ([A-Z0-9_]+),.*/\1:\2/p' common/raft/mutants.h)
 if [ -n "${MUTANT:-}" ]; then
