@@ -386,3 +386,22 @@ TEST(a_learner_stays_one_over_a_restart)
     ck_assert(cluster_agrees(cluster));
     cluster_destroy(&cluster);
 }
+
+TEST(a_followers_members_are_those_of_its_log_committed_or_not)
+{
+    struct cluster *cluster = cluster_led(3, 1, NULL);
+    struct raft_members less = cluster_members(cluster, "vvl");
+    struct raft_members now;
+    struct envelope *append = cluster_post(cluster, RAFT_MESSAGE_APPEND, 1, 2, 2);
+    append->message.index = 2;
+    append->message.index_term = 2;
+    append->message.count = 1;
+    append->message.commit = 2;
+    append->entry[0] = (struct entry){.term = 2, .type = RAFT_ENTRY_CONFIG, .members = &less};
+    cluster_deliver(cluster, 0);
+    raft_members_read(cluster->node[2].raft, &now);
+    ck_assert(raft_members_equal(&now, &less));
+    ck_assert_uint_eq(cluster_status(cluster, 2).members_index, 3);
+    ck_assert_uint_eq(cluster_status(cluster, 2).commit, 2);
+    cluster_destroy(&cluster);
+}
