@@ -27,12 +27,16 @@ for mutant in $list; do
     done
     ${CC:-gcc} ${LINK:-} -o "$dir/sim" "$build"/tests/sim/*.o "$dir"/*.o "$build/lib/common_raft.a" "$build/lib/common_base.a" -lpthread -lm || exit 2
     start=$(date +%s) by='' ran=''
-    if ! timeout 600 "$dir/sim" --failures 1 --replay-percent 0 --seeds "$seeds" > "$dir/log" 2>&1; then
+    timeout 600 "$dir/sim" --failures 1 --replay-percent 0 --seeds "$seeds" > "$dir/log" 2>&1
+    code=$?
+    if [ $code -gt 128 ]; then
+        by='a crash'
+    elif [ $code -ne 0 ]; then # after 600 s: nothing was found
         by=$(sed -nE 's/^VIOLATION seed ([0-9]+).*/seed \1/p' "$dir/log") ran=${by#seed }
     elif ! "$dir/sim" --scripts tests/script > "$dir/log" 2>&1; then
         by=$(sed -nE 's|^FAILED tests/script/||p' "$dir/log" | head -1) ran=$seeds
     fi
-    what=$(sed -nE 's/^VIOLATION seed [0-9]+(, step [0-9]+, [0-9.]+ s)?: //p' "$dir/log" | cut -c 1-90)
+    what=$(sed -nE 's/^VIOLATION seed [0-9]+(, step [0-9]+, [0-9.]+ s)?: //p; s/^  got: */got: /p' "$dir/log" | head -1 | cut -c 1-90)
     if [ -n "$by" ]; then
         found=$((found + 1))
     else
