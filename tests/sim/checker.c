@@ -387,6 +387,24 @@ static void check_monotone(struct sim *self, struct replica *replica,
     }
 }
 
+/* What a leader counts for a peer is there: durable and the same, unless a disk was damaged or somebody leads a later term. */
+static void leader_check_matches(struct sim *self, struct replica *replica, raft_term term)
+{
+    const struct image *memory = &replica->memory;
+    struct raft_progress peer;
+    for (unsigned i = 0; raft_progress_read(replica->raft, i, &peer); i++) {
+        const struct node *node = &self->node[peer.member.id.node];
+        const struct replica *other = &node->replica[replica->group];
+        bool changed = node->incarnation != peer.member.id.incarnation || other->seen.suspect ||
+                       other->disk.rot_from != 0 || other->disk.term > term;
+        if (!changed && peer.match > memory->base &&
+            !disk_has(&other->disk, peer.match, memory->entry[peer.match].hash)) {
+            sim_violation(self, "node %u g%u thinks that node %u has %u", replica->node,
+                          replica->group + 1, other->node, (unsigned) peer.match);
+        }
+    }
+}
+
 void checker_step(struct sim *self, struct replica *replica)
 {
     const char *broken = raft_check(replica->raft);
@@ -403,6 +421,7 @@ void checker_step(struct sim *self, struct replica *replica)
         if (replica->seen.led != status.term) {
             leader_first(self, replica, &status);
         }
+        leader_check_matches(self, replica, status.term);
         uint32_t limit = replica->config.uncommitted_bytes_max;
         if (status.uncommitted_bytes > limit && status.uncommitted_bytes > limit + 300) {
             sim_violation(self, "node %u g%u has %u bytes uncommitted", replica->node,

@@ -80,6 +80,39 @@ TEST(a_commit_that_only_the_leader_has_durable_is_found)
     stage_fails(&stage, "deliver", "have durable");
 }
 
+TEST(a_leader_that_counts_what_a_peer_does_not_have_is_found)
+{
+    struct stage stage = stage_led();
+    replica(&stage, 2)->disk.entry[2].hash++;
+    stage_fails(&stage, "drain 1", "thinks that node 2 has 2");
+}
+
+static bool send_is_found(struct sim *sim, struct replica *replica,
+                          const struct raft_message *message)
+{
+    if (setjmp(sim->escape) != 0) {
+        return true;
+    }
+    checker_send(sim, replica, message);
+    return false;
+}
+
+TEST(a_message_or_a_window_that_is_too_large_is_found)
+{
+    struct stage stage = stage_new("nodes 3 prevote=0 entries=2 window=100;bootstrap vvv;settle;"
+                                   "campaign 1;settle;propose 1 2 60;drain 1");
+    struct raft_message message = stage.sim->manual_queue[0]->message;
+    ck_assert_uint_eq(message.count, 2);
+    ck_assert(!send_is_found(stage.sim, replica(&stage, 1), &message));
+    message.count = 3;
+    ck_assert(send_is_found(stage.sim, replica(&stage, 1), &message));
+    message.count = 1;
+    message.bytes = 20; /* 120 are under way: 100 or more were before this one */
+    ck_assert(send_is_found(stage.sim, replica(&stage, 1), &message));
+    script_destroy(&stage.script);
+    sim_destroy(&stage.sim);
+}
+
 TEST(a_commit_by_somebody_who_does_not_lead_is_found)
 {
     struct stage stage = stage_led();
