@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "common/base/err.h"
-#include "common/base/mem.h"
 #include "tests/lib/test.h"
 #include "tests/unit/common/raft/router.h"
 
@@ -388,6 +387,62 @@ TEST(metrics_are_told_when_they_change_and_only_then)
     router_free(&router);
 }
 
+static void expect_address(struct router *router, uint32_t node, uint32_t of, const char *address)
+{
+    struct raft_host_metrics metrics = router_metrics(router, node);
+    const struct raft_member *member = raft_members_find(&metrics.members, (struct raft_id){of, 1});
+    ck_assert_ptr_nonnull(member);
+    ck_assert_str_eq((const char *) member->address, address);
+}
+
+TEST(addresses_travel_with_the_members)
+{
+    struct router *router = router_new(3, small_logs);
+    struct raft_members members = ROUTER_MEMBERS(1, 2, 3);
+    char address[16];
+    for (uint32_t node = 1; node <= 3; node++) {
+        (void) snprintf(address, sizeof(address), "host %u", node);
+        (void) raft_members_set_address(&members, (struct raft_id){node, 1}, address, 6);
+    }
+    ck_assert_int_eq(raft_host_initialize(router->node[1].host, &members), 0);
+    uint32_t leader = router_wait_leader(router);
+    /* A newcomer: who has the entry knows the address, committed or not. */
+    struct raft_members four = ROUTER_MEMBERS(1, 2, 3, 4);
+    struct answer answer = {0};
+    (void) raft_members_set_address(&four, (struct raft_id){4, 1}, "host 4", 6);
+    ck_assert_int_eq(raft_host_change(router->node[leader].host, &four, router_answer, &answer), 0);
+    router_settle(router);
+    for (uint32_t node = 1; node <= 3; node++) {
+        expect_address(router, node, 4, "host 4");
+        expect_address(router, node, 1, "host 1");
+    }
+    router_start(router, 4);
+    router_run(router, 1000000);
+    ck_assert_uint_eq(answer.calls, 1);
+    ck_assert_int_eq(answer.error, 0);
+    /* It has moved; the others are where they were, though the change does not say so. */
+    struct raft_members moved = ROUTER_MEMBERS(1, 2, 3, 4);
+    (void) raft_members_set_address(&moved, (struct raft_id){4, 1}, "elsewhere", 9);
+    router_change(router, &moved);
+    struct raft_members same = ROUTER_MEMBERS(1, 2, 3, 4);
+    ck_assert_int_eq(
+        raft_host_change(router->node[router_leader(router)].host, &same, router_answer, &answer),
+        ERR_ALREADY);
+    /* By a snapshot, and behind a restart. */
+    router_fill(router, 50);
+    struct raft_members five = ROUTER_MEMBERS(1, 2, 3, 4, 5);
+    router_start(router, 5);
+    router_change(router, &five);
+    ck_assert_uint_ge(router->node[5].restores, 1);
+    router_stop(router, 5);
+    router_start(router, 5);
+    router_run(router, 100000);
+    expect_address(router, 5, 2, "host 2");
+    expect_address(router, 5, 4, "elsewhere");
+    expect_address(router, 5, 5, "");
+    router_free(&router);
+}
+
 /* --- restarts and failures --- */
 
 TEST(a_lone_node_leads_again_after_a_restart_and_applies_again)
@@ -422,6 +477,40 @@ TEST(a_restart_begins_at_the_snapshot_and_applies_the_rest)
     router_run(router, 500000);
     ck_assert_uint_eq(router->node[other].applies, 29 - snapshot);
     ck_assert_uint_eq(router->node[other].hash, hash);
+    router_free(&router);
+}
+
+static void some_kept(struct raft_host_options *options)
+{
+    options->snapshot_entries = 20;
+    options->keep_entries = 100;
+}
+
+TEST(who_lags_less_than_what_is_kept_gets_the_log_and_else_the_snapshot)
+{
+    struct router *router = router_new(3, some_kept);
+    struct raft_members all = ROUTER_MEMBERS(1, 2, 3, 4);
+    uint32_t leader = router_form(router, 3);
+    uint32_t other = leader == 1 ? 2 : 1;
+    router_fill(router, 300);
+    router_run(router, 100000);
+    router->isolated[other] = true;
+    router_fill(router, 80);
+    router->isolated[other] = false;
+    router_run(router, 500000);
+    ck_assert_uint_eq(router->node[other].restores, 0);
+    ck_assert_uint_eq(router->node[other].count, 380);
+    router->isolated[other] = true;
+    router_fill(router, 200);
+    router->isolated[other] = false;
+    router_run(router, 500000);
+    ck_assert_uint_eq(router->node[other].restores, 1);
+    ck_assert_uint_eq(router->node[other].count, 580);
+    router_start(router, 4); /* a newcomer begins at the snapshot, not at the log's first entry */
+    router_change(router, &all);
+    ck_assert_uint_eq(router->node[4].restores, 1);
+    ck_assert_uint_eq(router->node[4].count, 580);
+    ck_assert_uint_lt(router->node[4].applies, 40);
     router_free(&router);
 }
 
@@ -499,139 +588,4 @@ TEST(a_host_takes_no_more_requests_than_it_may)
     router_run(router, 1000000);
     ck_assert_uint_eq(answer.calls, options.requests_max);
     router_free(&router);
-}
-
-/* --- packets --- */
-
-TEST(foreign_packets_are_refused)
-{
-    struct router *router = router_new(1, NULL);
-    uint8_t bytes[400];
-    memset(bytes, 7, sizeof(bytes));
-    ck_assert_int_eq(raft_host_recv(router->node[1].host, 1, span_make(bytes, 10)), ERR_INCOMPLETE);
-    ck_assert_int_eq(raft_host_recv(router->node[1].host, 1, span_make(bytes, sizeof(bytes))),
-                     ERR_BAD_FORMAT);
-    router_expect_pristine(router, 1);
-    router_free(&router);
-}
-
-static void expect_address(struct router *router, uint32_t node, uint32_t of, const char *address)
-{
-    struct raft_host_metrics metrics = router_metrics(router, node);
-    const struct raft_member *member = raft_members_find(&metrics.members, (struct raft_id){of, 1});
-    ck_assert_ptr_nonnull(member);
-    ck_assert_str_eq((const char *) member->address, address);
-}
-
-TEST(addresses_travel_with_the_members)
-{
-    struct router *router = router_new(3, small_logs);
-    struct raft_members members = ROUTER_MEMBERS(1, 2, 3);
-    char address[16];
-    for (uint32_t node = 1; node <= 3; node++) {
-        (void) snprintf(address, sizeof(address), "host %u", node);
-        (void) raft_members_set_address(&members, (struct raft_id){node, 1}, address, 6);
-    }
-    ck_assert_int_eq(raft_host_initialize(router->node[1].host, &members), 0);
-    uint32_t leader = router_wait_leader(router);
-    /* A newcomer: who has the entry knows the address, committed or not. */
-    struct raft_members four = ROUTER_MEMBERS(1, 2, 3, 4);
-    struct answer answer = {0};
-    (void) raft_members_set_address(&four, (struct raft_id){4, 1}, "host 4", 6);
-    ck_assert_int_eq(raft_host_change(router->node[leader].host, &four, router_answer, &answer), 0);
-    router_settle(router);
-    for (uint32_t node = 1; node <= 3; node++) {
-        expect_address(router, node, 4, "host 4");
-        expect_address(router, node, 1, "host 1");
-    }
-    router_start(router, 4);
-    router_run(router, 1000000);
-    ck_assert_uint_eq(answer.calls, 1);
-    ck_assert_int_eq(answer.error, 0);
-    /* It has moved; the others are where they were, though the change does not say so. */
-    struct raft_members moved = ROUTER_MEMBERS(1, 2, 3, 4);
-    (void) raft_members_set_address(&moved, (struct raft_id){4, 1}, "elsewhere", 9);
-    router_change(router, &moved);
-    struct raft_members same = ROUTER_MEMBERS(1, 2, 3, 4);
-    ck_assert_int_eq(
-        raft_host_change(router->node[router_leader(router)].host, &same, router_answer, &answer),
-        ERR_ALREADY);
-    /* By a snapshot, and behind a restart. */
-    router_fill(router, 50);
-    struct raft_members five = ROUTER_MEMBERS(1, 2, 3, 4, 5);
-    router_start(router, 5);
-    router_change(router, &five);
-    ck_assert_uint_ge(router->node[5].restores, 1);
-    router_stop(router, 5);
-    router_start(router, 5);
-    router_run(router, 100000);
-    expect_address(router, 5, 2, "host 2");
-    expect_address(router, 5, 4, "elsewhere");
-    expect_address(router, 5, 5, "");
-    router_free(&router);
-}
-
-TEST(a_log_of_many_changes_reaches_a_newcomer)
-{
-    struct router *router = router_new(2, NULL);
-    struct raft_members alone = ROUTER_MEMBERS(1);
-    struct raft_members with = alone;
-    struct raft_members both = ROUTER_MEMBERS(1, 2);
-    (void) raft_members_put(&with, (struct raft_id){3, 1}, RAFT_LEARNER, 1);
-    ck_assert_int_eq(raft_host_initialize(router->node[1].host, &alone), 0);
-    router_settle(router);
-    for (unsigned i = 0; i < 20; i++) { /* one message will hold them all */
-        struct answer answer = {0};
-        ck_assert_int_eq(raft_host_change(router->node[1].host, i % 2 == 0 ? &with : &alone,
-                                          router_answer, &answer),
-                         0);
-        router_settle(router);
-        ck_assert_uint_eq(answer.calls, 1);
-    }
-    router_change(router, &both);
-    router_expect_stable(router, 2, 2, 2 + 20 + 2);
-    router_free(&router);
-}
-
-TEST(a_packet_cut_anywhere_is_refused)
-{
-    struct raft_memory *memory = raft_memory_new();
-    struct raft_storage *storage = raft_memory_storage(memory);
-    struct raft_members members = ROUTER_MEMBERS(1, 2, 3);
-    struct raft_packet *packet = MEM_NEW(struct raft_packet);
-    struct buf out = {0};
-    struct payload *payload = payload_copy(span_of("hello"));
-    struct slice slice = {payload, payload_span(payload)};
-    struct raft_entry entries[] = {{.term = 1, .type = RAFT_ENTRY_CONFIG, .members = &members},
-                                   {.term = 1, .type = RAFT_ENTRY_BLANK},
-                                   {.term = 2, .bytes = 5}};
-    ck_assert_int_eq(raft_storage_put(storage, 1, entries, 2, NULL), 0);
-    ck_assert_int_eq(raft_storage_put(storage, 3, &entries[2], 1, &slice), 0);
-    struct raft_message message = {.group = 5,
-                                   .from = {1, 1},
-                                   .to = {2, 1},
-                                   .term = 2,
-                                   .type = RAFT_MESSAGE_APPEND,
-                                   .count = 3,
-                                   .bytes = 5};
-    ck_assert_int_eq(raft_packet_encode(&message, storage, &out), 0);
-    ck_assert_int_eq(raft_packet_decode(buf_span(&out), packet), 0);
-    ck_assert_uint_eq(packet->message.count, 3);
-    ck_assert(raft_members_equal(packet->entries[0].members, &members));
-    ck_assert_uint_eq(packet->entries[1].type, RAFT_ENTRY_BLANK);
-    ck_assert(span_is(packet->payloads[2], "hello"));
-    for (size_t size = 0; size < out.size; size++) {
-        ck_assert_int_ne(raft_packet_decode(span_make(out.data, size), packet), 0);
-    }
-    buf_append_byte(&out, 0);
-    ck_assert_int_ne(raft_packet_decode(buf_span(&out), packet), 0);
-    message.count = 4; /* one that is not there any more */
-    size_t before = out.size;
-    ck_assert_int_eq(raft_packet_encode(&message, storage, &out), ERR_NOT_FOUND);
-    ck_assert_uint_eq(out.size, before);
-    buf_release(&out);
-    payload_unref(&payload);
-    raft_packet_release(packet);
-    mem_free(packet);
-    raft_memory_destroy(&memory);
 }

@@ -381,6 +381,27 @@ TEST(a_slow_follower_gets_no_more_than_the_window)
     cluster_destroy(&cluster);
 }
 
+static void few_messages(struct raft_config *config)
+{
+    config->inflight_messages_max = 4;
+}
+
+TEST(a_slow_follower_gets_no_more_messages_than_the_window)
+{
+    struct cluster *cluster = cluster_led(3, 1, few_messages);
+    cluster->node[3].disk_holds = true;
+    for (unsigned i = 0; i < 20; i++) {
+        cluster_put(cluster, 1); /* a message each: several are under way before one is answered */
+    }
+    ck_assert_uint_eq(cluster->committed_last, 22);
+    ck_assert_uint_eq(cluster_progress(cluster, 1, 3).inflight_messages, 4);
+    cluster->node[3].disk_holds = false;
+    cluster_settle(cluster);
+    ck_assert(cluster_agrees(cluster));
+    ck_assert_uint_eq(cluster_progress(cluster, 1, 3).inflight_messages, 0);
+    cluster_destroy(&cluster);
+}
+
 TEST(a_leader_without_majority_takes_only_so_much)
 {
     struct cluster *cluster = cluster_led(3, 1, narrow);
@@ -395,6 +416,7 @@ TEST(a_leader_without_majority_takes_only_so_much)
     cluster_isolate(cluster, 1, false);
     cluster_run(cluster, 150000);
     ck_assert_uint_eq(cluster->committed_last, 202);
+    ck_assert_uint_eq(cluster_status(cluster, 1).uncommitted_bytes, 0);
     ck_assert_int_eq(cluster_propose(cluster, 1, &value), 0);
     cluster_destroy(&cluster);
 }
