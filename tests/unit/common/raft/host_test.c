@@ -160,6 +160,34 @@ TEST(a_read_sees_every_write_before_it_and_waits_for_a_quorum)
     router_free(&router);
 }
 
+TEST(a_read_asked_later_does_not_share_an_earlier_index)
+{
+    struct router *router = router_new(3, NULL);
+    struct answer first = {0};
+    struct answer write = {0};
+    struct answer second = {0};
+    uint32_t leader = router_form(router, 3);
+    struct raft_host *host = router->node[leader].host;
+    ck_assert_int_eq(raft_host_read(host, router->now, false, router_answer, &first), 0);
+    raft_host_turn(host); /* its question is under way */
+    ck_assert_int_eq(router_write(router, leader, "between", &write), 0);
+    for (uint32_t node = 1; node <= 3; node++) { /* until then nobody answers */
+        router->deaf[node] = node == leader;
+    }
+    router_settle(router);
+    ck_assert_uint_eq(first.calls, 0);
+    memset(router->deaf, 0, sizeof(router->deaf));
+    router_run(router, 60000);
+    ck_assert_uint_eq(write.calls, 1);
+    ck_assert_int_eq(raft_host_read(host, router->now, false, router_answer, &second), 0);
+    router_settle(router);
+    ck_assert_uint_eq(first.calls, 1);
+    ck_assert_uint_eq(second.calls, 1);
+    ck_assert_uint_ge(second.index, write.index);
+    ck_assert_uint_lt(first.index, write.index);
+    router_free(&router);
+}
+
 TEST(a_follower_may_be_asked_to_read_through_its_leader)
 {
     struct router *router = router_new(3, NULL);

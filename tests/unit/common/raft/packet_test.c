@@ -82,3 +82,39 @@ TEST(a_packet_cut_anywhere_is_refused)
     mem_free(packet);
     raft_memory_destroy(&memory);
 }
+
+TEST(a_snapshot_travels_with_the_members_as_of_its_index)
+{
+    struct raft_memory *memory = raft_memory_new();
+    struct raft_storage *storage = raft_memory_storage(memory);
+    struct raft_members three = ROUTER_MEMBERS(1, 2, 3);
+    struct raft_members later = ROUTER_MEMBERS(1, 2, 3, 4); /* not committed yet */
+    struct raft_packet *packet = MEM_NEW(struct raft_packet);
+    struct buf out = {0};
+    struct payload *payload = payload_copy(span_of("state"));
+    struct slice state = {payload, payload_span(payload)};
+    struct raft_entry entries[] = {{.term = 1, .type = RAFT_ENTRY_CONFIG, .members = &three},
+                                   {.term = 1, .type = RAFT_ENTRY_BLANK},
+                                   {.term = 1, .type = RAFT_ENTRY_CONFIG, .members = &later}};
+    struct raft_message message = {.group = 5,
+                                   .from = {1, 1},
+                                   .to = {4, 1},
+                                   .term = 1,
+                                   .index = 2,
+                                   .index_term = 1,
+                                   .bytes = 5,
+                                   .total = 5,
+                                   .type = RAFT_MESSAGE_SNAPSHOT,
+                                   .flags = RAFT_FLAG_LAST};
+    ck_assert_int_eq(raft_storage_put(storage, 1, entries, 3, NULL), 0);
+    ck_assert_int_eq(storage->ops->snapshot_save(storage, 2, &state), 0);
+    ck_assert_int_eq(raft_packet_encode(&message, storage, &out), 0);
+    ck_assert_int_eq(raft_packet_decode(buf_span(&out), packet), 0);
+    ck_assert(raft_members_equal(packet->message.members, &three));
+    ck_assert(span_is(packet->chunk, "state"));
+    buf_release(&out);
+    payload_unref(&payload);
+    raft_packet_release(packet);
+    mem_free(packet);
+    raft_memory_destroy(&memory);
+}

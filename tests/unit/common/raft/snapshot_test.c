@@ -133,6 +133,22 @@ TEST(the_members_come_with_the_snapshot)
     cluster_destroy(&cluster);
 }
 
+TEST(a_voter_may_become_a_learner_by_a_snapshot)
+{
+    struct cluster *cluster = cluster_led(3, 1, NULL);
+    cluster_isolate(cluster, 3, true);
+    ck_assert_int_eq(cluster_change(cluster, 1, "vvl"), 0);
+    cluster_settle(cluster);
+    cluster_put(cluster, 10);
+    node_compact(cluster, 1, 0);
+    cluster_isolate(cluster, 3, false);
+    cluster_run(cluster, 300000);
+    ck_assert_uint_eq(cluster_status(cluster, 3).snapshots, 1);
+    ck_assert(!cluster_status(cluster, 3).voter);
+    ck_assert_uint_eq(raft_deadline(cluster->node[3].raft), UINT64_MAX); /* it never campaigns */
+    cluster_destroy(&cluster);
+}
+
 TEST(an_old_snapshot_replaces_nothing)
 {
     struct cluster *cluster = left_behind();

@@ -63,6 +63,7 @@ OVER_EACH_DISK(members_that_were_cut_are_forgotten)
     disk_hard(disk, 1, 1, 0);
     disk_config(disk, 1, 1, 3);
     disk_config(disk, 1, 2, 5);
+    disk_config(disk, 1, 3, 4); /* two at once */
     disk_hard(disk, 2, 1, 0);
     disk_append(disk, 2, 2, 3);
     disk_reopen(disk);
