@@ -85,13 +85,12 @@ void raft_host_stop(struct raft_host **self)
     MEM_FREE(*self);
 }
 
-/* The disk or the log is not what it should be: this replica says nothing any more. */
-static void host_fail(struct raft_host *self, int error)
+/* The requests are answered by the turn: callbacks come out of nothing else. */
+void raft_host_fail(struct raft_host *self, int error)
 {
     if (self->failed == 0) {
         self->failed = error;
         raft_failed(self->raft);
-        raft_host_requests_fail(self, ERR_POISONED);
     }
 }
 
@@ -134,7 +133,7 @@ int raft_host_recv(struct raft_host *self, raft_time now, struct span packet)
         payload_unref(&payload);
     }
     if (stored != 0) {
-        host_fail(self, stored);
+        raft_host_fail(self, stored);
     }
     return 0;
 }
@@ -163,7 +162,7 @@ static void on_commit(struct raft_host *self, raft_index commit)
         if (entry.type == RAFT_ENTRY_NORMAL) {
             int error = self->storage->ops->read(self->storage, index, &payload);
             if (error != 0) {
-                host_fail(self, error);
+                raft_host_fail(self, error);
                 return;
             }
             result = self->callbacks.apply(self->callbacks.ud, index, payload.bytes, &response);
@@ -183,7 +182,7 @@ static void on_send(struct raft_host *self, const struct raft_message *message)
     if (error == 0) {
         self->callbacks.send(self->callbacks.ud, message->to.node, buf_span(&self->out));
     } else if (error != ERR_NOT_FOUND) {
-        host_fail(self, error);
+        raft_host_fail(self, error);
     }
 }
 
@@ -215,7 +214,7 @@ static void on_output(struct raft_host *self, const struct raft_output *output)
         break; /* looked at behind each turn */
     }
     if (error != 0) {
-        host_fail(self, error);
+        raft_host_fail(self, error);
     }
 }
 
@@ -228,7 +227,7 @@ static bool take_durable(struct raft_host *self)
     }
     int error = self->storage->ops->durable(self->storage, &wseq);
     if (error != 0) {
-        host_fail(self, error);
+        raft_host_fail(self, error);
         return true;
     }
     if (wseq == self->wseq) {
@@ -239,7 +238,7 @@ static bool take_durable(struct raft_host *self)
         self->install_wseq = 0;
         error = restore(self);
         if (error != 0) {
-            host_fail(self, error);
+            raft_host_fail(self, error);
             return true;
         }
         raft_persisted(self->raft, wseq);
@@ -269,7 +268,7 @@ static void take_snapshot(struct raft_host *self)
         error = self->storage->ops->compact(self->storage, edge);
     }
     if (error != 0) {
-        host_fail(self, error);
+        raft_host_fail(self, error);
     }
 }
 
@@ -292,6 +291,14 @@ static void tell_changes(struct raft_host *self)
     }
 }
 
+/* Nobody waits for a replica that has stopped. */
+static void requests_end(struct raft_host *self)
+{
+    if (self->failed != 0) {
+        raft_host_requests_fail(self, ERR_POISONED);
+    }
+}
+
 void raft_host_turn(struct raft_host *self)
 {
     bool again = true;
@@ -299,12 +306,15 @@ void raft_host_turn(struct raft_host *self)
     self->in_turn = true;
     while (again) {
         again = false;
+        requests_end(self);
         while (raft_drain(self->raft, &self->output)) {
             trace(self, NULL, 0, &self->output);
             on_output(self, &self->output);
+            requests_end(self);
             again = true;
         }
         again |= take_durable(self);
+        requests_end(self);
         again |= raft_host_requests_turn(self);
         take_snapshot(self);
     }
