@@ -141,6 +141,10 @@ int raft_recv_quiesce_reply(struct raft *self, const struct raft_message *messag
             PEER_HEARTBEAT; /* it was woken again since, or we were, or it lacks something */
         return 0;
     }
+    if (peer->state == RAFT_PROBE) { /* it has all: nothing is to be found out any more (B10) */
+        raft_peer_probe(peer, self->last + 1);
+        peer->state = RAFT_REPLICATE;
+    }
     peer->flags |= PEER_ASLEEP;
     for (unsigned i = 0; i < self->peer_count; i++) {
         if (i != self->self && (self->peer[i].flags & (PEER_ASLEEP | PEER_DOWN)) == 0) {
