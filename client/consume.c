@@ -24,7 +24,7 @@ static struct rg_consumer *consumer_of(struct list *node)
 
 /* --- events --- */
 
-static void consumer_busy(struct rg_consumer *self)
+void consumer_busy(struct rg_consumer *self)
 {
     if (!list_is_linked(&self->of_busy)) {
         list_push_back(&self->client->busy, &self->of_busy);
@@ -55,7 +55,7 @@ static void event_free(struct event_item *item)
 
 /* --- deliveries --- */
 
-static void delivery_free(struct delivery *delivery)
+void delivery_free(struct delivery *delivery)
 {
     list_remove(&delivery->of_queue);
     slice_release(&delivery->body);
@@ -113,7 +113,13 @@ int consumer_deliver(struct rg_client *client, uint32_t channel, struct span bod
         INVARIANT(result == 0);
     }
     delivery->head = head;
+    delivery->limit = UINT64_MAX;
     list_push_back(&self->deliveries, &delivery->of_queue);
+    if (atomic_load(&self->is_draining)) {
+        consumer_give_back_queue(self);
+        client_wake(client);
+        return 0;
+    }
     if (self->options.on_message != NULL) {
         consumer_busy(self);
     } else {
@@ -134,7 +140,7 @@ static enum rg_event_type event_type(Railgun__GroupEvent__Type type, bool *ret_i
     if (type == RAILGUN__GROUP_EVENT__TYPE__EVENT_FULL) {
         return RG_EVENT_FULL;
     }
-    *ret_is_told = false; /* the others mean nothing to a consumer of a shared group */
+    *ret_is_told = false; /* those of consume_role, or they mean nothing to a consumer */
     return RG_EVENT_GAP;
 }
 
@@ -148,6 +154,11 @@ int consumer_group_event(struct rg_client *client, uint32_t channel, struct span
     }
     bool is_told = false;
     struct rg_event event = {.type = event_type(group_event->type, &is_told)};
+    if (self != NULL && !is_told) {
+        is_told = consumer_role_event(self, (int) group_event->type,
+                                      group_event->range != NULL ? group_event->range->first : 0,
+                                      group_event->epoch, &event);
+    }
     if (self != NULL && is_told) {
         if (group_event->range != NULL) {
             event.first = group_event->range->first;
@@ -173,6 +184,8 @@ static void consumer_leave_channel(struct rg_consumer *self)
     consumer_drop_deliveries(self);
     list_remove(&self->of_acks);
     atomic_fetch_add(&self->generation, 1);
+    atomic_store(&self->is_rewinding, false);
+    self->is_active = false;
     acks_reset(&self->acks);
 }
 
@@ -187,7 +200,7 @@ static void consumer_down(struct rg_consumer *self, int code, struct span detail
     }
 }
 
-static void consumer_closed(struct rg_consumer *self, int code, struct span detail)
+void consumer_closed(struct rg_consumer *self, int code, struct span detail)
 {
     consumer_leave_channel(self);
     self->state = CONSUMER_CLOSED;
@@ -235,6 +248,7 @@ static void consumer_attached(struct call *call)
         self->state = CONSUMER_UP;
         self->was_up = true;
         self->backoff_ms = client->options.reconnect_min_ms;
+        consumer_note_ok(self, call->ret_body.bytes);
         consumer_tell(self, (struct rg_event){.type = RG_EVENT_UP}, (struct span){0});
     } else if (client->state != CLIENT_UP) {
         consumer_down(self, result, (struct span){0}); /* it is attached with the next connection */
@@ -259,13 +273,33 @@ static void consumer_attach(struct rg_consumer *self)
     Railgun__Consume consume = RAILGUN__CONSUME__INIT;
     Railgun__Start start = RAILGUN__START__INIT;
     Railgun__Credit credit = RAILGUN__CREDIT__INIT;
+    Railgun__GroupSpec spec = RAILGUN__GROUP_SPEC__INIT;
 
     consume.stream = self->stream;
     consume.group = self->group;
     consume.consumer = self->name;
-    if (self->options.start.at != RG_START_DEFAULT) {
+    uint64_t resume = acks_resume(&self->acks);
+    if (resume != 0) { /* an ephemeral group that may be gone: it goes on where it was */
+        start_fill(&start, (struct rg_start){.at = RG_START_OFFSET, .value = resume});
+        consume.start = &start;
+        consume.has_on_gap = true;
+        consume.on_gap = RAILGUN__CONSUME__ON_GAP__GAP_FIRST;
+    } else if (self->options.start.at != RG_START_DEFAULT) {
         start_fill(&start, self->options.start);
         consume.start = &start;
+    }
+    consume.has_ephemeral = consume.ephemeral = consumer_is_ephemeral(self);
+    consume.has_priority = self->options.priority != 0;
+    consume.priority = self->options.priority;
+    if (self->options.mode != RG_MODE_DEFAULT) {
+        spec.has_mode = spec.has_order = true;
+        spec.mode = self->options.mode == RG_MODE_SHARED
+                        ? RAILGUN__GROUP_SPEC__MODE__MODE_SHARED
+                        : RAILGUN__GROUP_SPEC__MODE__MODE_EXCLUSIVE;
+        spec.order = self->options.mode == RG_MODE_EXCLUSIVE_RELAXED
+                         ? RAILGUN__GROUP_SPEC__ORDER__ORDER_RELAXED
+                         : RAILGUN__GROUP_SPEC__ORDER__ORDER_STRICT;
+        consume.spec = &spec;
     }
     credit.has_messages = true;
     credit.messages = self->options.prefetch_messages;
@@ -301,7 +335,10 @@ void consumers_lost(struct rg_client *client)
     LIST_FOREACH (&client->consumers, node) {
         struct rg_consumer *self = consumer_of(node);
         call_cancel(client, &self->attach);
-        if (self->state != CONSUMER_CLOSED) {
+        call_cancel(client, &self->drain);
+        if (self->state != CONSUMER_CLOSED && atomic_load(&self->is_draining)) {
+            consumer_closed(self, 0, span_of("drained"));
+        } else if (self->state != CONSUMER_CLOSED) {
             consumer_down(self, client->last_reason, span_of(client->last_detail));
         }
     }
@@ -313,6 +350,7 @@ void consumers_stop(struct rg_client *client)
     LIST_FOREACH (&client->consumers, node) {
         struct rg_consumer *self = consumer_of(node);
         call_cancel(client, &self->attach);
+        call_cancel(client, &self->drain);
         if (self->state != CONSUMER_CLOSED) {
             consumer_closed(self, ERR_CLOSED, span_of("the client is closed"));
         }
@@ -357,9 +395,33 @@ void consumer_cancelled(struct rg_client *client, uint32_t channel, int code, st
     struct rg_consumer *self = hash64_get(client->channels, channel);
     if (self != NULL) {
         call_cancel(client, &self->attach);
+        call_cancel(client, &self->drain);
         consumer_refused(self, code, detail);
         (void) pthread_cond_broadcast(&self->changed);
     }
+}
+
+void consumer_lost_group(struct rg_client *client, uint32_t channel, uint64_t last_offset)
+{
+    struct rg_consumer *self = hash64_get(client->channels, channel);
+    if (self == NULL) {
+        return;
+    }
+    acks_resume_at(&self->acks, last_offset + 1);
+    struct rg_event event = {
+        .type = RG_EVENT_LOST, .code = ERR_EPHEMERAL_LOST, .first = acks_resume(&self->acks)};
+    call_cancel(client, &self->attach);
+    call_cancel(client, &self->drain);
+    consumer_leave_channel(self);
+    consumer_tell(self, event, (struct span){0});
+    if (atomic_load(&self->is_draining)) {
+        consumer_closed(self, 0, span_of("drained"));
+        return;
+    }
+    self->state = CONSUMER_DOWN;
+    self->code = ERR_EPHEMERAL_LOST;
+    consumer_retry_later(self);
+    (void) pthread_cond_broadcast(&self->changed);
 }
 
 /* --- life --- */
@@ -373,6 +435,7 @@ static void consumer_free(struct rg_consumer *self)
     }
     walk_close(&self->walk);
     call_release(&self->attach);
+    call_release(&self->drain);
     acks_release(&self->acks);
     (void) pthread_cond_destroy(&self->changed); /* nobody waits any more */
     mem_free(self->stream);
@@ -394,7 +457,9 @@ static struct rg_consumer *consumer_new(struct rg_client *client, const char *st
         self->options.prefetch_bytes = PREFETCH_BYTES;
     }
     self->stream = mem_strdup(stream);
-    self->group = mem_strdup(group);
+    self->group = mem_strdup(group != NULL ? group : "");
+    self->options.ephemeral = self->options.ephemeral || self->group[0] == '\0';
+    atomic_store(&self->walk_limit, UINT64_MAX);
     self->name = mem_strdup(self->options.consumer != NULL ? self->options.consumer : client->name);
     self->options.consumer = self->name;
     self->state = CONSUMER_DOWN;
@@ -424,6 +489,7 @@ static void consumer_detach(struct rg_consumer *self)
         client_wake(client);
     }
     call_cancel(client, &self->attach);
+    call_cancel(client, &self->drain);
     consumer_leave_channel(self);
     list_remove(&self->of_client);
     list_remove(&self->of_busy);
@@ -454,7 +520,7 @@ int rg_consume(struct rg_client *client, const char *stream, const char *group,
     if (result < 0) {
         return result;
     }
-    if (stream == NULL || group == NULL || ret_consumer == NULL) {
+    if (stream == NULL || ret_consumer == NULL) {
         return error_note(ERR_USAGE, "rg_consume: an argument is NULL");
     }
     if (options != NULL && options->auto_ack && options->on_message == NULL) {

@@ -17,6 +17,7 @@ enum {
     ACK_RANGES = 1,
     ACK_NACKS = 3,
     ACK_SYNC = 4,
+    ACK_EPOCH = 5,
     NACK_RANGE = 1,
     NACK_DELAY = 2,
     NACK_NO_COUNT = 3,
@@ -59,6 +60,33 @@ void acks_taken(struct ack_book *self, uint64_t first, uint64_t last)
     acks_unlock(self);
 }
 
+void acks_void_from(struct ack_book *self, uint64_t first)
+{
+    acks_lock(self);
+    if (self->has_tail && self->tail.last >= first) {
+        self->tail.last = first - 1;
+        self->has_tail = self->tail.first < first;
+    }
+    (void) ranges_clear_range(self->acked, first, UINT64_MAX);
+    (void) ranges_clear_range(self->delivered, first, UINT64_MAX);
+    acks_unlock(self);
+}
+
+void acks_resume_at(struct ack_book *self, uint64_t offset)
+{
+    acks_lock(self);
+    self->resume = offset > self->resume ? offset : self->resume;
+    acks_unlock(self);
+}
+
+uint64_t acks_resume(struct ack_book *self)
+{
+    acks_lock(self);
+    uint64_t resume = self->resume;
+    acks_unlock(self);
+    return resume;
+}
+
 void acks_reset(struct ack_book *self)
 {
     acks_lock(self);
@@ -99,6 +127,9 @@ static void nack_append(struct buf *out, const struct nack_item *nack, uint64_t 
 static void frame_flush(struct rg_consumer *consumer, struct buf *body)
 {
     if (body->size != 0) {
+        if (consumer->epoch != 0) {
+            pb_append_varint(body, ACK_EPOCH, consumer->epoch);
+        }
         conn_queue_frame(consumer->client, consumer->channel, 0, RAILGUN__FRAME__BODY_ACK,
                          buf_span(body));
         buf_reset(body);
@@ -109,6 +140,9 @@ static void settle(struct ack_book *self, uint64_t first, uint64_t last)
 {
     struct range lowest;
     ranges_set(self->settled, first, last, 0);
+    if (self->resume != 0 && ranges_find(self->settled, self->resume, &lowest)) {
+        self->resume = lowest.last + 1;
+    }
     if (ranges_count(self->settled) > SETTLED_RANGES_MAX && ranges_lowest(self->settled, &lowest)) {
         (void) ranges_clear_range(self->settled, lowest.first, lowest.last); /* it was there */
     }
@@ -157,10 +191,12 @@ static void acks_encode(struct rg_consumer *consumer, struct buf *body)
             }
         }
     }
+    bool is_sent = self->nack_count == 0;
     for (size_t i = 0; i < self->nack_count; i++) {
         struct nack_item *nack = &self->nacks[i];
         while (delivered_take(self, &nack->first, nack->last, &first, &last)) {
             nack_append(body, nack, first, last);
+            is_sent = true;
             if (body->size >= ACK_FRAME_BYTES) {
                 frame_flush(consumer, body);
             }
@@ -168,6 +204,10 @@ static void acks_encode(struct rg_consumer *consumer, struct buf *body)
     }
     self->nack_count = 0;
     self->is_scheduled = false;
+    if (!is_sent) { /* nothing of it was ours: there will be no answer */
+        atomic_store(&consumer->is_rewinding, false);
+        (void) pthread_cond_broadcast(&consumer->changed);
+    }
 }
 
 void acks_send(struct rg_consumer *consumer)
@@ -249,6 +289,9 @@ int consumer_nack(struct rg_consumer *self, const struct nack_item *nack)
         book->nack_capacity = capacity;
     }
     book->nacks[book->nack_count++] = *nack;
+    if (self->is_strict) {
+        atomic_store(&self->is_rewinding, true); /* what is behind it comes again: wait */
+    }
     acks_noted(self);
     return 0;
 }
@@ -330,6 +373,9 @@ static int ack_sync_encode(struct rg_consumer *consumer, uint64_t first, uint64_
     if (consumer->state != CONSUMER_UP || consumer->client->state != CLIENT_UP) {
         return error_note(ERR_NOT_DELIVERED, "the connection it came on is lost: it comes again");
     }
+    if (consumer->is_exclusive && !consumer->is_active) {
+        return error_note(ERR_FENCED, "another consumer of the group is active");
+    }
     acks_lock(book);
     bool is_known = acks_know(book, first, last);
     if (is_known) {
@@ -344,6 +390,9 @@ static int ack_sync_encode(struct rg_consumer *consumer, uint64_t first, uint64_
         return error_note(ERR_NOT_DELIVERED, "not delivered on this connection, or given back");
     }
     pb_append_varint(body, ACK_SYNC, 1);
+    if (consumer->epoch != 0) {
+        pb_append_varint(body, ACK_EPOCH, consumer->epoch);
+    }
     return 0;
 }
 

@@ -50,6 +50,7 @@ enum rg_err {
     RG_ERR_DENIED = -403,
     RG_ERR_NOT_FOUND = -404,
     RG_ERR_NOT_DELIVERED = -405,
+    RG_ERR_EPHEMERAL_LOST = -406,
     RG_ERR_TIMEOUT = -408, /* outcome unknown */
     RG_ERR_WRONG_OFFSET = -412,
     RG_ERR_TOO_LARGE = -413,
@@ -57,6 +58,7 @@ enum rg_err {
     RG_ERR_BAD_CONFIG = -422,
     RG_ERR_ENSURE_FIRST = -428,
     RG_ERR_STALE_DELIVERY = -440,
+    RG_ERR_FENCED = -441, /* another consumer owns the group by now */
     RG_ERR_DIFFERS = -444,
     RG_ERR_INTERNAL = -500,
     RG_ERR_UNSUPPORTED = -501,
@@ -214,6 +216,7 @@ struct rg_record {
     struct rg_bytes key;
     uint32_t attempt; /* deliveries to the group so far, from 1 (0 when reading) */
     uint32_t failed;
+    uint64_t epoch; /* of exclusive groups: pass it to what must not listen to a former owner */
     struct rg_bytes raw; /* the encoded Record: for rg_record_header */
 };
 
@@ -258,14 +261,27 @@ enum rg_event_type {
     RG_EVENT_GAP,     /* offsets first..last will not come: retention removed them */
     RG_EVENT_CORRUPT, /* offsets first..last are damaged and skipped */
     RG_EVENT_FULL,    /* delivery stopped: too many unacknowledged holes */
-    RG_EVENT_CLOSED,  /* the server ended it: see code */
+    RG_EVENT_CLOSED,  /* the server ended it: see code (0: it was drained) */
+    RG_EVENT_ACTIVE,  /* exclusive groups: from now on this consumer gets everything, in `epoch` */
+    RG_EVENT_STANDBY, /* exclusive groups: another is active; what was delivered is void */
+    RG_EVENT_LOST, /* the ephemeral group was lost; the library makes it again and goes on at `first`: some messages may come again */
 };
 struct rg_event {
     enum rg_event_type type;
     int code;
     uint64_t first;
     uint64_t last;
+    uint64_t epoch;
     const char *detail;
+};
+
+/* What a new group is made as; a group that exists stays as it is. */
+enum rg_group_mode {
+    RG_MODE_DEFAULT,   /* shared */
+    RG_MODE_SHARED,    /* every member gets a part */
+    RG_MODE_EXCLUSIVE, /* one is active, the others stand by. Strict order: an acknowledgement covers all before it, and a nack brings back all
+                        * behind it, in order; no more than the prefetch is delivered ahead of what is acknowledged */
+    RG_MODE_EXCLUSIVE_RELAXED /* one is active, but messages stand for themselves, as in a shared group */
 };
 
 struct rg_consume_options {
@@ -273,6 +289,12 @@ struct rg_consume_options {
     struct rg_start start;      /* where a new group begins */
     uint32_t prefetch_messages; /* granted ahead: 4,096 */
     uint64_t prefetch_bytes;    /* 4 MiB */
+    enum rg_group_mode mode;
+    uint32_t
+        priority; /* exclusive groups: who waits with the highest becomes active next, then who waited longest */
+    /* The group lives in the server's memory, until 5 s after its last member; it is made again by the library when the server was lost. Always so
+     * without a name. If there is a durable group of that name, it is that. */
+    bool ephemeral;
     /* a message is acknowledged when on_message has returned 0, nacked when not; only with on_message */
     bool auto_ack;
     /* Given: messages are pushed on the I/O thread. Returns 0, or non-zero for a nack under auto_ack. NULL: pull with rg_consumer_next. */
@@ -282,7 +304,7 @@ struct rg_consume_options {
     void *ud;
 };
 
-/* Join a group of a stream (the group is made if it does not exist). Returns when attached. Callbacks may come before it returns; they are given
+/* Join a group of a stream (the group is made if it does not exist; NULL or "": an ephemeral one with a name of the server's). Returns when attached. Callbacks may come before it returns; they are given
  * the consumer. After a lost connection it attaches again by itself: what was delivered before is void (it comes again, here or elsewhere),
  * and acknowledgements for it are dropped. */
 int rg_consume(struct rg_client *client, const char *stream, const char *group,
@@ -295,13 +317,21 @@ int rg_consumer_next(struct rg_consumer *consumer, uint32_t timeout_ms,
 
 /* Acknowledge offsets first..last. Batched in the background, at most a millisecond: neighbouring acknowledgements become one range. rg_ack_sync
  * sends all and returns when they are durable. RG_ERR_NOT_DELIVERED: they did not come on this connection (that one was lost, and they come again), or
- * were given back. RG_ERR_TIMEOUT: unknown; repeating it does no harm. */
+ * were given back. RG_ERR_FENCED: another member of the exclusive group is active. RG_ERR_TIMEOUT: unknown; repeating it does no harm. */
 int rg_ack(struct rg_consumer *consumer, uint64_t first, uint64_t last);
 int rg_ack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last);
 
 /* Not processed: deliver again. delay_ms 0: at once. count = false: do not count it as a failure. In the background, as rg_ack. */
 int rg_nack(struct rg_consumer *consumer, uint64_t first, uint64_t last, uint64_t delay_ms,
             bool count);
+
+/* The group's name, also if the server made it. Valid as long as the consumer. */
+const char *rg_consumer_group(const struct rg_consumer *consumer);
+
+/* Begin to leave in order, and return at once: nothing more is delivered, what was not taken yet goes back uncounted. What was taken may still be
+ * acknowledged, for timeout_ms (0: the group's drain_timeout_ms, usually 30 s); when all is, or the time is over, rg_consumer_next returns RG_ERR_CLOSED and
+ * RG_EVENT_CLOSED comes. Go on calling rg_consumer_next until then. @thread any */
+int rg_consumer_drain(struct rg_consumer *consumer, uint32_t timeout_ms);
 
 /* Leave: acknowledgements are sent, the rest goes to other members at once. Nulls; accepts NULL. Not inside a callback (it does nothing there). */
 void rg_consumer_close(struct rg_consumer **consumer);

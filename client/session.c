@@ -244,6 +244,8 @@ static int session_credit(struct rg_client *client, const struct frame_view *vie
     return result;
 }
 
+enum { CANCEL_LAST_OFFSET = 3 };
+
 static int session_cancel(struct rg_client *client, const struct frame_view *view)
 {
     struct span rest = view->body;
@@ -258,7 +260,9 @@ static int session_cancel(struct rg_client *client, const struct frame_view *vie
             detail = field.bytes;
         }
     }
-    if (result == 0) {
+    if (result == 0 && code == (uint64_t) -ERR_EPHEMERAL_LOST) {
+        consumer_lost_group(client, view->channel, pb_find_varint(view->body, CANCEL_LAST_OFFSET));
+    } else if (result == 0) {
         session_channel_ended(client, view->channel,
                               code != 0 && code < 1000 ? -(int) code : ERR_CLOSED, detail);
     }

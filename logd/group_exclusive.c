@@ -283,7 +283,8 @@ void exclusive_check_delivery(struct group *self, const struct group_member *mem
     }
     if (exclusive_is_strict(self)) {
         if (first < exclusive->order_next ||
-            (ranges_lowest(self->ready, &ready) && ready.first < first)) {
+            (ranges_lowest(self->ready, &ready) && ready.first < first) ||
+            (ranges_lowest(self->delayed, &ready) && ready.first < first)) {
             exclusive->faults++;
         }
         exclusive->order_next = last + 1;

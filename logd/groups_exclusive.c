@@ -4,75 +4,68 @@
 
 #include <inttypes.h>
 
-#include "common/base/err.h"
 #include "common/run/log.h"
-#include "common/wire/bus.pb-c.h"
 #include "common/wire/client.pb-c.h"
-#include "common/wire/pb.h"
 #include "logd/events.h"
 #include "logd/groups_own.h"
-#include "logd/logd.h"
 #include "logd/stream.h"
 
-/* Numbers of client.proto. */
-enum { EVENT_TYPE = 1, EVENT_RANGE = 2, EVENT_EPOCH = 4 };
-
-static int news_send(struct groups *self, const struct member *member,
-                     Railgun__GroupEvent__Type type, uint64_t first, uint64_t last)
-{
-    buf_reset(&self->meta);
-    pb_append_varint(&self->meta, EVENT_TYPE, (uint64_t) type);
-    if (first != 0) {
-        group_range_append(&self->meta, EVENT_RANGE, first, last);
-    }
-    pb_append_varint(&self->meta, EVENT_EPOCH,
-                     group_replicated(member->hosted->group)->epoch.epoch);
-    struct bus_outgoing out = {.type = RAILGUN__BUS_TYPE__BUS_LOG_EVENT,
-                               .subject = member->key.consumer,
-                               .meta = buf_span(&self->meta)};
-    return bus_event(member->link, &out);
-}
-
 /* What was taken back comes before the role: a standby that becomes active again begins with nothing. */
-static int news_tell(struct groups *self, const struct hosted *hosted, struct member *member)
+static void news_tell(struct groups *self, const struct hosted *hosted, struct member *member)
 {
-    struct group_member *share = &member->share;
-    struct group_numbers numbers;
-    int error = 0;
+    const struct group_member *share = &member->share;
+    const uint64_t epoch = group_replicated(hosted->group)->epoch.epoch;
+    struct told told = {.epoch = epoch};
     if (share->standing.rewound != 0) {
+        struct group_numbers numbers;
         group_numbers(hosted->group, &numbers);
-        uint64_t first = share->standing.rewound;
-        uint64_t last = first < numbers.cursor ? numbers.cursor - 1 : first;
-        error = news_send(self, member, RAILGUN__GROUP_EVENT__TYPE__EVENT_REWOUND, first, last);
-        share->standing.rewound = error != ERR_AGAIN ? 0 : share->standing.rewound;
+        told.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_REWOUND;
+        told.first = share->standing.rewound;
+        told.last = told.first < numbers.cursor ? numbers.cursor - 1 : told.first;
+        groups_tell_member(self, member, &told);
     }
-    if (error != ERR_AGAIN && share->standing.tell_role) {
-        if (group_member_is_active(hosted->group, share)) {
-            error = news_send(self, member, RAILGUN__GROUP_EVENT__TYPE__EVENT_ACTIVE, 0, 0);
-        } else if (!group_member_is_chosen(hosted->group, share)) {
-            error = news_send(self, member, RAILGUN__GROUP_EVENT__TYPE__EVENT_STANDBY, 0, 0);
-        }
+    bool is_active = group_member_is_active(hosted->group, share);
+    if (share->standing.tell_role && (is_active || !group_member_is_chosen(hosted->group, share))) {
+        told = (struct told){.type = is_active ? RAILGUN__GROUP_EVENT__TYPE__EVENT_ACTIVE
+                                               : RAILGUN__GROUP_EVENT__TYPE__EVENT_STANDBY,
+                             .epoch = epoch};
+        groups_tell_member(self, member, &told);
     }
-    return error;
 }
 
 void groups_exclusive_turn(struct groups *self, struct hosted *hosted)
 {
     struct group *group = hosted->group;
+    const struct group_member *waits = NULL;
+    struct group_member *share;
     if (group_choose_active(group)) {
         groups_propose_soon(self, hosted);
         self->flush_now = true;
     }
-    struct group_member *share;
-    while ((share = group_news_first(group)) != NULL) {
-        struct member *member = member_of(share);
-        if (news_tell(self, hosted, member) == ERR_AGAIN) {
-            group_block(group, share, true); /* until groups_link_ready */
+    while ((share = group_news_first(group)) != NULL && share != waits) {
+        if (member_of(share)->owed_count == 0) {
+            news_tell(self, hosted, member_of(share));
+            group_told(group, share);
+        } else { /* its link takes nothing: in order, and nothing is delivered meanwhile */
+            waits = waits == NULL ? share : waits;
             group_news_later(group, share);
-            break;
         }
-        group_told(group, share);
     }
+}
+
+bool groups_put_back(struct groups *self, struct hosted *hosted, uint64_t number,
+                     uint64_t *ret_released)
+{
+    for (struct group_member *share = group_member_next(hosted->group, NULL); share != NULL;
+         share = group_member_next(hosted->group, share)) {
+        if (share->number == number) {
+            *ret_released = ranges_total(share->held);
+            bool is_done = group_put_back(hosted->group, share);
+            groups_touched(self, hosted);
+            return is_done;
+        }
+    }
+    return false;
 }
 
 void groups_exclusive_applied(struct groups *self, struct hosted *hosted)
@@ -81,14 +74,11 @@ void groups_exclusive_applied(struct groups *self, struct hosted *hosted)
     if (!group_epoch_began(group)) {
         return;
     }
-    const struct group_state *state = group_replicated(group);
-    struct event event = {
-        .type = RAILGUN__EVENT__TYPE__EPOCH,
-        .group = span_of(state->name),
-        .epoch = state->epoch.epoch,
-        .consumer = buf_span(&state->epoch.owner),
-    };
-    events_note(logd_events(stream_logd(self->stream)), self->stream, &event);
+    const struct group_epoch *epoch = &group_replicated(group)->epoch;
+    groups_note(self, hosted,
+                &(struct event){.type = RAILGUN__EVENT__TYPE__EPOCH,
+                                .epoch = epoch->epoch,
+                                .consumer = buf_span(&epoch->owner)});
     groups_touched(self, hosted);
 }
 

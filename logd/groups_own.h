@@ -127,6 +127,9 @@ void groups_propose_soon(struct groups *self, struct hosted *hosted);
 void groups_exclusive_turn(struct groups *self, struct hosted *hosted);
 void groups_exclusive_applied(struct groups *self, struct hosted *hosted);
 void groups_exclusive_check(struct groups *self, struct hosted *hosted);
+/* The active member of this number goes behind all others. False: it is not the active one. */
+bool groups_put_back(struct groups *self, struct hosted *hosted, uint64_t number,
+                     uint64_t *ret_released);
 
 /* Does it still add up? Counted and logged if not. */
 void groups_check_one(struct groups *self, struct hosted *hosted);

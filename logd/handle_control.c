@@ -15,6 +15,7 @@
 enum {
     LOG_GROUP_ID = 1,
     LOG_CONTROL = 2,
+    CONTROL_GROUP = 2,
     CONTROL_OP = 3,
     CONTROL_TO = 4,
     CONTROL_RANGE = 5,
@@ -27,6 +28,8 @@ enum {
 
 struct control {
     uint64_t group_id;
+    struct span group; /* of an ephemeral one */
+    bool has_range;
     uint64_t op;
     struct start to;
     enum start_gap on_gap;
@@ -41,12 +44,15 @@ static int control_read_inner(struct span bytes, struct control *control)
     int more;
     control->range = (struct hot_range){1, GROUP_OFFSET_MAX};
     while (error == 0 && (more = pb_next(&bytes, &field)) > 0) {
-        if (field.number == CONTROL_OP) {
+        if (field.number == CONTROL_GROUP) {
+            control->group = field.bytes;
+        } else if (field.number == CONTROL_OP) {
             control->op = field.value;
         } else if (field.number == CONTROL_TO) {
             error = start_read(field.bytes, &control->to);
         } else if (field.number == CONTROL_RANGE) {
             error = hot_range_read(field.bytes, &control->range);
+            control->has_range = true;
         } else if (field.number == CONTROL_MEMBER) {
             control->member = field.value;
         } else if (field.number == CONTROL_ON_GAP) {
@@ -122,6 +128,10 @@ static int control_do(struct groups *self, struct hosted *hosted, const struct c
         error = control_seek(self, hosted, control);
         break;
     case RAILGUN__GROUP_CONTROL__OP__RELEASE:
+        if (control->member != 0 && !control->has_range &&
+            groups_put_back(self, hosted, control->member, ret_released)) {
+            break;
+        }
         *ret_released = group_release_range(hosted->group, control->member, control->range.first,
                                             control->range.last);
         *ret_changed = *ret_released > 0;
@@ -140,7 +150,11 @@ void groups_handle_control(struct groups *self, struct bus_message *message)
     bool changed = false;
     const char *detail = "LogGroupControl";
     int error = control_read(message->meta, &control);
-    struct hosted *hosted = error == 0 ? groups_find(self, control.group_id) : NULL;
+    struct hosted *hosted = NULL;
+    if (error == 0) {
+        hosted = control.group_id != 0 ? groups_find(self, control.group_id)
+                                       : ephemerals_find(self, control.group);
+    }
     if (error == 0 && hosted == NULL) {
         error = ERR_NOT_FOUND;
         detail = "the group has no position in the stream yet: nobody has consumed";
