@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "common/base/buf.h"
 #include "common/base/clock.h"
@@ -45,22 +46,32 @@ struct consuming {
 
 static void on_event(void *ud, struct rg_consumer *consumer, const struct rg_event *event)
 {
-    static const char *const names[] = {"attached again", "connection lost; reconnecting",
-                                        "GAP: offsets are gone",
-                                        "CORRUPT: offsets are damaged and skipped",
-                                        "FULL: delivery stopped, too many unacknowledged holes"};
+    static const char *const names[] = {
+        [RG_EVENT_UP] = "attached again",
+        [RG_EVENT_DOWN] = "connection lost; reconnecting",
+        [RG_EVENT_GAP] = "GAP: offsets are gone",
+        [RG_EVENT_CORRUPT] = "CORRUPT: offsets are damaged and skipped",
+        [RG_EVENT_FULL] = "FULL: delivery stopped, too many unacknowledged holes",
+        [RG_EVENT_ACTIVE] = "ACTIVE: this consumer gets the messages",
+        [RG_EVENT_STANDBY] = "STANDBY: another consumer is active",
+        [RG_EVENT_LOST] = "LOST: the ephemeral group was lost and is made again",
+    };
     struct consuming *self = ud;
     (void) consumer;
     if (event->type == RG_EVENT_CLOSED) {
         atomic_store(&self->closed_code, event->code); /* said at the end, once */
     }
-    if (event->type == RG_EVENT_UP || event->type >= RG_EVENT_CLOSED) {
+    if (event->type == RG_EVENT_UP || (size_t) event->type >= sizeof(names) / sizeof(names[0]) ||
+        names[event->type] == NULL) {
         return;
     }
     (void) fprintf(stderr, "adminctl: %s", names[event->type]);
     if (event->first != 0) {
         (void) fprintf(stderr, " [%llu, %llu]", (unsigned long long) event->first,
                        (unsigned long long) event->last);
+    }
+    if (event->epoch != 0) {
+        (void) fprintf(stderr, " (epoch %llu)", (unsigned long long) event->epoch);
     }
     if (event->code != 0) {
         (void) fprintf(stderr, ": %s", rg_error_name(event->code));
@@ -104,11 +115,13 @@ static bool run_command(const struct consuming *self, const struct rg_record *re
 {
     char offset[32];
     char attempt[32];
+    char epoch[32];
     (void) snprintf(offset, sizeof(offset), "%llu", (unsigned long long) record->offset);
     (void) snprintf(attempt, sizeof(attempt), "%u", record->attempt);
-    const struct exec_variable variables[] = {{"RAILGUN_OFFSET", offset},
-                                              {"RAILGUN_ATTEMPT", attempt}};
-    return exec_run(self->command, record->payload, variables, 2, NULL, 0);
+    (void) snprintf(epoch, sizeof(epoch), "%llu", (unsigned long long) record->epoch);
+    const struct exec_variable variables[] = {
+        {"RAILGUN_OFFSET", offset}, {"RAILGUN_ATTEMPT", attempt}, {"RAILGUN_EPOCH", epoch}};
+    return exec_run(self->command, record->payload, variables, 3, NULL, 0);
 }
 
 static int take(struct consuming *self, const struct rg_record *record)
@@ -176,6 +189,34 @@ static int consume_all(struct consuming *self, uint64_t count, uint64_t idle_ms,
     return result < 0 ? result : flushed;
 }
 
+/* What was not printed goes back at once; what was is acknowledged, and the server says that it has it. */
+static void drain(struct consuming *self)
+{
+    struct rg_record record;
+    int result = rg_consumer_drain(self->consumer, 0);
+    while (result == 0 || result == RG_ERR_AGAIN) {
+        result = rg_consumer_next(self->consumer, 100, &record);
+    }
+}
+
+static int mode_parse(const char *mode, const char *order, enum rg_group_mode *ret_mode)
+{
+    bool is_relaxed = order != NULL && strcmp(order, "relaxed") == 0;
+    if (order != NULL && !is_relaxed && strcmp(order, "strict") != 0) {
+        return ctl_usage("consume: --order is strict or relaxed, not '%s'", order);
+    }
+    if (mode == NULL && order == NULL) {
+        *ret_mode = RG_MODE_DEFAULT;
+    } else if (mode != NULL && strcmp(mode, "exclusive") == 0) {
+        *ret_mode = is_relaxed ? RG_MODE_EXCLUSIVE_RELAXED : RG_MODE_EXCLUSIVE;
+    } else if (mode != NULL && strcmp(mode, "shared") == 0 && order == NULL) {
+        *ret_mode = RG_MODE_SHARED;
+    } else {
+        return ctl_usage("consume: --mode is shared or exclusive; --order is for exclusive groups");
+    }
+    return 0;
+}
+
 /* Say what was done, and why it ended. A ctl_exit. */
 static int end(struct consuming *self, int result)
 {
@@ -196,6 +237,39 @@ static int end(struct consuming *self, int result)
                : CTL_OK;
 }
 
+struct until {
+    uint64_t count;
+    uint64_t idle_ms;
+    uint64_t rate;
+};
+
+/* Join, consume, leave. A ctl_exit. */
+static int run(struct consuming *self, const char *stream, const char *group,
+               const struct rg_consume_options *options, const struct until *until)
+{
+    struct ctl *ctl = self->ctl;
+    int result = ctl_connect(ctl);
+    if (result != 0) {
+        return result;
+    }
+    result = rg_consume(ctl->client, stream, group, options, &self->consumer);
+    if (result < 0) {
+        return ctl_fail(ctl, result, rg_last_error(ctl->client),
+                        "cannot join group '%s' of stream '%s'", group != NULL ? group : "",
+                        stream);
+    }
+    struct sigaction action = {.sa_handler = on_stop};
+    (void) sigaction(SIGINT, &action, NULL);
+    (void) sigaction(SIGTERM, &action, NULL);
+    result = consume_all(self, until->count, until->idle_ms, until->rate);
+    if (result == 0) {
+        drain(self);
+    }
+    rg_consumer_close(&self->consumer);
+    buf_release(&self->out);
+    return end(self, result);
+}
+
 int cmd_consume(struct ctl *ctl, int argc, char **argv)
 {
     const char *group = NULL;
@@ -208,6 +282,10 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
     uint64_t rate = 0;
     uint64_t nack_every = 0;
     uint64_t prefetch = 0;
+    uint64_t priority = 0;
+    bool ephemeral = false;
+    const char *mode = NULL;
+    const char *order = NULL;
     const struct option_spec specs[] = {
         {"group", 'g', OPTION_TEXT, &group, "GROUP",
          "which group to join (made if it does not exist)"},
@@ -221,6 +299,13 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
         {"rate", 'r', OPTION_NUMBER, &rate, "N", "at most N messages a second"},
         {"prefetch", 0, OPTION_NUMBER, &prefetch, "N",
          "messages held ahead (default 4096; 1 with --exec)"},
+        {"mode", 0, OPTION_TEXT, &mode, "MODE", "of a new group: shared (default) or exclusive"},
+        {"order", 0, OPTION_TEXT, &order, "ORDER",
+         "of a new exclusive group: strict (default) or relaxed"},
+        {"priority", 0, OPTION_NUMBER, &priority, "N",
+         "exclusive groups: the highest of those that wait is next (default 0)"},
+        {"ephemeral", 0, OPTION_FLAG, &ephemeral, NULL,
+         "a group in memory, gone 5 s after its last consumer; -g may be left out"},
         {"nack-every", 0, OPTION_NUMBER, &nack_every, "N",
          "nack each Nth offset once, to try redelivery"},
         {"format", 'f', OPTION_TEXT, &format, "TEXT",
@@ -237,9 +322,12 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
         0) {
         return exit_code;
     }
-    if (group == NULL) {
+    if (group == NULL && !ephemeral) {
         return ctl_usage("consume: which group? -g GROUP (to look without one: adminctl read %s)",
                          args.arguments[0]);
+    }
+    if (mode_parse(mode, order, &options.mode) != 0) {
+        return CTL_USAGE;
     }
     if (from != NULL && ctl_start_parse(from, &options.start) < 0) {
         return ctl_usage("consume: --from is first, latest, an offset or -N, not '%s'", from);
@@ -247,28 +335,16 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
     if (format_check(format) != NULL) {
         return ctl_usage("consume: --format: %s", format_check(format));
     }
-    int result = ctl_connect(ctl);
-    if (result != 0) {
-        return result;
-    }
     struct consuming self = {
         .ctl = ctl, .format = format, .command = command, .nack_every = nack_every};
     options.consumer = name;
     options.ud = &self;
+    options.priority = (uint32_t) priority;
+    options.ephemeral = ephemeral;
     options.prefetch_messages = prefetch > 0              ? (uint32_t) prefetch
                                 : command != NULL         ? 1
                                 : rate > 0 && rate < 4096 ? (uint32_t) rate / 10 + 1
                                                           : 0;
-    result = rg_consume(ctl->client, args.arguments[0], group, &options, &self.consumer);
-    if (result < 0) {
-        return ctl_fail(ctl, result, rg_last_error(ctl->client),
-                        "cannot join group '%s' of stream '%s'", group, args.arguments[0]);
-    }
-    struct sigaction action = {.sa_handler = on_stop};
-    (void) sigaction(SIGINT, &action, NULL);
-    (void) sigaction(SIGTERM, &action, NULL);
-    result = consume_all(&self, count, idle_ms, rate);
-    rg_consumer_close(&self.consumer);
-    buf_release(&self.out);
-    return end(&self, result);
+    const struct until until = {count, idle_ms, rate};
+    return run(&self, args.arguments[0], group, &options, &until);
 }

@@ -76,6 +76,13 @@ static void put_members(struct output *out, const Railgun__GroupInfo *info)
                          output_bytes(member->credit_bytes, human));
         output_number(out, "delivered", member->delivered);
         output_number(out, "acked", member->acked);
+        if (info->epoch != 0) {
+            output_text(out, "role", span_of(member->active ? "active" : "standby"));
+            output_number(out, "priority", member->priority);
+        }
+        if (member->draining) {
+            output_text(out, "draining", span_of("yes"));
+        }
         output_end(out);
     }
     output_end(out);
@@ -121,6 +128,13 @@ static int group_info(struct ctl *ctl, int argc, char **argv)
         output_object(out, "spec");
         setting_show(out, &info->spec->base);
         output_end(out);
+    }
+    if (info->ephemeral) {
+        output_text(out, "ephemeral", span_of("yes"));
+    }
+    if (info->epoch != 0) {
+        output_number(out, "epoch", info->epoch);
+        output_text(out, "owner", span_of(info->owner != NULL ? info->owner : ""));
     }
     put_members(out, info);
     output_end(out);
