@@ -63,8 +63,7 @@ void publish_check_meta(const struct publish_meta *meta, const struct stream *st
 
 /* --- expectations --- */
 
-/* The ID of the newest record; empty: it has none, or it cannot be read. Nothing may be in flight. */
-static void stream_read_last_id(struct stream *stream, struct buf *ret_id)
+void stream_read_last_id(struct stream *stream, struct buf *ret_id)
 {
     buf_reset(ret_id);
     if (stream->first_offset == stream->next_offset) {

@@ -6,6 +6,7 @@
 
 #include "common/base/err.h"
 #include "common/base/mem.h"
+#include "logd/ids.h"
 #include "logd/snapshot.h"
 #include "logd/state.h"
 #include "logd/stream_body.h"
@@ -22,13 +23,8 @@ struct release {
     struct logd *logd;
     struct wheel_timer timer;
     struct snapshot snapshot;
-};
-
-/* Files by number; UINT64_MAX: none is needed. */
-struct release_needs {
-    uint64_t records; /* the oldest that holds records */
-    uint64_t control; /* the oldest that holds control entries and not more */
-    uint64_t snapshot_bytes;
+    uint64_t agreed_upto; /* files up to this one go when ... */
+    uint64_t agreed_save; /* ... the database has saved this: see state_hurry */
 };
 
 static uint64_t seq_of(uint64_t position)
@@ -143,6 +139,48 @@ static void release_files(struct release *self, uint64_t upto)
              stats.first_seq, upto, bytes);
 }
 
+/* Are the message IDs of all records that were trimmed kept elsewhere? */
+static bool ids_are_kept(const struct release *self)
+{
+    size_t cursor = 0;
+    struct stream *stream;
+    while ((stream = hash64_next(self->logd->streams, &cursor)) != NULL) {
+        if (stream->ids != NULL && ids_from(stream->ids) < stream->first_offset) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Nothing in the files up to this one is needed, once the database has saved what is in memory now. True: something has to happen first. */
+static bool agree(struct release *self, uint64_t upto)
+{
+    if (upto <= self->agreed_upto) {
+        return false;
+    }
+    if (!ids_are_kept(self)) {
+        return true;
+    }
+    self->agreed_upto = upto;
+    self->agreed_save = state_hurry(self->logd->state);
+    return true;
+}
+
+/* True: it is not time yet. */
+static bool release_agreed(struct release *self, uint64_t first_seq)
+{
+    struct logd *logd = self->logd;
+    if (self->agreed_upto < first_seq) {
+        return false;
+    }
+    if (!state_has_saved(logd->state, self->agreed_save) ||
+        seq_of(state_saved_position(logd->state)) <= self->agreed_upto) {
+        return true;
+    }
+    release_files(self, self->agreed_upto);
+    return false;
+}
+
 /* One look. True: come again before long, something is under way. */
 static bool look(struct release *self)
 {
@@ -168,18 +206,8 @@ static bool look(struct release *self)
             is_under_way = false;
         }
     }
-    uint64_t free_upto = min_of(upto, control - 1);
-    uint64_t saved = seq_of(state_saved_position(logd->state));
-    if (free_upto >= stats.first_seq && saved <= free_upto) {
-        state_hurry(logd->state);
-        logd_start_saving(logd);
-        is_under_way = true;
-        free_upto = saved != 0 ? saved - 1 : 0;
-    }
-    if (free_upto >= stats.first_seq) {
-        release_files(self, free_upto);
-    }
-    return is_under_way;
+    is_under_way = agree(self, min_of(upto, control - 1)) || is_under_way;
+    return release_agreed(self, stats.first_seq) || is_under_way;
 }
 
 void release_look(struct release *self)

@@ -40,7 +40,9 @@ struct state {
     uint64_t control_bytes;
     bool is_sweeping;
     bool is_hurried; /* a sweep is wanted, whatever is left to save */
-    int load_error;  /* of a visit: the walk itself only stops */
+    uint64_t sweeps_begun;
+    uint64_t sweeps_done;
+    int load_error; /* of a visit: the walk itself only stops */
     struct buf value;
 };
 
@@ -274,10 +276,17 @@ void state_note_control(struct state *self, uint64_t bytes)
     self->control_bytes += bytes;
 }
 
-void state_hurry(struct state *self)
+uint64_t state_hurry(struct state *self)
 {
-    self->is_hurried = !self->is_sweeping || self->sweep_position != self->logd->applied_position;
+    self->is_hurried = true;
     self->next_sweep_ms = 0;
+    logd_start_saving(self->logd);
+    return self->sweeps_begun + 1;
+}
+
+bool state_has_saved(const struct state *self, uint64_t number)
+{
+    return self->sweeps_done >= number;
 }
 
 bool state_is_urgent(const struct state *self)
@@ -404,6 +413,7 @@ static void state_begin_sweep(struct state *self)
     struct list *sources[] = {&self->control, &self->offsets};
     self->is_sweeping = true;
     self->is_hurried = false;
+    self->sweeps_begun++;
     self->sweep_position = self->logd->applied_position;
     for (unsigned i = 0; i < 2; i++) {
         struct list *node;
@@ -438,6 +448,7 @@ static int state_end_sweep(struct state *self)
         return error;
     }
     self->is_sweeping = false;
+    self->sweeps_done = self->sweeps_begun;
     self->saved_position = position;
     self->revision_saved = self->revision;
     (*self->logd->count.checkpoints)++;

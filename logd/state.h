@@ -36,8 +36,9 @@ void state_mark_unsaved(struct state *self, struct stream *stream, enum stream_u
 /* So many bytes of control entries more would be replayed. */
 void state_note_control(struct state *self, uint64_t bytes);
 bool state_is_urgent(const struct state *self);
-/* state_saved_position is to reach what is applied now, before its time. */
-void state_hurry(struct state *self);
+/* Everything is to be saved and written through soon. Returns a number: when state_has_saved says yes to it, all that is so now is on stable storage. */
+uint64_t state_hurry(struct state *self);
+bool state_has_saved(const struct state *self, uint64_t number);
 /* Is anything left that a later state_save would write? */
 bool state_is_dirty(const struct state *self);
 

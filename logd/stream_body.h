@@ -111,6 +111,8 @@ bool stream_is_open(const struct stream *self);
 /* Want this configuration in the log (packed EntryConfig, copied). It is proposed by streams_propose_configs. */
 void stream_want_config(struct stream *self, struct span packed);
 
+/* The ID of the newest committed record, also when it is trimmed; empty: it has none, or it cannot be read. */
+void stream_read_last_id(struct stream *stream, struct buf *ret_id);
 /* The time of the first record, or, when it is damaged, one that it is not older than; 0: empty. Read from the journal when it is not known yet. */
 uint64_t stream_first_ts_us(struct stream *self);
 

@@ -14,6 +14,7 @@
 enum { /* of EntryTrim */
        TRIM_FIRST_OFFSET = 1,
        TRIM_FORGET_IDS = 2,
+       TRIM_LAST_ID = 3,
        TRIM_PURGE = 4,
 };
 
@@ -27,6 +28,13 @@ int trim_propose(struct stream *stream, const struct trim *trim, uint64_t *ret_i
     if (trim->purge) {
         pb_append_varint(&entry, TRIM_PURGE, 1);
     }
+    if (trim->first_offset == stream->next_proposed &&
+        stream->next_proposed == stream->next_offset) {
+        struct buf last_id = {0};
+        stream_read_last_id(stream, &last_id);
+        pb_append_bytes(&entry, TRIM_LAST_ID, buf_span(&last_id));
+        buf_release(&last_id);
+    }
     int error = stream_propose_control(stream, LOG_KIND_TRIM, buf_span(&entry), ret_index);
     buf_release(&entry);
     return error;
@@ -38,6 +46,10 @@ static int trim_read(struct span payload, struct trim *ret_trim)
     struct pb_field field;
     int more;
     while ((more = pb_next(&payload, &field)) == 1) {
+        if (field.number == TRIM_LAST_ID && field.type == PB_BYTES) {
+            trim.last_id = field.bytes;
+            trim.has_last_id = true;
+        }
         if (field.type != PB_VARINT) {
             continue;
         }
@@ -94,6 +106,26 @@ static void trim_tell(struct stream *stream, const struct trim *trim, uint64_t f
                                 .detail = span_of(trim->purge ? "purge" : "retention")});
 }
 
+/* The stream is emptied: of its last record the ID stays, which a publisher may expect. The entry tells it, unless that record was in flight when the entry was
+ * made; then it lies right before it. */
+static void trim_keep_last_id(struct stream *stream, const struct trim *trim)
+{
+    if (trim->first_offset < stream->next_offset) {
+        return;
+    }
+    const struct extent *extent = extents_find_offset(&stream->extents, stream->next_offset - 1);
+    if (trim->has_last_id) {
+        buf_reset(&stream->last_id);
+        buf_append(&stream->last_id, trim->last_id);
+    } else if (extent != NULL && extent->base < stream->next_offset) {
+        struct buf last_id = {0};
+        stream_read_last_id(stream, &last_id);
+        buf_reset(&stream->last_id);
+        buf_append(&stream->last_id, buf_span(&last_id));
+        buf_release(&last_id);
+    }
+}
+
 int trim_apply(struct stream *stream, const struct journal_entry *entry)
 {
     struct trim trim;
@@ -112,6 +144,7 @@ int trim_apply(struct stream *stream, const struct journal_entry *entry)
         stream->next_proposed = trim.first_offset;
     }
     if (trim.first_offset > first) {
+        trim_keep_last_id(stream, &trim);
         stream->first_offset = trim.first_offset;
         trim_forget(stream);
     }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/base/span.h"
 #include "common/run/bus.h"
 
 struct journal_entry;
@@ -16,6 +17,8 @@ struct trim {
     uint64_t first_offset;
     bool forget_ids;
     bool purge;
+    bool has_last_id; /* in an entry that was read */
+    struct span last_id;
 };
 
 /* Propose it. Errors as replica_propose; ERR_STREAM_DELETED. */

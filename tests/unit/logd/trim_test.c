@@ -399,9 +399,14 @@ TEST(no_file_goes_before_the_snapshot_that_replaces_it_is_durable)
     fill_files(&node, 3);
     (void) purge(&node, 0, UINT64_MAX);
     ck_assert_int_eq(state_save_all(node.logd->state), 0);
-    release_look(node.logd->release);
-    ck_assert_uint_eq(first_file(&node), 1);
+    for (unsigned i = 0; i < 3; i++) { /* it is proposed, but the loop stands still */
+        release_look(node.logd->release);
+        ck_assert_int_eq(state_save_all(node.logd->state), 0);
+        ck_assert_uint_eq(first_file(&node), 1);
+    }
     node_run_until(&node, has_snapshot, node_stream(&node, NODE_STREAM));
+    release_look(node.logd->release);
+    ck_assert_int_eq(state_save_all(node.logd->state), 0);
     release_look(node.logd->release);
     ck_assert_uint_eq(first_file(&node), 4);
     node_end(&node);
@@ -419,8 +424,10 @@ TEST(no_file_goes_before_the_database_has_saved_what_it_made)
     (void) purge(&node, 0, UINT64_MAX);
     release_look(node.logd->release);
     node_run_until(&node, has_snapshot, node_stream(&node, NODE_STREAM));
-    release_look(node.logd->release);
-    ck_assert_uint_eq(first_file(&node), 1);
+    for (unsigned i = 0; i < 3; i++) {
+        release_look(node.logd->release);
+        ck_assert_uint_eq(first_file(&node), 1);
+    }
     ck_assert_int_eq(state_save_all(node.logd->state), 0);
     release_look(node.logd->release);
     ck_assert_uint_eq(first_file(&node), 4);
