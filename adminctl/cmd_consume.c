@@ -8,6 +8,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/clock.h"
+#include "common/base/str.h"
 
 #include "adminctl/ctl.h"
 #include "adminctl/exec.h"
@@ -31,6 +32,7 @@ struct consuming {
     const char *format;
     const char *command; /* NULL: print */
     uint64_t nack_every;
+    struct rg_nack nack;
     uint64_t received;
     uint64_t acked;
     uint64_t nacked;
@@ -55,6 +57,10 @@ static void on_event(void *ud, struct rg_consumer *consumer, const struct rg_eve
         [RG_EVENT_ACTIVE] = "ACTIVE: this consumer gets the messages",
         [RG_EVENT_STANDBY] = "STANDBY: another consumer is active",
         [RG_EVENT_LOST] = "LOST: the ephemeral group was lost and is made again",
+        [RG_EVENT_DEADLINE] = "DEADLINE: not acknowledged in time, taken back",
+        [RG_EVENT_PAUSED] = "PAUSED: nothing is delivered until the group is resumed",
+        [RG_EVENT_RESUMED] = "RESUMED",
+        [RG_EVENT_SEEK] = "SEEK: the position of the group was set anew",
     };
     struct consuming *self = ud;
     (void) consumer;
@@ -136,12 +142,12 @@ static int take(struct consuming *self, const struct rg_record *record)
     }
     if (nack) {
         self->nacked++;
-        if (self->failures >
-            0) { /* it comes again at once: a command that always fails must not spin */
+        if (self->failures > 0 && self->nack.delay_ms == 0) {
+            /* it comes again at once: a command that always fails must not spin */
             uint64_t pause_ms = self->failures * PAUSE_STEP_MS;
             (void) poll(NULL, 0, (int) (pause_ms < PAUSE_MAX_MS ? pause_ms : PAUSE_MAX_MS));
         }
-        return rg_nack(self->consumer, record->offset, record->offset, 0, true);
+        return rg_nack_with(self->consumer, record->offset, record->offset, &self->nack);
     }
     if (self->command == NULL && self->ctl->format == OUTPUT_JSON) {
         format_json(&self->out, record);
@@ -286,6 +292,9 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
     bool ephemeral = false;
     const char *mode = NULL;
     const char *order = NULL;
+    const char *nack_delay = "0";
+    bool reject = false;
+    const char *reason = NULL;
     const struct option_spec specs[] = {
         {"group", 'g', OPTION_TEXT, &group, "GROUP",
          "which group to join (made if it does not exist)"},
@@ -308,6 +317,12 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
          "a group in memory, gone 5 s after its last consumer; -g may be left out"},
         {"nack-every", 0, OPTION_NUMBER, &nack_every, "N",
          "nack each Nth offset once, to try redelivery"},
+        {"nack-delay", 0, OPTION_TEXT, &nack_delay, "TIME",
+         "when what was nacked comes again: 0 (default: at once), 250ms, 5s, ... or backoff: as "
+         "the "
+         "group says"},
+        {"reject", 0, OPTION_FLAG, &reject, NULL, "a nack sends it straight to the dead letters"},
+        {"reason", 0, OPTION_TEXT, &reason, "TEXT", "of nacks, for people"},
         {"format", 'f', OPTION_TEXT, &format, "TEXT",
          "as in read, and %a: which attempt; default '%p\\n'"},
     };
@@ -335,8 +350,14 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
     if (format_check(format) != NULL) {
         return ctl_usage("consume: --format: %s", format_check(format));
     }
+    struct rg_nack nack = {.reject = reject, .reason = reason};
+    if (strcmp(nack_delay, "backoff") == 0) {
+        nack.delay_ms = RG_BACKOFF;
+    } else if (str_to_duration_ms(span_of(nack_delay), &nack.delay_ms) < 0) {
+        return ctl_usage("consume: --nack-delay is a time or backoff, not '%s'", nack_delay);
+    }
     struct consuming self = {
-        .ctl = ctl, .format = format, .command = command, .nack_every = nack_every};
+        .ctl = ctl, .format = format, .command = command, .nack_every = nack_every, .nack = nack};
     options.consumer = name;
     options.ud = &self;
     options.priority = (uint32_t) priority;

@@ -1,4 +1,4 @@
-/* group: ls, info, pending, delete; ensure is in configure.c. */
+/* group: ls, info, pending, delete; ensure is in configure.c, pause, resume, seek and release in cmd_group_control.c. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +8,7 @@
 #include "common/wire/scan.h"
 
 #include "adminctl/ask.h"
+#include "adminctl/cmd_group_control.h"
 #include "adminctl/configure.h"
 #include "adminctl/ctl.h"
 #include "adminctl/options.h"
@@ -96,6 +97,7 @@ static int group_info(struct ctl *ctl, int argc, char **argv)
     struct options_result args;
     int exit_code = 0;
     char what[600];
+    char human[32];
     Railgun__DescribeOk *answer = NULL;
 
     if (options_parse(&help, NULL, 0, argc, argv, 2, 2, &args, &exit_code) < 0) {
@@ -121,6 +123,15 @@ static int group_info(struct ctl *ctl, int argc, char **argv)
     output_number(out, "next_offset", info->next_offset);
     output_number(out, "lag", info->lag);
     output_number(out, "redelivered_total", info->redelivered_total);
+    output_number(out, "delayed", info->delayed);
+    output_text(out, "next_due",
+                span_of(info->next_due_us != 0 ? output_time_us(info->next_due_us, human) : ""));
+    output_text(
+        out, "paused",
+        span_of(info->paused ? info->pause_reason != NULL ? info->pause_reason : "yes" : "no"));
+    output_number(out, "skipped", info->skipped);
+    output_number(out, "gap_records", info->gap_records);
+    output_number(out, "reattached", info->reattached);
     output_number(out, "check_errors", info->check_errors);
     if (info->spec != NULL) {
         output_number(out, "max_in_flight", info->spec->max_in_flight);
@@ -172,6 +183,10 @@ static void put_pending(struct output *out, const Railgun__PendingRange *range)
     output_number(out, "attempt", range->attempt);
     output_number(out, "failed", range->failed);
     output_number_as(out, "age_ms", range->age_ms, output_duration(range->age_ms, human));
+    output_text(out, "due",
+                span_of(range->due_us != 0 ? output_time_us(range->due_us, human) : ""));
+    output_text(out, "deadline_in",
+                span_of(range->has_deadline_ms ? output_duration(range->deadline_ms, human) : ""));
     output_end(out);
 }
 
@@ -249,6 +264,10 @@ int cmd_group(struct ctl *ctl, int argc, char **argv)
                                         {"ls", group_ls},
                                         {"info", group_info},
                                         {"pending", group_pending},
+                                        {"pause", group_pause},
+                                        {"resume", group_resume},
+                                        {"seek", group_seek},
+                                        {"release", group_release},
                                         {"delete", group_delete}};
     return VERBS_RUN("group", verbs, ctl, argc, argv);
 }

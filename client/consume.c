@@ -16,6 +16,7 @@
 #include "common/wire/scan.h"
 
 enum { PREFETCH_MESSAGES = 4096, PREFETCH_BYTES = 4 << 20 };
+enum { CONSUME_OK_SPEC = 7, SPEC_ACK_WAIT = 5 }; /* of client.proto */
 
 static struct rg_consumer *consumer_of(struct list *node)
 {
@@ -140,6 +141,19 @@ static enum rg_event_type event_type(Railgun__GroupEvent__Type type, bool *ret_i
     if (type == RAILGUN__GROUP_EVENT__TYPE__EVENT_FULL) {
         return RG_EVENT_FULL;
     }
+    if (type == RAILGUN__GROUP_EVENT__TYPE__EVENT_DEADLINE) {
+        return RG_EVENT_DEADLINE;
+    }
+    if (type == RAILGUN__GROUP_EVENT__TYPE__EVENT_PAUSED ||
+        type == RAILGUN__GROUP_EVENT__TYPE__EVENT_BREAKER) {
+        return RG_EVENT_PAUSED;
+    }
+    if (type == RAILGUN__GROUP_EVENT__TYPE__EVENT_RESUMED) {
+        return RG_EVENT_RESUMED;
+    }
+    if (type == RAILGUN__GROUP_EVENT__TYPE__EVENT_SEEK) {
+        return RG_EVENT_SEEK;
+    }
     *ret_is_told = false; /* those of consume_role, or they mean nothing to a consumer */
     return RG_EVENT_GAP;
 }
@@ -237,6 +251,25 @@ static void consumer_refused(struct rg_consumer *self, int code, struct span det
     }
 }
 
+/* The group's ack_wait_ms, from a ConsumeOk. */
+static uint64_t ack_wait_of(struct span consume_ok)
+{
+    uint64_t wait_ms = 0;
+    struct pb_field field;
+    while (pb_next(&consume_ok, &field) == 1) {
+        struct span spec = field.bytes;
+        if (field.number != CONSUME_OK_SPEC || field.type != PB_BYTES) {
+            continue;
+        }
+        while (pb_next(&spec, &field) == 1) {
+            if (field.number == SPEC_ACK_WAIT && field.type == PB_VARINT) {
+                wait_ms = field.value;
+            }
+        }
+    }
+    return wait_ms;
+}
+
 static void consumer_attached(struct call *call)
 {
     struct rg_consumer *self = call->ud;
@@ -249,6 +282,7 @@ static void consumer_attached(struct call *call)
         self->was_up = true;
         self->backoff_ms = client->options.reconnect_min_ms;
         consumer_note_ok(self, call->ret_body.bytes);
+        extender_set(self, ack_wait_of(call->ret_body.bytes));
         consumer_tell(self, (struct rg_event){.type = RG_EVENT_UP}, (struct span){0});
     } else if (client->state != CLIENT_UP) {
         consumer_down(self, result, (struct span){0}); /* it is attached with the next connection */
@@ -429,6 +463,7 @@ void consumer_lost_group(struct rg_client *client, uint32_t channel, uint64_t la
 static void consumer_free(struct rg_consumer *self)
 {
     struct list *node = NULL;
+    extender_stop(self);
     consumer_drop_deliveries(self);
     while ((node = list_pop_front(&self->events)) != NULL) {
         event_free(LIST_ENTRY(node, struct event_item, of_queue));

@@ -36,6 +36,16 @@ struct nack_item {
     uint64_t delay_ms;
     bool has_delay;
     bool count;
+    bool reject;
+    char *reason; /* owned; NULL: none */
+};
+
+/* The thread that tells the server that a consumer is still at work: extend.c. */
+struct extender {
+    pthread_t thread;
+    pthread_cond_t changed; /* ack_wait_ms, or is_stopping */
+    bool is_running;
+    bool is_stopping;
 };
 
 /* Acknowledgements on their way. All under its own lock, which is taken after the client's, never before. */
@@ -88,6 +98,9 @@ struct rg_consumer {
     unsigned walk_generation;
     uint64_t taken_messages; /* credit to give back */
     uint64_t taken_bytes;
+
+    uint64_t ack_wait_ms; /* of the group; 0: none */
+    struct extender extender;
 
     struct ack_book acks;
     uint64_t acks_due_us;
@@ -143,6 +156,12 @@ void consumer_lost_group(struct rg_client *client, uint32_t channel, uint64_t la
 void consumer_give_back_queue(struct rg_consumer *self);
 /* What is left of the open delivery. @thread the one that pulls or pushes; without the lock. */
 void consumer_give_back_walk(struct rg_consumer *self);
+/* --- extend.c --- */
+
+/* The group's ack_wait is this. Lock held. */
+void extender_set(struct rg_consumer *self, uint64_t ack_wait_ms);
+/* Without the lock; nobody uses the consumer any more. */
+void extender_stop(struct rg_consumer *self);
 
 /* --- consume_pull.c --- */
 

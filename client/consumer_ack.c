@@ -15,12 +15,15 @@ enum {
     ACK_FRAME_BYTES = 64 << 10,
     SETTLED_RANGES_MAX = 1024,
     ACK_RANGES = 1,
+    EXTEND_RANGES = 1,
     ACK_NACKS = 3,
     ACK_SYNC = 4,
     ACK_EPOCH = 5,
     NACK_RANGE = 1,
     NACK_DELAY = 2,
     NACK_NO_COUNT = 3,
+    NACK_REJECT = 4,
+    NACK_REASON = 5,
 };
 
 static void acks_lock(struct ack_book *self)
@@ -43,11 +46,20 @@ void acks_init(struct ack_book *self)
     self->settled = ranges_new();
 }
 
+static void nacks_forget(struct ack_book *self)
+{
+    for (size_t i = 0; i < self->nack_count; i++) {
+        mem_free(self->nacks[i].reason);
+    }
+    self->nack_count = 0;
+}
+
 void acks_release(struct ack_book *self)
 {
     ranges_destroy(&self->acked);
     ranges_destroy(&self->delivered);
     ranges_destroy(&self->settled);
+    nacks_forget(self);
     mem_free(self->nacks);
     (void) pthread_mutex_destroy(&self->lock); /* nobody holds it */
 }
@@ -92,7 +104,7 @@ void acks_reset(struct ack_book *self)
     acks_lock(self);
     self->is_scheduled = false;
     self->has_tail = false;
-    self->nack_count = 0;
+    nacks_forget(self);
     ranges_clear(self->acked);
     ranges_clear(self->delivered);
     ranges_clear(self->settled);
@@ -119,6 +131,12 @@ static void nack_append(struct buf *out, const struct nack_item *nack, uint64_t 
     }
     if (!nack->count) {
         pb_append_varint(&body, NACK_NO_COUNT, 1);
+    }
+    if (nack->reject) {
+        pb_append_varint(&body, NACK_REJECT, 1);
+    }
+    if (nack->reason != NULL) {
+        pb_append_bytes(&body, NACK_REASON, span_of(nack->reason));
     }
     pb_append_bytes(out, ACK_NACKS, buf_span(&body));
     buf_release(&body);
@@ -202,7 +220,7 @@ static void acks_encode(struct rg_consumer *consumer, struct buf *body)
             }
         }
     }
-    self->nack_count = 0;
+    nacks_forget(self);
     self->is_scheduled = false;
     if (!is_sent) { /* nothing of it was ours: there will be no answer */
         atomic_store(&consumer->is_rewinding, false);
@@ -279,16 +297,20 @@ int consumer_ack(struct rg_consumer *self, uint64_t first, uint64_t last)
     return 0;
 }
 
-int consumer_nack(struct rg_consumer *self, const struct nack_item *nack)
+static void nack_put(struct ack_book *book, const struct nack_item *nack)
 {
-    struct ack_book *book = &self->acks;
-    acks_lock(book);
-    if (book->nack_count == book->nack_capacity) {
+    if (book->nacks == NULL || book->nack_count == book->nack_capacity) {
         size_t capacity = book->nack_capacity < 16 ? 16 : book->nack_capacity * 2;
         book->nacks = mem_resize(book->nacks, capacity, sizeof(*book->nacks));
         book->nack_capacity = capacity;
     }
     book->nacks[book->nack_count++] = *nack;
+}
+
+int consumer_nack(struct rg_consumer *self, const struct nack_item *nack)
+{
+    acks_lock(&self->acks);
+    nack_put(&self->acks, nack);
     if (self->is_strict) {
         atomic_store(&self->is_rewinding, true); /* what is behind it comes again: wait */
     }
@@ -315,13 +337,38 @@ int rg_ack(struct rg_consumer *consumer, uint64_t first, uint64_t last)
     return result < 0 ? result : consumer_ack(consumer, first, last);
 }
 
+static struct nack_item nack_item_of(uint64_t first, uint64_t last, const struct rg_nack *nack)
+{
+    return (struct nack_item){
+        .first = first,
+        .last = last,
+        .delay_ms = nack->delay_ms,
+        .has_delay = nack->delay_ms != RG_BACKOFF,
+        .count = !nack->uncounted,
+        .reject = nack->reject,
+        .reason = nack->reason != NULL ? mem_strdup(nack->reason) : NULL,
+    };
+}
+
+int rg_nack_with(struct rg_consumer *consumer, uint64_t first, uint64_t last,
+                 const struct rg_nack *nack)
+{
+    int result = ack_check(consumer, first, last, "rg_nack");
+    if (result == 0 && nack == NULL) {
+        result = error_note(ERR_USAGE, "rg_nack: nack is NULL");
+    }
+    if (result < 0) {
+        return result;
+    }
+    struct nack_item item = nack_item_of(first, last, nack);
+    return consumer_nack(consumer, &item);
+}
+
 int rg_nack(struct rg_consumer *consumer, uint64_t first, uint64_t last, uint64_t delay_ms,
             bool count)
 {
-    int result = ack_check(consumer, first, last, "rg_nack");
-    struct nack_item nack = {
-        .first = first, .last = last, .delay_ms = delay_ms, .has_delay = true, .count = count};
-    return result < 0 ? result : consumer_nack(consumer, &nack);
+    const struct rg_nack nack = {.delay_ms = delay_ms, .uncounted = !count};
+    return rg_nack_with(consumer, first, last, &nack);
 }
 
 /* --- and waiting --- */
@@ -365,9 +412,9 @@ static int results_read(struct span body, uint64_t first, uint64_t last)
     return 0;
 }
 
-/* Encode the frame that is to be answered: all that is given, and this range. Client's lock held. */
+/* Encode the frame that is to be answered: all that is given, and this range: acknowledged, or nacked. Client's lock held. */
 static int ack_sync_encode(struct rg_consumer *consumer, uint64_t first, uint64_t last,
-                           struct buf *body)
+                           const struct rg_nack *nack, struct buf *body)
 {
     struct ack_book *book = &consumer->acks;
     if (consumer->state != CONSUMER_UP || consumer->client->state != CLIENT_UP) {
@@ -381,7 +428,15 @@ static int ack_sync_encode(struct rg_consumer *consumer, uint64_t first, uint64_
     if (is_known) {
         ranges_set(book->delivered, first, last, 0);
         tail_merge(book);
-        ranges_set(book->acked, first, last, 0);
+        if (nack != NULL) {
+            struct nack_item item = nack_item_of(first, last, nack);
+            nack_put(book, &item);
+            if (consumer->is_strict) {
+                atomic_store(&consumer->is_rewinding, true);
+            }
+        } else {
+            ranges_set(book->acked, first, last, 0);
+        }
         list_remove(&consumer->of_acks);
         acks_encode(consumer, body);
     }
@@ -396,11 +451,12 @@ static int ack_sync_encode(struct rg_consumer *consumer, uint64_t first, uint64_
     return 0;
 }
 
-int rg_ack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last)
+static int settle_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last,
+                       const struct rg_nack *nack, const char *function)
 {
-    int result = ack_check(consumer, first, last, "rg_ack_sync");
+    int result = ack_check(consumer, first, last, function);
     if (result == 0) {
-        result = client_check_blocking(consumer->client, "rg_ack_sync");
+        result = client_check_blocking(consumer->client, function);
     }
     if (result < 0) {
         return result;
@@ -408,10 +464,49 @@ int rg_ack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last)
     struct rg_client *client = consumer->client;
     struct call call = {.field = RAILGUN__FRAME__BODY_ACK};
     client_lock(client);
-    result = ack_sync_encode(consumer, first, last, &call.body);
+    result = ack_sync_encode(consumer, first, last, nack, &call.body);
     if (result == 0) {
         call.channel = consumer->channel;
         result = call_ask_locked(client, &call, RAILGUN__FRAME__BODY_ACK_OK);
+    }
+    client_unlock(client);
+    if (result == 0) {
+        result = results_read(call.ret_body.bytes, first, last);
+    }
+    call_release(&call);
+    return result;
+}
+
+int rg_ack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last)
+{
+    return settle_sync(consumer, first, last, NULL, "rg_ack_sync");
+}
+
+int rg_nack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last,
+                 const struct rg_nack *nack)
+{
+    return nack == NULL ? error_note(ERR_USAGE, "rg_nack_sync: nack is NULL")
+                        : settle_sync(consumer, first, last, nack, "rg_nack_sync");
+}
+
+int rg_extend(struct rg_consumer *consumer, uint64_t first, uint64_t last)
+{
+    int result = ack_check(consumer, first, last, "rg_extend");
+    if (result == 0) {
+        result = client_check_blocking(consumer->client, "rg_extend");
+    }
+    if (result < 0) {
+        return result;
+    }
+    struct rg_client *client = consumer->client;
+    struct call call = {.field = RAILGUN__FRAME__BODY_EXTEND};
+    range_append(&call.body, EXTEND_RANGES, first, last);
+    client_lock(client);
+    if (consumer->state != CONSUMER_UP || client->state != CLIENT_UP) {
+        result = error_note(ERR_NOT_DELIVERED, "the connection it came on is lost: it comes again");
+    } else {
+        call.channel = consumer->channel;
+        result = call_ask_locked(client, &call, RAILGUN__FRAME__BODY_EXTEND_OK);
     }
     client_unlock(client);
     if (result == 0) {

@@ -265,6 +265,10 @@ enum rg_event_type {
     RG_EVENT_ACTIVE,  /* exclusive groups: from now on this consumer gets everything, in `epoch` */
     RG_EVENT_STANDBY, /* exclusive groups: another is active; what was delivered is void */
     RG_EVENT_LOST, /* the ephemeral group was lost; the library makes it again and goes on at `first`: some messages may come again */
+    RG_EVENT_DEADLINE, /* ack_wait is over for first..last: they were taken back and count as failed */
+    RG_EVENT_PAUSED, /* the group is paused: nothing is delivered, acknowledgements go on */
+    RG_EVENT_RESUMED,
+    RG_EVENT_SEEK, /* the group's position was set: what was delivered is not yours any more */
 };
 struct rg_event {
     enum rg_event_type type;
@@ -321,9 +325,27 @@ int rg_consumer_next(struct rg_consumer *consumer, uint32_t timeout_ms,
 int rg_ack(struct rg_consumer *consumer, uint64_t first, uint64_t last);
 int rg_ack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last);
 
-/* Not processed: deliver again. delay_ms 0: at once. count = false: do not count it as a failure. In the background, as rg_ack. */
+/* Not processed: deliver again. delay_ms 0: at once, to another member if one can take it; RG_BACKOFF: after the group's back-off, by number of failures;
+ * at most 7 days. count = false: do not count it as a failure (with RG_BACKOFF: at once). In the background, as rg_ack. */
+#define RG_BACKOFF UINT64_MAX
 int rg_nack(struct rg_consumer *consumer, uint64_t first, uint64_t last, uint64_t delay_ms,
             bool count);
+struct rg_nack {
+    uint64_t delay_ms;  /* as above */
+    bool uncounted;     /* not a failure */
+    bool reject;        /* straight to the dead letters */
+    const char *reason; /* for people; may be NULL */
+};
+/* The same with more to say; and rg_nack_sync returns when it is durable. RG_ERR_DELAY_FULL: the group holds max_delayed messages; those that did not
+ * fit are still yours. Other errors as rg_ack_sync. */
+int rg_nack_with(struct rg_consumer *consumer, uint64_t first, uint64_t last,
+                 const struct rg_nack *nack);
+int rg_nack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last,
+                 const struct rg_nack *nack);
+
+/* Still at work: the deadline (the group's ack_wait) of first..last begins anew. The library does it by itself for everything that was delivered and is
+ * not answered, also while on_message runs; so this is for looking whether something is still yours (errors as rg_ack_sync). */
+int rg_extend(struct rg_consumer *consumer, uint64_t first, uint64_t last);
 
 /* The group's name, also if the server made it. Valid as long as the consumer. */
 const char *rg_consumer_group(const struct rg_consumer *consumer);
@@ -559,6 +581,22 @@ struct rg_group_spec {
 };
 int rg_group_ensure(struct rg_client *client, const char *stream, const char *group,
                     const struct rg_group_spec *spec, enum rg_ensure_result *ret_result);
+
+/* Nothing is delivered to the group until it is resumed (after its breaker too); acknowledgements go on. Durable when it returns. *ret_changed (may be
+ * NULL): it was not so already. RG_ERR_NOT_FOUND: also when nobody has consumed yet. */
+int rg_group_pause(struct rg_client *client, const char *stream, const char *group,
+                   bool *ret_changed);
+int rg_group_resume(struct rg_client *client, const char *stream, const char *group,
+                    bool *ret_changed);
+/* Set the position: everything before `to` counts as acknowledged, everything from there on comes (again), at its first attempt. What members hold is not theirs
+ * any more (RG_EVENT_SEEK). An offset before the first record: as on_gap says. *ret_floor (may be NULL): the last offset that counts as acknowledged. */
+enum rg_on_gap { RG_GAP_ERROR, RG_GAP_FIRST, RG_GAP_LATEST };
+int rg_group_seek(struct rg_client *client, const char *stream, const char *group,
+                  struct rg_start to, enum rg_on_gap on_gap, uint64_t *ret_floor);
+/* What is in flight or delayed in first..last (last 0: everything), or in flight with this member (not 0), comes again at once, not counted as failed.
+ * *ret_released (may be NULL): how many messages. */
+int rg_group_release(struct rg_client *client, const char *stream, const char *group,
+                     uint64_t first, uint64_t last, uint64_t member, uint64_t *ret_released);
 
 struct rg_stream_info {
     uint64_t first_offset;

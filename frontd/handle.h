@@ -20,6 +20,7 @@ session_handler_fn handle_describe;
 session_handler_fn handle_list;
 session_handler_fn handle_delete;
 session_handler_fn handle_pending;
+session_handler_fn handle_group_control;
 session_handler_fn handle_watch;
 session_handler_fn handle_purge;
 session_handler_fn handle_es_publish;

@@ -65,10 +65,22 @@ static int consumer_ask(struct session *self, const struct frame_view *view, uin
     return 0;
 }
 
+/* The same, without an answer. */
+static int consumer_tell(struct session *self, const struct frame_view *view, uint16_t type)
+{
+    struct channel *channel = NULL;
+    if (!to_logd_has_room(self->frontd->logd)) {
+        return ERR_AGAIN;
+    }
+    if (channel_for(self, view, &channel) == 0) {
+        to_logd_tell(self->frontd->logd, type, channel->consumer, view->body);
+    }
+    return 0;
+}
+
 int handle_ack(struct session *self, const struct frame_view *view, struct payload *owner)
 {
     struct hot_ack ack;
-    struct channel *channel = NULL;
     (void) owner;
     if (hot_ack_read(view->body, &ack) != 0) {
         return ERR_PROTOCOL;
@@ -76,14 +88,7 @@ int handle_ack(struct session *self, const struct frame_view *view, struct paylo
     if (view->corr != 0) {
         return consumer_ask(self, view, RAILGUN__BUS_TYPE__BUS_LOG_ACK, ack_done);
     }
-    if (!to_logd_has_room(self->frontd->logd)) {
-        return ERR_AGAIN;
-    }
-    if (channel_for(self, view, &channel) == 0) {
-        to_logd_tell(self->frontd->logd, RAILGUN__BUS_TYPE__BUS_LOG_ACK_ONEWAY, channel->consumer,
-                     view->body);
-    }
-    return 0;
+    return consumer_tell(self, view, RAILGUN__BUS_TYPE__BUS_LOG_ACK_ONEWAY);
 }
 
 int handle_extend(struct session *self, const struct frame_view *view, struct payload *owner)
@@ -92,6 +97,9 @@ int handle_extend(struct session *self, const struct frame_view *view, struct pa
     int result = scan_check(view->body, &railgun__extend__descriptor, NULL);
     if (result != 0) {
         return result;
+    }
+    if (view->corr == 0) {
+        return consumer_tell(self, view, RAILGUN__BUS_TYPE__BUS_LOG_EXTEND);
     }
     return consumer_ask(self, view, RAILGUN__BUS_TYPE__BUS_LOG_EXTEND, extend_done);
 }

@@ -43,6 +43,7 @@ static session_handler_fn *const handlers[] = {
     [BODY(LIST)] = handle_list,
     [BODY(DELETE)] = handle_delete,
     [BODY(PENDING)] = handle_pending,
+    [BODY(GROUP_CONTROL)] = handle_group_control,
     [BODY(WATCH)] = handle_watch,
     [BODY(PURGE)] = handle_purge,
     [BODY(ES_PUBLISH)] = handle_es_publish,

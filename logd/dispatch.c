@@ -155,12 +155,14 @@ void logd_dispatch(struct logd *self, struct bus_link *link, struct bus_message 
         break;
     case RAILGUN__BUS_TYPE__BUS_LOG_DETACH:
     case RAILGUN__BUS_TYPE__BUS_LOG_ACK:
-    case RAILGUN__BUS_TYPE__BUS_LOG_EXTEND:
         if (message->is_request) {
             dispatch_member(self, link, message);
             return;
         }
         break;
+    case RAILGUN__BUS_TYPE__BUS_LOG_EXTEND:
+        dispatch_member(self, link, message);
+        return;
     case RAILGUN__BUS_TYPE__BUS_LOG_ACK_ONEWAY:
     case RAILGUN__BUS_TYPE__BUS_LOG_CREDIT:
         if (!message->is_request) {

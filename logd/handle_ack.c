@@ -136,6 +136,10 @@ void member_handle_extend(struct member *member, struct bus_message *message)
         answer(self, message, ERR_BAD_REQUEST, "Extend");
         return;
     }
+    groups_touched(self, member->hosted); /* deadlines moved */
+    if (!message->is_request) {
+        return;
+    }
     buf_reset(&self->meta);
     ack_results_encode(&self->results, &self->meta);
     struct bus_outgoing out = {.type = message->type, .meta = buf_span(&self->meta)};
