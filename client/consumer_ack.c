@@ -387,9 +387,10 @@ static bool acks_know(const struct ack_book *self, uint64_t first, uint64_t last
     return true;
 }
 
-/* The first remark of the server on something in this range. */
-static int results_read(struct span body, uint64_t first, uint64_t last)
+/* The first remark of the server on something in this range. What could not be delayed is still ours. */
+static int results_read(struct ack_book *book, struct span body, uint64_t first, uint64_t last)
 {
+    int result = 0;
     struct pb_field field;
     while (pb_next(&body, &field) == 1) {
         if (field.number != 1 || field.type != PB_BYTES) {
@@ -404,12 +405,18 @@ static int results_read(struct span body, uint64_t first, uint64_t last)
             }
         }
         int code = values[3] < 1000 ? -(int) values[3] : ERR_INTERNAL;
-        if (code != 0 && code != ERR_ALREADY && values[1] <= last && values[2] >= first) {
-            return error_note(code, "offsets %llu..%llu: %s", (unsigned long long) values[1],
-                              (unsigned long long) values[2], rg_error_text(code));
+        if (code == ERR_DELAY_FULL && values[1] != 0 && values[1] <= values[2]) {
+            acks_lock(book);
+            ranges_set(book->delivered, values[1], values[2], 0);
+            acks_unlock(book);
+        }
+        if (result == 0 && code != 0 && code != ERR_ALREADY && values[1] <= last &&
+            values[2] >= first) {
+            result = error_note(code, "offsets %llu..%llu: %s", (unsigned long long) values[1],
+                                (unsigned long long) values[2], rg_error_text(code));
         }
     }
-    return 0;
+    return result;
 }
 
 /* Encode the frame that is to be answered: all that is given, and this range: acknowledged, or nacked. Client's lock held. */
@@ -471,7 +478,7 @@ static int settle_sync(struct rg_consumer *consumer, uint64_t first, uint64_t la
     }
     client_unlock(client);
     if (result == 0) {
-        result = results_read(call.ret_body.bytes, first, last);
+        result = results_read(&consumer->acks, call.ret_body.bytes, first, last);
     }
     call_release(&call);
     return result;
@@ -510,7 +517,7 @@ int rg_extend(struct rg_consumer *consumer, uint64_t first, uint64_t last)
     }
     client_unlock(client);
     if (result == 0) {
-        result = results_read(call.ret_body.bytes, first, last);
+        result = results_read(&consumer->acks, call.ret_body.bytes, first, last);
     }
     call_release(&call);
     return result;

@@ -57,6 +57,7 @@ enum rg_err {
     RG_ERR_OUT_OF_RANGE = -416,
     RG_ERR_BAD_CONFIG = -422,
     RG_ERR_ENSURE_FIRST = -428,
+    RG_ERR_DELAY_FULL = -420,
     RG_ERR_STALE_DELIVERY = -440,
     RG_ERR_FENCED = -441, /* another consumer owns the group by now */
     RG_ERR_DIFFERS = -444,

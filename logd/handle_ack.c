@@ -20,7 +20,21 @@ static void answer(struct groups *self, const struct bus_message *message, int e
     (void) bus_reply_error(groups_bus(self), message->ticket, error, detail);
 }
 
-static void nack_handle(struct groups *self, struct member *member, const struct hot_nack *said)
+/* What was not delayed for want of room, nobody will hear of: it must not stay with a member that believes it was taken back. */
+static void nack_return_rest(struct groups *self, struct member *member, uint32_t before)
+{
+    uint32_t count = self->results.count;
+    for (uint32_t i = before; i < count; i++) {
+        struct ack_result rest = self->results.items[i];
+        if (rest.error == ERR_DELAY_FULL) {
+            group_handle_range(member->hosted->group, &member->share, GROUP_NACK, rest.first,
+                               rest.last, &self->results);
+        }
+    }
+}
+
+static void nack_handle(struct groups *self, struct member *member, const struct hot_nack *said,
+                        bool is_request)
 {
     struct group *group = member->hosted->group;
     if (said->reject) { /* dead letters are not built yet: it stays with the member */
@@ -31,13 +45,21 @@ static void nack_handle(struct groups *self, struct member *member, const struct
     const struct group_nack nack = {
         .no_count = said->no_count, .has_delay = said->has_delay, .delay_ms = said->delay_ms};
     uint64_t held = ranges_total(member->share.held);
+    uint32_t before = self->results.count > 0 ? self->results.count - 1 : 0;
     group_handle_nack(group, &member->share, &nack, said->range.first, said->range.last,
                       &self->results);
+    for (uint32_t i = before; i < self->results.count; i++) {
+        *self->count.delay_full += self->results.items[i].error == ERR_DELAY_FULL ? 1 : 0;
+    }
+    if (!is_request) {
+        nack_return_rest(self, member, before);
+    }
     *self->count.nacked += held - ranges_total(member->share.held);
 }
 
 /* The order is the frame's; up_to comes last, so that a nack below it counts. */
-static void ack_walk(struct groups *self, struct member *member, const struct hot_ack *ack)
+static void ack_walk(struct groups *self, struct member *member, const struct hot_ack *ack,
+                     bool is_request)
 {
     struct group *group = member->hosted->group;
     struct span rest = ack->body;
@@ -46,7 +68,7 @@ static void ack_walk(struct groups *self, struct member *member, const struct ho
     bool is_nack;
     while (hot_ack_next(&rest, &is_nack, &range, &nack) == 1) {
         if (is_nack) {
-            nack_handle(self, member, &nack);
+            nack_handle(self, member, &nack, is_request);
         } else {
             group_handle_range(group, &member->share, GROUP_ACK, range.first, range.last,
                                &self->results);
@@ -84,7 +106,7 @@ void member_handle_ack(struct member *member, struct bus_message *message)
     uint64_t acked = member->share.acked;
     groups_tick(self, member->hosted);
     ack_results_reset(&self->results);
-    ack_walk(self, member, &ack);
+    ack_walk(self, member, &ack, message->is_request);
     *self->count.acked += member->share.acked - acked;
     groups_touched(self, member->hosted);
     if (!message->is_request) {
