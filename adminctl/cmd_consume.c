@@ -324,7 +324,7 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
         {"reject", 0, OPTION_FLAG, &reject, NULL, "a nack sends it straight to the dead letters"},
         {"reason", 0, OPTION_TEXT, &reason, "TEXT", "of nacks, for people"},
         {"format", 'f', OPTION_TEXT, &format, "TEXT",
-         "as in read, and %a: which attempt; default '%p\\n'"},
+         "as in read, and %a: which attempt, %e: the epoch; default '%p\\n'"},
     };
     const struct command_help help = {"adminctl consume STREAM -g GROUP [options]",
                                       "Join a group and print its messages (or run a command for "
