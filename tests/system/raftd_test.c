@@ -186,7 +186,13 @@ static void client_learn_stream(struct client *self, const Railgun__CatalogStrea
 static void client_on_changes(struct client *self, struct span meta)
 {
     Railgun__CatalogChanges *changes = NULL;
-    ck_assert_int_eq(SCAN_UNPACK(meta, railgun__catalog_changes, &changes), 0);
+    struct scan_limits limits = scan_limits_default(); /* of what daemons tell each other */
+    limits.repeated_max = 100000;
+    limits.fields_max = 1000000;
+    limits.memory_factor = 20;
+    ck_assert_int_eq(scan_unpack(meta, &railgun__catalog_changes__descriptor, &limits,
+                                 (ProtobufCMessage **) (void *) &changes),
+                     0);
     if (changes->has_reset && changes->reset) {
         client_forget(self);
         self->snapshots++;
