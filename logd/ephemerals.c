@@ -146,6 +146,7 @@ void ephemerals_yield(struct groups *groups, struct span name)
     if (hosted == NULL) {
         return;
     }
+    ephemeral_apply(groups, hosted); /* they are told all that was acknowledged */
     struct group_member *share;
     while ((share = group_member_next(hosted->group, NULL)) != NULL) {
         struct member *member = member_of(share);
