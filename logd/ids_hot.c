@@ -7,13 +7,18 @@
 #include "common/base/mem.h"
 
 enum {
-    CHUNK_BITS = 8,
+    CHUNK_BITS = 13,
     CHUNK_SLOTS = 1 << CHUNK_BITS,
     CHUNK_SLOTS_FIRST = 16,
-    RING_FIRST = 16,
-    SEGMENT_BITS = 10,
-    SEGMENT_HEADS = 1 << SEGMENT_BITS,
-    BUCKETS_SMALL = 8 * SEGMENT_HEADS, /* not worth to be given back */
+    SLAB_BYTES = 2 << 20, /* a large page; of it, seven chunks */
+    SLAB_FROM = 2 * CHUNK_SLOTS,
+    RING_FIRST = 4,
+    HEADS_FIRST_BITS = 7,
+    HEADS_FIRST = 1 << HEADS_FIRST_BITS,
+    SEGMENTS_MAX = 32,
+    SEGMENT_LARGE_BYTES = 2 << 20,
+    BUCKETS_PER_ID = 2,   /* a new ID then meets another one in its bucket in two of five cases */
+    BUCKETS_SMALL = 8192, /* not worth to be given back */
     SPLIT_AHEAD = 8,
 };
 
@@ -25,7 +30,14 @@ struct slot {
     uint32_t ts_us;  /* behind the chunk's */
 };
 
+struct slab {
+    uint32_t taken; /* chunks of it that were ever taken */
+    uint32_t live;
+    uint8_t *memory;
+};
+
 struct chunk {
+    struct slab *slab; /* NULL: memory of its own */
     uint64_t offset;
     uint64_t ts_us;
     uint32_t count;
@@ -39,9 +51,9 @@ struct ids_hot {
     uint64_t count;
     struct chunk **ring; /* of the chunk with number n at n & (ring_size - 1) */
     uint64_t ring_size;
-    uint32_t **segments; /* of heads */
-    uint64_t segment_count;
-    uint64_t segment_room;
+    struct slab *slab;                /* the one chunks are taken of; NULL: none */
+    uint32_t *segments[SEGMENTS_MAX]; /* of heads: each as large as all before it */
+    unsigned segment_count;
     uint64_t buckets;
     uint64_t level; /* the highest power of two <= buckets */
     size_t memory;
@@ -83,7 +95,11 @@ static uint64_t bucket_of(const struct ids_hot *self, uint64_t hash)
 
 static uint32_t *head_at(const struct ids_hot *self, uint64_t bucket)
 {
-    return &self->segments[bucket >> SEGMENT_BITS][bucket & (SEGMENT_HEADS - 1)];
+    if (bucket < HEADS_FIRST) {
+        return &self->segments[0][bucket];
+    }
+    unsigned bits = 63 - (unsigned) __builtin_clzll(bucket);
+    return &self->segments[bits - HEADS_FIRST_BITS + 1][bucket - (UINT64_C(1) << bits)];
 }
 
 /* --- life --- */
@@ -102,10 +118,27 @@ static size_t chunk_bytes(uint32_t capacity)
     return sizeof(struct chunk) + capacity * sizeof(struct slot);
 }
 
+static void slab_drop(struct ids_hot *self, struct slab *slab)
+{
+    if (slab->live == 0 && slab != self->slab) {
+        self->memory -= SLAB_BYTES + sizeof(*slab);
+        mem_free(slab->memory);
+        mem_free(slab);
+    }
+}
+
 static void chunk_free(struct ids_hot *self, uint64_t number)
 {
     struct chunk **chunk = &self->ring[number & (self->ring_size - 1)];
-    if (*chunk != NULL) {
+    if (*chunk == NULL) {
+        return;
+    }
+    struct slab *slab = (*chunk)->slab;
+    if (slab != NULL) {
+        slab->live--;
+        slab_drop(self, slab);
+        *chunk = NULL;
+    } else {
         self->memory -= chunk_bytes((*chunk)->capacity);
         MEM_FREE(*chunk);
     }
@@ -113,14 +146,11 @@ static void chunk_free(struct ids_hot *self, uint64_t number)
 
 static void heads_free(struct ids_hot *self)
 {
-    for (uint64_t i = 0; i < self->segment_count; i++) {
-        mem_free(self->segments[i]);
+    for (unsigned i = 0; i < self->segment_count; i++) {
+        MEM_FREE(self->segments[i]);
     }
-    self->memory -= self->segment_count * SEGMENT_HEADS * sizeof(uint32_t) +
-                    self->segment_room * sizeof(uint32_t *);
-    MEM_FREE(self->segments);
+    self->memory -= self->buckets * sizeof(uint32_t);
     self->segment_count = 0;
-    self->segment_room = 0;
     self->buckets = 0;
     self->level = 0;
 }
@@ -135,6 +165,11 @@ static void hot_reset(struct ids_hot *self)
         self->memory -= self->ring_size * sizeof(*self->ring);
         MEM_FREE(self->ring);
         self->ring_size = 0;
+    }
+    if (self->slab != NULL) {
+        struct slab *slab = self->slab;
+        self->slab = NULL;
+        slab_drop(self, slab);
     }
     heads_free(self);
     self->end = (self->end + CHUNK_SLOTS) & ~(uint64_t) (CHUNK_SLOTS - 1);
@@ -166,64 +201,64 @@ uint64_t ids_hot_end(const struct ids_hot *self)
 
 /* --- the index --- */
 
-static void heads_add_segment(struct ids_hot *self)
+/* Room for one bucket more. Untouched memory costs nothing: what is counted are buckets. */
+static void heads_make_room(struct ids_hot *self)
 {
-    if (self->segment_count == self->segment_room) {
-        uint64_t room = self->segment_room != 0 ? self->segment_room * 2 : 4;
-        self->segments = mem_resize(self->segments, room, sizeof(*self->segments));
-        self->memory += (room - self->segment_room) * sizeof(*self->segments);
-        self->segment_room = room;
+    uint64_t room =
+        self->segment_count != 0 ? (uint64_t) HEADS_FIRST << (self->segment_count - 1) : 0;
+    if (self->buckets < room) {
+        return;
     }
-    uint32_t *heads = MEM_NEW_ARRAY(SEGMENT_HEADS, uint32_t);
-    for (unsigned i = 0; i < SEGMENT_HEADS; i++) {
-        heads[i] = (uint32_t) (self->first - 1);
-    }
-    self->segments[self->segment_count++] = heads;
-    self->memory += SEGMENT_HEADS * sizeof(*heads);
+    INVARIANT(self->segment_count < SEGMENTS_MAX);
+    size_t heads = room != 0 ? room : (size_t) HEADS_FIRST;
+    size_t bytes = heads * sizeof(uint32_t);
+    self->segments[self->segment_count++] =
+        bytes >= SEGMENT_LARGE_BYTES ? mem_new_large(bytes) : mem_resize(NULL, 1, bytes);
 }
 
-static void heads_make(struct ids_hot *self, uint64_t segments)
+static uint32_t *heads_add(struct ids_hot *self)
 {
-    for (uint64_t i = 0; i < segments; i++) {
-        heads_add_segment(self);
-    }
-    self->buckets = segments * SEGMENT_HEADS;
-    self->level = SEGMENT_HEADS;
-    while (self->level * 2 <= self->buckets) {
+    heads_make_room(self);
+    uint32_t *head = head_at(self, self->buckets++);
+    self->memory += sizeof(*head);
+    if (self->buckets == self->level * 2) {
         self->level *= 2;
+    }
+    return head;
+}
+
+/* So many empty buckets. */
+static void heads_make(struct ids_hot *self, uint64_t buckets)
+{
+    self->level = 1;
+    while (self->buckets < buckets) {
+        *heads_add(self) = (uint32_t) (self->first - 1);
     }
 }
 
 /* One bucket more: the entries of its elder are divided among the two. */
 static void heads_split(struct ids_hot *self)
 {
-    uint64_t young = self->buckets;
-    uint64_t old = young - self->level;
-    if (young >> SEGMENT_BITS == self->segment_count) {
-        heads_add_segment(self);
-    }
+    uint64_t level = self->level;
+    uint64_t old = self->buckets - level;
     uint64_t place;
     uint64_t ahead = old + SPLIT_AHEAD;
     if (ahead < self->buckets && link_follow(self, *head_at(self, ahead), &place)) {
-        __builtin_prefetch(slot_at(self, place));
+        __builtin_prefetch(slot_at(self, place), 1);
     }
-    uint32_t link = *head_at(self, old);
-    uint32_t *ends[2] = {head_at(self, old), head_at(self, young)};
+    uint32_t *ends[2] = {head_at(self, old), heads_add(self)};
+    uint32_t link = *ends[0];
     uint32_t none = (uint32_t) (self->first - 1);
     while (link_follow(self, link, &place)) {
         struct slot *slot = slot_at(self, place);
         uint64_t low = (uint64_t) slot->key[1] << 32 | slot->key[0];
-        unsigned side = (low & self->level) != 0;
+        unsigned side = (low & level) != 0;
         *ends[side] = link;
         ends[side] = &slot->prev;
         link = slot->prev;
     }
     *ends[0] = none;
     *ends[1] = none;
-    self->buckets++;
-    if (self->buckets == self->level * 2) {
-        self->level *= 2;
-    }
 }
 
 static void slot_link(struct ids_hot *self, struct slot *slot, uint64_t place)
@@ -239,7 +274,7 @@ static void heads_shrink(struct ids_hot *self)
 {
     uint64_t span = self->end - self->first;
     heads_free(self);
-    heads_make(self, span / SEGMENT_HEADS + 1);
+    heads_make(self, span * BUCKETS_PER_ID + HEADS_FIRST);
     for (uint64_t place = self->first; place < self->end; place++) {
         const struct chunk *chunk = self->ring[(place >> CHUNK_BITS) & (self->ring_size - 1)];
         if ((place & (CHUNK_SLOTS - 1)) >= chunk->count) {
@@ -326,19 +361,41 @@ static void ring_grow(struct ids_hot *self)
     self->ring_size = size;
 }
 
+/* The small ones grow from little: there may be many streams. */
 static struct chunk *chunk_grow(struct ids_hot *self, struct chunk *old)
 {
-    uint32_t capacity = old != NULL ? old->capacity * 4 : (uint32_t) CHUNK_SLOTS_FIRST;
     uint32_t before = old != NULL ? old->capacity : 0;
-    if (old == NULL && self->count >= CHUNK_SLOTS) {
+    uint32_t capacity = before != 0 ? before * 2 : (uint32_t) CHUNK_SLOTS_FIRST;
+    if (old == NULL && self->count >= CHUNK_SLOTS / 2) {
         capacity = CHUNK_SLOTS; /* it will be full soon */
     }
     struct chunk *chunk = mem_resize(old, 1, chunk_bytes(capacity));
-    self->memory += chunk_bytes(capacity) - (old != NULL ? chunk_bytes(before) : 0);
+    self->memory += chunk_bytes(capacity) - (before != 0 ? chunk_bytes(before) : 0);
     chunk->capacity = capacity;
     if (before == 0) {
         chunk->count = 0;
+        chunk->slab = NULL;
     }
+    return chunk;
+}
+
+static struct chunk *chunk_of_slab(struct ids_hot *self)
+{
+    size_t bytes = chunk_bytes(CHUNK_SLOTS);
+    struct slab *slab = self->slab;
+    if (slab == NULL || slab->taken == SLAB_BYTES / bytes) {
+        self->slab = MEM_NEW(struct slab);
+        self->slab->memory = mem_new_large(SLAB_BYTES);
+        self->memory += SLAB_BYTES + sizeof(*slab);
+        if (slab != NULL) {
+            slab_drop(self, slab);
+        }
+        slab = self->slab;
+    }
+    struct chunk *chunk = (void *) (slab->memory + slab->taken * bytes);
+    slab->taken++;
+    slab->live++;
+    *chunk = (struct chunk){.slab = slab, .capacity = CHUNK_SLOTS};
     return chunk;
 }
 
@@ -363,7 +420,9 @@ static struct chunk *hot_open_chunk(struct ids_hot *self, const struct ids_entry
         }
         self->end = (self->end | (CHUNK_SLOTS - 1)) + 1; /* closed early */
     }
-    if (*at == NULL || (*at)->count == (*at)->capacity) {
+    if (*at == NULL && self->count >= SLAB_FROM) {
+        *at = chunk_of_slab(self);
+    } else if (*at == NULL || (*at)->count == (*at)->capacity) {
         *at = chunk_grow(self, *at);
     }
     if ((*at)->count == 0) {
@@ -379,8 +438,9 @@ void ids_hot_put(struct ids_hot *self, const struct ids_entry *entry)
     INVARIANT(self->end - self->first < UINT32_MAX / 2);
 
     if (self->buckets == 0) {
-        heads_make(self, 1);
-    } else if (self->count >= self->buckets) {
+        heads_make(self, HEADS_FIRST);
+    }
+    for (unsigned i = 0; i < BUCKETS_PER_ID && self->count * BUCKETS_PER_ID >= self->buckets; i++) {
         heads_split(self);
     }
     struct chunk *chunk = hot_open_chunk(self, entry);
@@ -463,7 +523,7 @@ static void hot_settle(struct ids_hot *self)
         }
     }
     if (self->first < self->end) {
-        if (self->buckets > BUCKETS_SMALL && (self->end - self->first) * 8 < self->buckets) {
+        if (self->buckets > BUCKETS_SMALL && (self->end - self->first) * 16 < self->buckets) {
             heads_shrink(self);
         }
     } else if (self->buckets != 0) {
