@@ -51,7 +51,7 @@ static const char *type_text(enum journal_type type)
 static const char *kind_text(const struct journal_entry *entry)
 {
     static const char *const stream_kinds[] = {"",     "batch", "config", "group",
-                                                "acks", "trim",  "ids",    "state"};
+                                               "acks", "trim",  "ids",    "state"};
     if (entry->type != JOURNAL_ENTRY) {
         return "";
     }

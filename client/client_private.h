@@ -380,6 +380,11 @@ struct error_answer {
     bool has_range;
     uint64_t range_first;
     uint64_t range_last;
+    uint32_t retry_after_ms;
+    struct span last_id;
+    uint64_t offset; /* of the original of a duplicate */
+    uint64_t ts_us;
+    uint32_t record;
 };
 int error_read(struct span body, struct error_answer *ret_answer);
 /* Note the text for rg_last_error of this thread; returns `code`. */

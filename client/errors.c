@@ -127,6 +127,25 @@ static int range_read(struct span body, struct error_answer *answer)
     return result;
 }
 
+/* What only publishes are told. */
+static bool error_read_publish(const struct pb_field *field, struct error_answer *answer)
+{
+    if (field->number == 4 && field->type == PB_VARINT) {
+        answer->retry_after_ms = field->value < UINT32_MAX ? (uint32_t) field->value : UINT32_MAX;
+    } else if (field->number == 8 && field->type == PB_BYTES) {
+        answer->last_id = field->bytes;
+    } else if (field->number == 11 && field->type == PB_VARINT) {
+        answer->offset = field->value;
+    } else if (field->number == 12 && field->type == PB_FIXED64) {
+        answer->ts_us = field->value;
+    } else if (field->number == 13 && field->type == PB_VARINT) {
+        answer->record = (uint32_t) field->value;
+    } else {
+        return false;
+    }
+    return true;
+}
+
 int error_read(struct span body, struct error_answer *ret_answer)
 {
     struct error_answer answer = {.code = ERR_INTERNAL};
@@ -143,6 +162,8 @@ int error_read(struct span body, struct error_answer *ret_answer)
             answer.next_offset = field.value;
         } else if (field.number == 6 && field.type == PB_VARINT) {
             answer.first_offset = field.value;
+        } else if (error_read_publish(&field, &answer)) {
+            continue;
         } else if (field.number == 7 && field.type == PB_BYTES) {
             result = range_read(field.bytes, &answer);
             if (result < 0) {

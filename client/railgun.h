@@ -19,7 +19,7 @@
  * Outcomes of publishing: RG_OK = stored, durable, at the offset given. RG_ERR_TIMEOUT = unknown: the connection or the server was lost
  * before the answer; it may or may not be stored. Everything else = certainly not stored. What was not yet wholly given to the system when the
  * connection was lost is sent on the next one, in order, until its deadline. What was given is reported as unknown at once and never
- * repeated by the library, because that could store it twice. The caller can find out: by repeating with the same message id in a stream
+ * repeated by the library, because that could store it twice (with message IDs and rg_options.repeat_with_ids it is). The caller can find out: by repeating with the same message id in a stream
  * with deduplication, or, after a publish with an expected offset, by repeating it: RG_ERR_WRONG_OFFSET then names the next offset.
  * Reading, describing and ensuring are repeated by the library until their deadline.
  *
@@ -43,6 +43,7 @@ extern "C" {
 /* The codes a program meets most; any code of the protocol may be returned, negated. */
 enum rg_err {
     RG_OK = 0,
+    RG_DUPLICATE = -200, /* of one record: it was stored before */
     RG_ERR_PROTOCOL = -100,
     RG_ERR_HEARTBEAT_LOST = -106,
     RG_ERR_GOING_AWAY = -107,
@@ -52,12 +53,15 @@ enum rg_err {
     RG_ERR_NOT_DELIVERED = -405,
     RG_ERR_EPHEMERAL_LOST = -406,
     RG_ERR_TIMEOUT = -408, /* outcome unknown */
+    RG_ERR_DUPLICATE_ID = -409,
     RG_ERR_WRONG_OFFSET = -412,
     RG_ERR_TOO_LARGE = -413,
     RG_ERR_OUT_OF_RANGE = -416,
+    RG_ERR_DUPLICATE_MISMATCH = -417, /* the ID is known with another payload */
     RG_ERR_BAD_CONFIG = -422,
     RG_ERR_ENSURE_FIRST = -428,
     RG_ERR_DELAY_FULL = -420,
+    RG_ERR_DEDUP_FULL = -430,
     RG_ERR_STALE_DELIVERY = -440,
     RG_ERR_FENCED = -441, /* another consumer owns the group by now */
     RG_ERR_DIFFERS = -444,
@@ -111,6 +115,9 @@ struct rg_options {
     uint32_t window_records; /* the same in records: 65,536 */
     /* Ephemeral messages, requests and replies not yet given to the system: 4 MiB. One call may go beyond it, by what it brings. */
     uint64_t send_buffer_bytes;
+    /* Every stream that this client publishes messages with IDs to has deduplication (dedup.mode): a batch in which each message has an ID is repeated by
+     * the library when its outcome is unknown, until its deadline; the result is that of the first. Batches repeated together with later ones may change places. */
+    bool repeat_with_ids;
     const char *namespace_; /* "default". Not a name (as of a stream): RG_ERR_USAGE */
     /* Called on the I/O thread when the connection is lost (up = false, with the reason) or made again. May be NULL. */
     void (*on_state)(void *ud, bool up, int reason);
@@ -167,23 +174,50 @@ struct rg_expect {
         RG_EXPECT_NOTHING,
         RG_EXPECT_NEXT_OFFSET,
         RG_EXPECT_NO_RECORDS,
-        RG_EXPECT_STREAM_EXISTS
+        RG_EXPECT_STREAM_EXISTS,
+        RG_EXPECT_LAST_ID
     } what;
     uint64_t next_offset;
+    struct rg_bytes last_id; /* of the newest record */
+    /* In any case: a stream that was given a fence takes only publishes that bring the same, one without only those that bring none: RG_ERR_FENCED. */
+    struct rg_bytes fence;
 };
 
 struct rg_published {
-    uint64_t base_offset; /* of the first record; the others follow without a gap */
-    uint32_t count;
-    uint64_t ts_us;       /* the server's time of storing */
+    uint64_t
+        base_offset; /* of the first record (of a duplicate: where it lies); those that were stored now follow each other without a gap */
+    uint32_t count;  /* stored now; the others were stored before: their IDs are known */
+    uint64_t ts_us;  /* the server's time of storing */
     uint64_t next_offset; /* with RG_ERR_WRONG_OFFSET: what it is now */
+    /* with RG_ERR_WRONG_OFFSET: the ID of the newest record, if it has one */
+    uint8_t last_id[128];
+    size_t last_id_size;
+    /* with RG_ERR_DUPLICATE_ID and RG_ERR_DUPLICATE_MISMATCH: where the original lies, and which message of the batch it was */
+    uint64_t original_offset;
+    uint64_t original_ts_us;
+    uint32_t record;
+    uint32_t retry_after_ms; /* with RG_ERR_DEDUP_FULL; 0: not known */
 };
 
 /* Publish messages as one atomic batch and wait: all are stored, contiguous, or none. At most 65,536 and 4 MiB. `expect` may be NULL.
- * *ret_published (may be NULL) is written on RG_OK, and with RG_ERR_WRONG_OFFSET (next_offset). */
+ * In a stream with deduplication a message whose ID is known is not stored again; that is no error, and looked at before `expect`: repeating what was stored
+ * gives RG_OK and the same offsets. *ret_published (may be NULL) is written on RG_OK, and with those errors that it has fields for. */
 int rg_publish_batch(struct rg_client *client, const char *stream,
                      const struct rg_message *messages, size_t count,
                      const struct rg_expect *expect, struct rg_published *ret_published);
+
+/* What became of one message. */
+struct rg_record_result {
+    int code;        /* RG_OK; RG_DUPLICATE: stored before; else why it is not stored */
+    uint64_t offset; /* of a duplicate, refused or not: of the original. 0: none */
+    uint64_t ts_us;
+};
+
+/* As rg_publish_batch, but each message stands for itself: one that cannot be stored does not hold up the others. RG_OK: `ret_results` has what became of each
+ * of the `count` messages. Other results: nothing was stored, or that is unknown. */
+int rg_publish_each(struct rg_client *client, const char *stream, const struct rg_message *messages,
+                    size_t count, const struct rg_expect *expect,
+                    struct rg_record_result *ret_results, struct rg_published *ret_published);
 
 /* Called once for each rg_publish_async, in order of publishing for each stream: its result (RG_OK or an error) and offset. */
 typedef void rg_published_fn(void *ud, int result, uint64_t offset);
@@ -609,6 +643,29 @@ struct rg_stream_info {
 int rg_stream_describe(struct rg_client *client, const char *stream,
                        struct rg_stream_info *ret_info);
 int rg_stream_delete(struct rg_client *client, const char *stream);
+
+/* The message IDs that a stream with deduplication remembers. */
+struct rg_dedup_info {
+    uint64_t ids;
+    uint64_t hot;  /* of them in memory */
+    uint64_t cold; /* in the server's database */
+    uint64_t memory_bytes;
+    uint64_t oldest_us; /* 0: none */
+    uint64_t shrunk;    /* left before their time, since the server was started */
+    /* rg_dedup_find: */
+    bool found;
+    uint64_t offset;
+    uint64_t ts_us;
+    /* rg_dedup_forget: how many were known */
+    uint64_t forgotten;
+};
+int rg_dedup_describe(struct rg_client *client, const char *stream, struct rg_dedup_info *ret_info);
+/* One ID: RG_OK, found or not. */
+int rg_dedup_find(struct rg_client *client, const char *stream, struct rg_bytes id,
+                  struct rg_dedup_info *ret_info);
+/* Let an ID be new (without data: all of them). Durable when it returns RG_OK; repeating it does no harm. `ret_info` may be NULL. */
+int rg_dedup_forget(struct rg_client *client, const char *stream, struct rg_bytes id,
+                    struct rg_dedup_info *ret_info);
 
 /* Remove records from the front of a stream, for good; offsets go on where they were. Zeroed: all of them. Groups pass over what they had not
  * acknowledged (RG_EVENT_GAP). Message IDs stay known in their window unless they are to be forgotten. Durable when it returns 0; after RG_ERR_TIMEOUT it may have

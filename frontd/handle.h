@@ -23,6 +23,7 @@ session_handler_fn handle_pending;
 session_handler_fn handle_group_control;
 session_handler_fn handle_watch;
 session_handler_fn handle_purge;
+session_handler_fn handle_dedup;
 session_handler_fn handle_es_publish;
 session_handler_fn handle_es_subscribe;
 session_handler_fn handle_request;

@@ -46,6 +46,7 @@ static session_handler_fn *const handlers[] = {
     [BODY(GROUP_CONTROL)] = handle_group_control,
     [BODY(WATCH)] = handle_watch,
     [BODY(PURGE)] = handle_purge,
+    [BODY(DEDUP)] = handle_dedup,
     [BODY(ES_PUBLISH)] = handle_es_publish,
     [BODY(ES_SUBSCRIBE)] = handle_es_subscribe,
     [BODY(REQUEST)] = handle_request,

@@ -251,6 +251,7 @@ void ids_forget_below(struct ids *self, uint64_t offset)
             (void) ids_hot_remove(self->hot, &entry.key); /* it was found just now */
         }
     }
+    (void) ids_hot_first(self->hot, &entry); /* gives memory back if it was all */
     ids_account(self);
 }
 
