@@ -172,7 +172,9 @@ static int channel_resolve(const struct channel *channel, const Railgun__Consume
     const struct catalog *catalog = channel->session->frontd->catalog;
     const struct catalog_stream *stream = catalog_find_stream(catalog, span_of(consume->stream));
     if (stream == NULL) {
-        return channel->log_group != 0 ? ERR_STREAM_DELETED : ERR_NOT_FOUND;
+        bool is_deleted = channel->log_group != 0 ||
+                          catalog_find_deleted(catalog, span_of(consume->stream)) != NULL;
+        return is_deleted ? ERR_STREAM_DELETED : ERR_NOT_FOUND;
     }
     if (channel->log_group != 0 && channel->log_group != stream->log_group) {
         return ERR_STREAM_CHANGED;

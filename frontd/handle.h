@@ -19,6 +19,8 @@ session_handler_fn handle_ensure;
 session_handler_fn handle_describe;
 session_handler_fn handle_list;
 session_handler_fn handle_delete;
+session_handler_fn handle_undelete;
+session_handler_fn handle_lock;
 session_handler_fn handle_pending;
 session_handler_fn handle_group_control;
 session_handler_fn handle_watch;

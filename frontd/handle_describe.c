@@ -23,10 +23,14 @@ enum {
     STREAM_CREATED = 9,
     STREAM_GROUPS = 11,
     STREAM_LOG_GROUP = 12,
+    STREAM_LOCKED = 23,
     GROUP_STREAM = 1,
     GROUP_NAME = 2,
     GROUP_VERSION = 3,
     GROUP_SPEC = 4,
+    GROUP_LOCKED = 27,
+    CATALOG_STREAM_LOCKED = 9,
+    CATALOG_GROUP_LOCKED = 7,
     REF_GROUP_ID = 1,
     REF_AFTER = 2,
     REF_LIMIT = 3,
@@ -74,6 +78,16 @@ static void pending_done(struct request *request, enum bus_outcome outcome,
     session_pass_reply(request, outcome, reply, RAILGUN__FRAME__BODY_PENDING_OK, false);
 }
 
+static void locked_append(struct buf *out, uint32_t to, struct span message, uint32_t from)
+{
+    struct pb_field field;
+    while (pb_next(&message, &field) == 1) {
+        if (field.number == from && field.type == PB_BYTES) {
+            pb_append_bytes(out, to, field.bytes);
+        }
+    }
+}
+
 static void stream_head(struct buf *out, const struct catalog_stream *stream)
 {
     pb_append_bytes(out, STREAM_NAME, stream->name);
@@ -83,6 +97,7 @@ static void stream_head(struct buf *out, const struct catalog_stream *stream)
     pb_append_fixed64(out, STREAM_CREATED, stream->created_us);
     pb_append_varint(out, STREAM_GROUPS, stream->group_count);
     pb_append_varint(out, STREAM_LOG_GROUP, stream->log_group);
+    locked_append(out, STREAM_LOCKED, stream->message, CATALOG_STREAM_LOCKED);
 }
 
 static void group_head(struct buf *out, const struct catalog_stream *stream,
@@ -96,6 +111,7 @@ static void group_head(struct buf *out, const struct catalog_stream *stream,
     pb_append_bytes(out, GROUP_NAME, group->name);
     pb_append_varint(out, GROUP_VERSION, group->version);
     pb_append_bytes(out, GROUP_SPEC, group->spec);
+    locked_append(out, GROUP_LOCKED, group->message, CATALOG_GROUP_LOCKED);
 }
 
 /* A group of the catalogue, or NULL: perhaps one in logd's memory. 0, or 1: refused and answered. */

@@ -1,4 +1,4 @@
-/* handle_ensure: Ensure and Delete: asked of raftd, answered when this frontd's own catalogue shows the change. */
+/* handle_ensure: Ensure, Delete, Undelete and Lock: asked of raftd, answered when this frontd's own catalogue shows the change. */
 #include "frontd/handle.h"
 
 #include "common/base/err.h"
@@ -9,7 +9,12 @@
 
 #include "frontd/to_raftd.h"
 
-enum { ENSURE_OK_REVISION = 5, DELETE_OK_REVISION = 1 };
+enum {
+    ENSURE_OK_REVISION = 5,
+    DELETE_OK_REVISION = 1,
+    UNDELETE_OK_REVISION = 2,
+    LOCK_OK_REVISION = 2
+};
 
 static void change_resume(struct request *request)
 {
@@ -51,6 +56,18 @@ static void delete_done(struct request *request, enum bus_outcome outcome,
                         const struct bus_message *reply)
 {
     change_done(request, outcome, reply, RAILGUN__FRAME__BODY_DELETE_OK, DELETE_OK_REVISION);
+}
+
+static void undelete_done(struct request *request, enum bus_outcome outcome,
+                          const struct bus_message *reply)
+{
+    change_done(request, outcome, reply, RAILGUN__FRAME__BODY_UNDELETE_OK, UNDELETE_OK_REVISION);
+}
+
+static void lock_done(struct request *request, enum bus_outcome outcome,
+                      const struct bus_message *reply)
+{
+    change_done(request, outcome, reply, RAILGUN__FRAME__BODY_LOCK_OK, LOCK_OK_REVISION);
 }
 
 /* Kind and names of what is to be changed. NULL: fine. */
@@ -125,4 +142,17 @@ int handle_delete(struct session *self, const struct frame_view *view, struct pa
         return session_refuse(self, view, ERR_BAD_REQUEST, problem);
     }
     return change_ask(self, view, delete_done, RAILGUN__BUS_TYPE__BUS_CATALOG_DELETE);
+}
+
+/* Whether the names are good raftd says, of these two. */
+int handle_undelete(struct session *self, const struct frame_view *view, struct payload *owner)
+{
+    (void) owner;
+    return change_ask(self, view, undelete_done, RAILGUN__BUS_TYPE__BUS_CATALOG_UNDELETE);
+}
+
+int handle_lock(struct session *self, const struct frame_view *view, struct payload *owner)
+{
+    (void) owner;
+    return change_ask(self, view, lock_done, RAILGUN__BUS_TYPE__BUS_CATALOG_LOCK);
 }

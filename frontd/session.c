@@ -42,6 +42,8 @@ static session_handler_fn *const handlers[] = {
     [BODY(DESCRIBE)] = handle_describe,
     [BODY(LIST)] = handle_list,
     [BODY(DELETE)] = handle_delete,
+    [BODY(UNDELETE)] = handle_undelete,
+    [BODY(LOCK)] = handle_lock,
     [BODY(PENDING)] = handle_pending,
     [BODY(GROUP_CONTROL)] = handle_group_control,
     [BODY(WATCH)] = handle_watch,
@@ -370,6 +372,8 @@ int session_find_stream(struct session *self, const struct frame_view *view, str
         const char *problem = session_name_problem("stream", name, text, sizeof(text));
         if (problem != NULL) {
             (void) session_refuse(self, view, ERR_BAD_REQUEST, problem);
+        } else if (catalog_find_deleted(frontd->catalog, name) != NULL) {
+            (void) session_refuse(self, view, ERR_STREAM_DELETED, NULL);
         } else if (catalog_is_known(frontd->catalog)) {
             (void) session_refuse(self, view, unknown_error, NULL);
         } else if (loop_now_ms(frontd->loop) <

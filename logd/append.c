@@ -122,7 +122,7 @@ static enum publish_step publish_propose(struct append *self, struct publish *pu
     struct screening screening;
     enum publish_step step;
     int error = 0;
-    if (stream->deleted || stream->deleting) { /* while it waited */
+    if (stream_is_gone(stream)) { /* while it waited */
         error = ERR_STREAM_DELETED;
     } else if (publish->own == NULL && publish->fence_version != stream->fence_version) {
         error = ERR_FENCED;

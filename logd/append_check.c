@@ -46,7 +46,7 @@ int publish_meta_read(struct span meta, struct publish_meta *ret_meta)
 void publish_check_meta(const struct publish_meta *meta, const struct stream *stream,
                         struct answer_error *ret_error)
 {
-    if (stream->deleted || stream->deleting) {
+    if (stream_is_gone(stream)) {
         ret_error->error = ERR_STREAM_DELETED;
     } else if (meta->stream_id.size != 0 &&
                !span_equal(meta->stream_id,

@@ -1,6 +1,6 @@
 /* catalog_client: the watch on raftd. Owns the place in the catalogue's history that this process has seen, and during a snapshot the set of what it
  * named. A stream is deleted only when a whole snapshot of the right cluster, not older than anything seen before, does not name it, or when a
- * change says so. */
+ * change says so. A stream in its grace after a deletion is only closed. */
 #include "logd/catalog_client.h"
 
 #include <inttypes.h>
@@ -197,6 +197,7 @@ struct catalog_stream {
     struct span name;
     struct span id;
     struct span spec;
+    uint64_t deleted_us; /* 0: it lives */
 };
 
 static int catalog_read_stream(struct span bytes, struct catalog_stream *ret_stream)
@@ -223,6 +224,9 @@ static int catalog_read_stream(struct span bytes, struct catalog_stream *ret_str
             break;
         case 6:
             stream.spec = field.bytes;
+            break;
+        case 8:
+            stream.deleted_us = field.value;
             break;
         default:
             break;
@@ -288,6 +292,11 @@ static void catalog_take_stream(struct catalog_client *self, struct span bytes)
         stream_want_config(stream, buf_span(&packed));
     }
     buf_release(&packed);
+    if (stream->closed != (told.deleted_us != 0)) {
+        log_info(told.deleted_us != 0 ? "stream deleted, in its grace" : "stream undeleted",
+                 "log_group=%" PRIu64 " next_offset=%" PRIu64, told.log_group, stream->next_offset);
+        stream_set_closed(stream, told.deleted_us != 0);
+    }
 }
 
 /* The same configuration with the mark. */
@@ -301,7 +310,7 @@ static void catalog_delete_stream(struct catalog_client *self, uint64_t log_grou
     struct buf packed = {0};
     buf_append(&packed, buf_span(current));
     pb_append_varint(&packed, 5, 1);
-    log_info("stream deleted", "log_group=%" PRIu64 " next_offset=%" PRIu64, log_group,
+    log_info("stream deleted for good", "log_group=%" PRIu64 " next_offset=%" PRIu64, log_group,
              stream->next_offset);
     stream_want_config(stream, buf_span(&packed));
     buf_release(&packed);

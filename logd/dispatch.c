@@ -75,7 +75,7 @@ static void dispatch_stream(struct logd *self, struct bus_link *link, struct bus
         if (error == 0) {
             return;
         }
-    } else if (stream->deleted || stream->deleting) {
+    } else if (stream_is_gone(stream)) {
         error = ERR_STREAM_DELETED;
     }
     if (error != 0) {

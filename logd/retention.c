@@ -253,7 +253,7 @@ static uint64_t look(struct retained *retained, uint64_t now_ms)
     uint64_t step_ms = stream->logd->options.retention_ms;
     uint64_t again_ms = UINT64_MAX;
     retained->looked_ms = now_ms;
-    if (stream->deleted || stream->deleting || !stream_is_open(stream)) {
+    if (stream_is_gone(stream) || !stream_is_open(stream)) {
         return UINT64_MAX;
     }
     if (retained->proposed > stream->first_offset) {

@@ -241,6 +241,23 @@ static void stream_take_fence(struct stream *self, struct span fence)
     }
 }
 
+bool stream_is_gone(const struct stream *self)
+{
+    return self->deleted || self->deleting || self->closed;
+}
+
+void stream_set_closed(struct stream *self, bool closed)
+{
+    if (closed && !stream_is_gone(self)) {
+        readers_refuse(self, ERR_STREAM_DELETED);
+        groups_cancel(self->groups, ERR_STREAM_DELETED);
+    }
+    self->closed = closed;
+    if (!closed && self->retained != NULL) {
+        retention_touch(self); /* it did nothing meanwhile */
+    }
+}
+
 static void stream_take_fields(struct stream *self, const struct config_fields *fields)
 {
     self->id = fields->id;

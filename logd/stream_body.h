@@ -42,7 +42,9 @@ struct stream {
     struct buf last_id;        /* of the newest record, when none is left */
     bool deleted;
 
-    bool deleting;         /* that is on its way */
+    bool
+        closed; /* it was deleted and may come back: nothing is let in or out. Of the catalogue, not of the log */
+    bool deleting;         /* deleted for good; that is on its way into the log */
     struct buf wanted;     /* EntryConfig to be proposed, or in flight; empty: none */
     uint64_t wanted_index; /* its index when in flight, else 0 */
     struct list config_link;
@@ -104,6 +106,11 @@ bool stream_is_corrupt(const struct stream *self, uint64_t offset, uint64_t *ret
 
 /* The time a new entry gets: never before the one before it. */
 uint64_t stream_stamp_us(struct stream *self);
+
+/* Do clients get STREAM_DELETED? */
+bool stream_is_gone(const struct stream *self);
+/* It was deleted, or undeleted, in the catalogue. Who reads and consumes is told so; records, groups and their positions stay. */
+void stream_set_closed(struct stream *self, bool closed);
 
 /* May entries be proposed now? Not before its first entry, the configuration, is in the journal's queue. */
 bool stream_is_open(const struct stream *self);

@@ -116,14 +116,14 @@ void spec_fill(struct spec *self)
     }
 }
 
-void spec_merge(struct spec *self, const struct spec *from)
+void spec_merge(struct spec *self, const struct spec *from, uint32_t allowed)
 {
     INVARIANT(self->kind == from->kind);
 
     unsigned count;
     const struct spec_field *fields = spec_fields(self->kind, &count);
     for (unsigned i = 0; i < count; i++) {
-        if (!spec_is_given(from, i)) {
+        if (!spec_is_given(from, i) || (allowed >> i & 1) == 0) {
             continue;
         }
         if (spec_type_is_text(fields[i].type)) {

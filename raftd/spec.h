@@ -143,8 +143,8 @@ bool spec_is_given(const struct spec *self, unsigned field);
 
 /* Set what is not given to its default. */
 void spec_fill(struct spec *self);
-/* Take over the fields that `from` gives. */
-void spec_merge(struct spec *self, const struct spec *from);
+/* Take over the fields that `from` gives, of those in `allowed` (bit by field). */
+void spec_merge(struct spec *self, const struct spec *from, uint32_t allowed);
 
 /* Do two specs differ in this field? Both give it. */
 bool spec_field_differs(const struct spec *a, const struct spec *b, unsigned field);

@@ -74,6 +74,8 @@ static const bool frame_bodies[] = {
     BODY(DEDUP_OK),
     BODY(DEAD_LETTERS),
     BODY(DEAD_LETTERS_OK),
+    BODY(LOCK),
+    BODY(LOCK_OK),
 };
 
 int frame_split(struct span received, uint32_t size_max, struct span *ret_body, size_t *ret_total)
