@@ -595,17 +595,56 @@ void rg_watch_close(struct rg_watch **watch);
 
 /* --- administration ------------------------------------------------------------------------------------- */
 
-struct rg_stream_spec { /* zeroed fields are not asked for */
-    uint64_t version;   /* 0: 1 */
+/* In specifications a zeroed field is not asked for: what is there stays, what is new gets the default. RG_ZERO asks for the number 0, "" for the
+ * empty text. Limits and defaults: docs/guide.md. */
+#define RG_ZERO UINT64_MAX
+enum rg_choice { RG_CHOICE_UNSET, RG_NO, RG_YES };
+
+enum rg_ensure_mode {
+    RG_ENSURE_UPDATE, /* make it, or change it when the version is higher */
+    RG_ENSURE_CHECK,  /* change nothing, tell what would happen */
+    RG_ENSURE_WARN, /* as UPDATE, but a difference that cannot be applied is RG_DIFFERS instead of an error */
+    RG_ENSURE_CREATE_ONLY, /* never change what is there */
+    RG_ENSURE_UPDATE_ONLY  /* never make it: RG_ERR_NOT_FOUND */
+};
+
+enum rg_dedup_mode { RG_DEDUP_UNSET, RG_DEDUP_OFF, RG_DEDUP_OPTIONAL, RG_DEDUP_REQUIRED };
+enum rg_retention { RG_RETENTION_UNSET, RG_RETENTION_LIMITS, RG_RETENTION_ACKED };
+
+struct rg_stream_spec {
+    uint64_t version; /* 0: 1 */
     const char *description;
     uint64_t record_max_bytes;
+    enum rg_ensure_mode mode;
+    bool allow_data_loss; /* permit what removes records: a lower limit */
+    uint64_t max_age_ms;
+    uint64_t max_bytes;
+    uint64_t max_records;
+    enum rg_retention retention;
+    enum rg_choice retention_force;
+    const char *fence;
+    uint64_t delete_grace_ms;
+    enum rg_dedup_mode dedup;
+    uint64_t dedup_window_ms;
+    uint64_t dedup_max_ids;
+    enum rg_choice dedup_reject_duplicates;
+    enum rg_choice dedup_shrink_when_full;
+    enum rg_choice dedup_refresh;
+    enum rg_choice dedup_forever;
 };
 
 enum rg_ensure_result { RG_CREATED = 1, RG_UNCHANGED, RG_UPDATED, RG_STALE_VERSION, RG_DIFFERS };
 
-/* Make sure a stream exists as specified (NULL: any). RG_OK with *ret_result (may be NULL); RG_ERR_DIFFERS with the differences in rg_last_error. */
+/* Make sure a stream exists as specified (NULL: any). RG_OK with *ret_result (may be NULL). A lower version than the stored one is RG_STALE_VERSION and
+ * changes nothing; the same with other values is RG_ERR_VERSION_CONFLICT; a higher one applies all of it or nothing: RG_ERR_IMMUTABLE,
+ * RG_ERR_DIFFERS (records would be lost and that is not allowed). The differences are in rg_last_error. Fields that an operator has locked
+ * stay as they are and are no difference. */
 int rg_stream_ensure(struct rg_client *client, const char *stream,
                      const struct rg_stream_spec *spec, enum rg_ensure_result *ret_result);
+
+enum rg_group_mode { RG_GROUP_UNSET, RG_GROUP_SHARED, RG_GROUP_EXCLUSIVE };
+enum rg_group_order { RG_ORDER_UNSET, RG_ORDER_STRICT, RG_ORDER_RELAXED };
+enum rg_dlq_error { RG_DLQ_UNSET, RG_DLQ_BLOCK, RG_DLQ_PARK };
 
 struct rg_group_spec {
     uint64_t version;
@@ -613,7 +652,27 @@ struct rg_group_spec {
     uint32_t max_in_flight_member;
     struct rg_start start;
     const char *description;
+    enum rg_ensure_mode mode;
+    enum rg_group_mode group_mode;
+    enum rg_group_order order;
+    uint64_t max_holes;
+    uint64_t max_delayed;
+    uint64_t ack_wait_ms;
+    const uint64_t *backoff_ms; /* of nacks without a delay, by number of failures */
+    size_t backoff_count;
+    uint64_t backoff_jitter_percent;
+    uint64_t drain_timeout_ms;
+    uint64_t inactive_ttl_ms;
+    const char *dlq_stream; /* "": no dead letters */
+    uint64_t dlq_max_failed;
+    uint64_t dlq_max_distance;
+    uint64_t dlq_max_age_ms;
+    enum rg_dlq_error dlq_on_error;
+    uint64_t dlq_breaker_ratio_percent;
+    uint64_t dlq_breaker_window_ms;
+    uint64_t dlq_breaker_min;
 };
+/* As rg_stream_ensure. */
 int rg_group_ensure(struct rg_client *client, const char *stream, const char *group,
                     const struct rg_group_spec *spec, enum rg_ensure_result *ret_result);
 
@@ -642,7 +701,12 @@ struct rg_stream_info {
 };
 int rg_stream_describe(struct rg_client *client, const char *stream,
                        struct rg_stream_info *ret_info);
+/* The name is free at once and the stream answers RG_ERR_STREAM_DELETED; records, groups and their positions stay for the stream's delete_grace_ms
+ * (24 h): rg_stream_undelete brings all of it back, unless the name was given to another stream meanwhile (RG_ERR_STREAM_CHANGED). `stream_id`
+ * (16 bytes, NULL: any) is needed when several of that name were deleted. With `now` it is gone at once, also when it was deleted before. */
 int rg_stream_delete(struct rg_client *client, const char *stream);
+int rg_stream_delete_now(struct rg_client *client, const char *stream, const uint8_t *stream_id);
+int rg_stream_undelete(struct rg_client *client, const char *stream, const uint8_t *stream_id);
 
 /* The message IDs that a stream with deduplication remembers. */
 struct rg_dedup_info {

@@ -170,6 +170,10 @@ static void client_forget(struct client *self)
 static void client_learn_stream(struct client *self, const Railgun__CatalogStream *stream)
 {
     struct known *known = (struct known *) hash64_get(self->by_group, stream->log_group);
+    if (known != NULL && stream->deleted_us != 0) { /* in its grace: without its name */
+        (void) hash_remove(self->streams, span_of(known->name));
+        return;
+    }
     if (known == NULL) {
         known = MEM_NEW(struct known);
         (void) snprintf(known->name, sizeof(known->name), "%s", stream->name);
@@ -186,15 +190,10 @@ static void client_learn_stream(struct client *self, const Railgun__CatalogStrea
 static void client_on_changes(struct client *self, struct span meta)
 {
     Railgun__CatalogChanges *changes = NULL;
-<<<<<<< HEAD
     struct scan_limits limits = scan_limits_default(); /* of what daemons tell each other */
     limits.repeated_max = 100000;
     limits.fields_max = 1000000;
-    limits.memory_factor = 20;
-=======
-    struct scan_limits limits = scan_limits_default();
-    limits.memory_factor = 64; /* a specification takes more room than bytes */
->>>>>>> 57d67bb (raftd, frontd, logd: a deleted stream can be undeleted within its grace; fields can be locked)
+    limits.memory_factor = 64;
     ck_assert_int_eq(scan_unpack(meta, &railgun__catalog_changes__descriptor, &limits,
                                  (ProtobufCMessage **) (void *) &changes),
                      0);
@@ -215,7 +214,9 @@ static void client_on_changes(struct client *self, struct span meta)
         struct known *known =
             (struct known *) hash64_remove(self->by_group, changes->streams_deleted[i]);
         ck_assert_ptr_nonnull(known);
-        (void) hash_remove(self->streams, span_of(known->name));
+        if (hash_get(self->streams, span_of(known->name)) == known) {
+            (void) hash_remove(self->streams, span_of(known->name));
+        }
         mem_free(known);
     }
     self->groups += changes->n_groups;
@@ -542,7 +543,10 @@ TEST_WITHIN(raftd_ensures_and_deletes_and_tells_who_follows, 30)
     client_run(&client, has_revision, &revision);
     ck_assert_uint_eq(client.groups, 1);
     spec.max_in_flight = 20;
+    check_refused(&client, &group, ERR_VERSION_CONFLICT, NULL, "max_in_flight");
     Railgun__EnsureOk *ok = NULL;
+    group.has_mode = 1;
+    group.mode = RAILGUN__ENSURE__MODE__MODE_WARN;
     ck_assert_int_eq(ask_ensure(&client, &group, &ok), 0);
     ck_assert_int_eq(ok->result, RAILGUN__ENSURE_OK__RESULT__DIFFERS);
     ck_assert_uint_eq(ok->n_diff, 1);
@@ -552,6 +556,7 @@ TEST_WITHIN(raftd_ensures_and_deletes_and_tells_who_follows, 30)
     ck_assert_str_eq(ok->diff[0]->class_, "dynamic");
     ck_assert(ok->has_stream_id);
     SCAN_FREE(&ok);
+    group.has_mode = 0;
     group.has_version = 1;
     group.version = 2;
     ck_assert_int_eq(ensure_result(&client, &group, &revision),
