@@ -642,8 +642,6 @@ enum rg_ensure_result { RG_CREATED = 1, RG_UNCHANGED, RG_UPDATED, RG_STALE_VERSI
 int rg_stream_ensure(struct rg_client *client, const char *stream,
                      const struct rg_stream_spec *spec, enum rg_ensure_result *ret_result);
 
-enum rg_group_mode { RG_GROUP_UNSET, RG_GROUP_SHARED, RG_GROUP_EXCLUSIVE };
-enum rg_group_order { RG_ORDER_UNSET, RG_ORDER_STRICT, RG_ORDER_RELAXED };
 enum rg_dlq_error { RG_DLQ_UNSET, RG_DLQ_BLOCK, RG_DLQ_PARK };
 
 struct rg_group_spec {
@@ -654,7 +652,6 @@ struct rg_group_spec {
     const char *description;
     enum rg_ensure_mode mode;
     enum rg_group_mode group_mode;
-    enum rg_group_order order;
     uint64_t max_holes;
     uint64_t max_delayed;
     uint64_t ack_wait_ms;

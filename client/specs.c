@@ -102,12 +102,15 @@ void specs_fill_group(Railgun__GroupSpec *to, Railgun__DlqSpec *dlq,
     fill_big(&to->inactive_ttl_ms, &to->has_inactive_ttl_ms, spec->inactive_ttl_ms);
     to->n_backoff_ms = spec->backoff_ms != NULL ? spec->backoff_count : 0;
     memcpy(&to->backoff_ms, &spec->backoff_ms, sizeof(to->backoff_ms)); /* no const there */
-    to->has_mode = spec->group_mode != RG_GROUP_UNSET;
-    to->mode = spec->group_mode == RG_GROUP_EXCLUSIVE ? RAILGUN__GROUP_SPEC__MODE__MODE_EXCLUSIVE
-                                                      : RAILGUN__GROUP_SPEC__MODE__MODE_SHARED;
-    to->has_order = spec->order != RG_ORDER_UNSET;
-    to->order = spec->order == RG_ORDER_RELAXED ? RAILGUN__GROUP_SPEC__ORDER__ORDER_RELAXED
-                                                : RAILGUN__GROUP_SPEC__ORDER__ORDER_STRICT;
+    bool is_exclusive =
+        spec->group_mode == RG_MODE_EXCLUSIVE || spec->group_mode == RG_MODE_EXCLUSIVE_RELAXED;
+    to->has_mode = spec->group_mode != RG_MODE_DEFAULT;
+    to->mode = is_exclusive ? RAILGUN__GROUP_SPEC__MODE__MODE_EXCLUSIVE
+                            : RAILGUN__GROUP_SPEC__MODE__MODE_SHARED;
+    to->has_order = is_exclusive;
+    to->order = spec->group_mode == RG_MODE_EXCLUSIVE_RELAXED
+                    ? RAILGUN__GROUP_SPEC__ORDER__ORDER_RELAXED
+                    : RAILGUN__GROUP_SPEC__ORDER__ORDER_STRICT;
     fill_dlq(dlq, spec);
     to->dlq = dlq;
 }
