@@ -10,6 +10,7 @@
 #include "common/base/mem.h"
 #include "common/wire/bus.pb-c.h"
 #include "common/wire/changes.h"
+#include "common/wire/client.pb-c.h"
 #include "common/wire/pb.h"
 #include "logd/group_index.h"
 #include "logd/parking.h"
@@ -19,6 +20,13 @@
 enum {
     CATALOG_WATCH_TIMEOUT_MS = 10000,
     CATALOG_RETRY_MS = 500,
+    /* numbers of catalog.proto and client.proto */
+    CATALOG_NAMESPACE = 1,
+    CATALOG_DELETE = 2,
+    CATALOG_GROUP_ID = 4,
+    DELETE_KIND = 1,
+    DELETE_NAME = 2,
+    DELETE_GROUP = 3,
 };
 
 struct catalog_client {
@@ -452,4 +460,50 @@ void catalog_client_on_changes(struct catalog_client *self, struct bus_link *lin
     streams_propose_configs(logd);
     parking_wake(logd->parking);
     logd_start_saving(logd);
+}
+
+/* --- unused groups --- */
+
+struct expiry {
+    struct logd *logd;
+    uint64_t group_id;
+};
+
+static void expiry_done(void *ud, enum bus_outcome outcome, const struct bus_message *reply)
+{
+    struct expiry *expiry = ud;
+    if (outcome == BUS_OK && reply->status == ERR_NOT_FOUND) {
+        const struct stream *stream = group_index_find(expiry->logd->groups, expiry->group_id);
+        if (stream != NULL && stream->groups != NULL) {
+            groups_expiry_refused(stream->groups, expiry->group_id);
+        }
+    }
+    mem_free(expiry);
+}
+
+void catalog_client_expire_group(struct catalog_client *self, struct span stream, struct span group,
+                                 uint64_t group_id)
+{
+    struct buf what = {0};
+    struct buf meta = {0};
+    uint64_t request;
+    if (self == NULL || self->link == NULL || !self->is_watching || stream.size == 0) {
+        return;
+    }
+    pb_append_varint(&what, DELETE_KIND, RAILGUN__KIND__KIND_GROUP);
+    pb_append_bytes(&what, DELETE_NAME, stream);
+    pb_append_bytes(&what, DELETE_GROUP, group);
+    pb_append_bytes(&meta, CATALOG_NAMESPACE, span_of("default"));
+    pb_append_bytes(&meta, CATALOG_DELETE, buf_span(&what));
+    pb_append_varint(&meta, CATALOG_GROUP_ID, group_id);
+    struct expiry *expiry = MEM_NEW(struct expiry);
+    *expiry = (struct expiry){self->logd, group_id};
+    struct bus_outgoing out = {.type = RAILGUN__BUS_TYPE__BUS_CATALOG_DELETE,
+                               .meta = buf_span(&meta)};
+    if (bus_request(self->link, &out, CATALOG_WATCH_TIMEOUT_MS, expiry_done, expiry, &request) !=
+        0) {
+        mem_free(expiry); /* asked again */
+    }
+    buf_release(&what);
+    buf_release(&meta);
 }

@@ -74,6 +74,7 @@ static void link_block(struct groups *self, const struct bus_link *link)
              share = group_member_next(group, share)) {
             if (member_of(share)->link == link) {
                 group_block(group, share, true);
+                member_of(share)->is_revived = false;
             }
         }
     }
@@ -120,6 +121,9 @@ static void page_send(struct groups *self, struct hosted *hosted, const struct g
     }
     group_delivered(hosted->group, page, read->count, bytes);
     groups_propose_soon(self, hosted);
+    if (member->is_revived) {
+        groups_watch_helped(self, hosted, member);
+    }
     *self->count.delivered += read->count;
     *self->count.redelivered += page->is_again ? read->count : 0;
 }
@@ -202,10 +206,14 @@ void groups_wake(struct groups *self)
         groups_tick(self, hosted);
         expired_tell(self, hosted);
         groups_exclusive_turn(self, hosted);
-        while (is_readable && pages < GROUPS_WAKE_PAGES && group_next(hosted->group, end, &page)) {
-            is_readable = page_deliver(self, hosted, &page);
-            pages++;
-        }
+        uint64_t delivered = *self->count.delivered;
+        do {
+            while (is_readable && pages < GROUPS_WAKE_PAGES &&
+                   group_next(hosted->group, end, &page)) {
+                is_readable = page_deliver(self, hosted, &page);
+                pages++;
+            }
+        } while (groups_watch_turn(self, hosted, *self->count.delivered != delivered, end));
         full_tell(self, hosted);
         groups_check_one(self, hosted);
         uint64_t at_ms = group_next_ms(hosted->group);

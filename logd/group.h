@@ -137,6 +137,9 @@ struct group_again {
 size_t group_tries_of(const struct group *self, uint64_t first, uint64_t last,
                       struct group_again *again, size_t max, uint64_t *ret_last);
 
+/* Is there something to deliver, and somebody with credit for it? Blocked members count: perhaps they are not. */
+bool group_is_standing_still(const struct group *self, uint64_t end);
+
 /* New deliveries stopped because of too many holes. True once for each time it happens. */
 bool group_became_full(struct group *self);
 

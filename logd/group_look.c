@@ -134,6 +134,25 @@ bool group_pending_list(struct group *self, uint64_t after, size_t max, group_pe
     return visited <= max;
 }
 
+bool group_is_standing_still(const struct group *self, uint64_t end)
+{
+    bool has_some = ranges_count(self->ready) > 0 || (self->cursor < end && !self->is_full);
+    if (!has_some || self->paused != 0 || self->held >= self->state.limits.in_flight_max) {
+        return false;
+    }
+    for (const struct group_member *member = group_member_next(self, NULL); member != NULL;
+         member = group_member_next(self, member)) {
+        if (member->credit_messages > 0 && member->credit_bytes > 0 && !member->is_draining &&
+            ranges_total(member->held) < self->state.limits.member_in_flight_max &&
+            (ranges_total(member->held) == 0 ||
+             member->need_bytes <= (uint64_t) member->credit_bytes) &&
+            exclusive_is_able(self, member)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* --- checks --- */
 
 bool group_check(const struct group *self)

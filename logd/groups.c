@@ -52,6 +52,7 @@ struct groups *groups_new(struct stream *stream)
         .reattached = metrics_counter(metrics, "railgun_group_reattached_total"),
     };
     self->timer_at_ms = UINT64_MAX;
+    self->expiry_at_ms = UINT64_MAX;
     return self;
 }
 
@@ -311,6 +312,7 @@ static int groups_apply_group(struct groups *self, uint64_t index, struct span p
     }
     groups_trim_one(self, hosted, stream_first_offset(self->stream));
     hosted_mark_unsaved(hosted);
+    groups_idle(self, hosted);
     groups_attach_applied(self, entry.id, hosted, index);
     return 0;
 }
@@ -380,9 +382,15 @@ bool groups_is_dirty(const struct groups *self)
            (self->drops_unsaved != NULL && ranges_count(self->drops_unsaved) > 0);
 }
 
+size_t groups_saved_bytes(const struct groups *self)
+{
+    return self->saved_bytes;
+}
+
 int groups_save(struct groups *self, groups_save_fn *save, void *ud)
 {
     struct range range;
+    self->saved_bytes = 0;
     while (self->drops_unsaved != NULL && ranges_lowest(self->drops_unsaved, &range)) {
         int error = save(ud, range.first, true, span_make(NULL, 0));
         if (error != 0) {
@@ -395,6 +403,7 @@ int groups_save(struct groups *self, groups_save_fn *save, void *ud)
         const struct group_state *state = group_replicated(hosted->group);
         buf_reset(&self->meta);
         group_state_encode(state, &self->meta);
+        self->saved_bytes += self->meta.size;
         int error = save(ud, state->id, false, buf_span(&self->meta));
         if (error != 0) {
             return error;
@@ -414,7 +423,7 @@ int groups_load(struct groups *self, struct span bytes)
         group_state_release(&state);
         return ERR_BAD_FORMAT;
     }
-    groups_host(self, &state);
+    groups_idle(self, groups_host(self, &state));
     return 0;
 }
 

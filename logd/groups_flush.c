@@ -234,5 +234,7 @@ uint64_t groups_flush(struct groups *self, uint64_t now_ms)
     if (self->deliver_more) {
         again = later(now_ms, 1);
     }
+    uint64_t expiry_ms = groups_expiry_turn(self, now_ms);
+    again = again < expiry_ms ? again : expiry_ms;
     return again < self->timer_at_ms ? again : self->timer_at_ms;
 }

@@ -25,6 +25,8 @@ enum {
     GROUPS_FLUSH_RANGES = 65536,     /* so many waiting ranges do not wait */
     GROUPS_ENTRY_BYTES = 256 * 1024, /* about: of an ACKS entry */
     GROUPS_WAKE_PAGES = 64,          /* delivered in one go */
+    GROUPS_STILL_MS = 5000,          /* a consumer with credit, and something to deliver */
+    GROUPS_EXPIRY_AGAIN_MS = 2000,   /* until the catalogue is asked once more */
 };
 
 /* One group in its stream. */
@@ -41,6 +43,9 @@ struct hosted {
     uint64_t rests_until_ms;      /* then it ends */
     uint64_t floor_told;          /* to the servers of its members */
     uint64_t reattached;          /* consumers that had stood still */
+    uint64_t still_since_ms;      /* nothing is delivered though it could be; 0: not so */
+    uint64_t idle_since_ms;       /* without members */
+    bool is_expiring;             /* the catalogue was asked to delete it: nobody may join */
     struct group_changes changes; /* while an entry is built */
 };
 
@@ -92,6 +97,7 @@ struct groups {
     size_t attach_count;
     size_t sync_count;
     size_t member_count;
+    size_t saved_bytes;           /* by the last groups_save */
     struct ranges *dropped;       /* ids, in this life; NULL: none */
     struct ranges *drops_wanted;  /* ids whose deletion is still to be proposed; NULL: none */
     struct ranges *drops_unsaved; /* ids dropped since groups_save; NULL: none */
@@ -99,6 +105,7 @@ struct groups {
     uint64_t acks_proposed;       /* index of the last ACKS entry proposed in this life */
     uint64_t acks_applied;        /* and applied */
     uint64_t flush_at_ms;         /* 0: nothing waits */
+    uint64_t expiry_at_ms;        /* no group expires before; UINT64_MAX: none will */
     uint64_t timer_at_ms; /* something is due in a group with members; UINT64_MAX: nothing */
     bool flush_now;
     bool deliver_more;
@@ -136,6 +143,17 @@ void groups_check_one(struct groups *self, struct hosted *hosted);
 
 /* groups_trim.c: records below are gone; what was not settled is a gap. */
 void groups_trim_one(struct groups *self, struct hosted *hosted, uint64_t first_offset);
+
+/* groups_watch.c */
+/* After a delivery, or none; true: members were put in again, try once more. */
+bool groups_watch_turn(struct groups *self, struct hosted *hosted, bool has_delivered,
+                       uint64_t end);
+/* It did get something. */
+void groups_watch_helped(struct groups *self, struct hosted *hosted, struct member *member);
+/* It has no members, from now on. */
+void groups_idle(struct groups *self, struct hosted *hosted);
+/* Ask for the end of those whose time is over; when to call again. */
+uint64_t groups_expiry_turn(struct groups *self, uint64_t now_ms);
 
 /* groups_tell.c */
 /* Tell it now, or as soon as its link takes it, before anything else. */

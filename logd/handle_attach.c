@@ -154,6 +154,11 @@ void attach_destroy(struct groups *self, struct attach **attach)
 static void attach_join(struct groups *self, struct attach *attach, struct hosted *hosted)
 {
     struct logd *logd = stream_logd(self->stream);
+    if (hosted->is_expiring) {
+        (void) bus_reply_error(groups_bus(self), attach->ticket, ERR_OVERLOADED,
+                               "the group was not used for long and is being deleted");
+        return;
+    }
     if (self->member_count >= GROUPS_MEMBERS_MAX) {
         (void) bus_reply_error(groups_bus(self), attach->ticket, ERR_QUOTA,
                                "too many consumers of this stream");

@@ -48,6 +48,7 @@ static void member_leave(struct member *self, bool count_failed)
     group_leave(hosted->group, &self->share, count_failed);
     if (group_member_count(hosted->group) == 0) {
         list_remove(&hosted->active);
+        groups_idle(self->groups, hosted);
         if (hosted->is_ephemeral) {
             ephemeral_rests(self->groups, hosted);
         }

@@ -21,6 +21,9 @@ enum {
     STATE_STREAMS_PER_SAVE = 1024,
     STATE_CONTROL_BYTES_MAX = 8 << 20,
     STATE_KEY_SIZE = 16,
+    STATE_HEAVY_BYTES =
+        1
+        << 20, /* a stream whose groups are larger is saved once in so many seconds as there are such */
 };
 
 struct state {
@@ -381,8 +384,26 @@ static int state_save_stream(struct state *self, struct bdb_txn *txn, struct str
     return error;
 }
 
+/* How long a stream is not saved again: many delayed messages make a large value, and the journal has it all. */
+static uint64_t state_pause_ms(const struct stream *stream)
+{
+    return stream->groups == NULL ? 0
+                                  : groups_saved_bytes(stream->groups) / STATE_HEAVY_BYTES * 1000;
+}
+
+/* Those whose time has not come, out of the list. */
+static void state_set_aside(struct list *unsaved, uint64_t now_ms, struct list *aside)
+{
+    LIST_FOREACH (unsaved, node) {
+        if (LIST_ENTRY(node, struct stream, unsaved_link)->save_at_ms > now_ms) {
+            list_remove(node);
+            list_push_back(aside, node);
+        }
+    }
+}
+
 /* At most `most` streams from the front of the list. */
-static int state_save_list(struct state *self, struct list *unsaved, unsigned most)
+static int state_save_list(struct state *self, struct list *unsaved, unsigned most, uint64_t now_ms)
 {
     while (most > 0 && !list_is_empty(unsaved)) {
         struct bdb_txn *txn = NULL;
@@ -394,6 +415,7 @@ static int state_save_list(struct state *self, struct list *unsaved, unsigned mo
             stream->unsaved = STREAM_SAVED;
             stream->in_sweep = false;
             error = state_save_stream(self, txn, stream);
+            stream->save_at_ms = now_ms + state_pause_ms(stream);
             most--;
         }
         if (error == 0) {
@@ -458,16 +480,23 @@ static int state_end_sweep(struct state *self)
 
 int state_save(struct state *self, uint64_t now_ms)
 {
-    int error = state_save_list(self, &self->control, STATE_STREAMS_PER_SAVE);
+    struct list aside;
+    struct list *node;
+    list_init(&aside);
+    state_set_aside(&self->control, now_ms, &aside);
+    int error = state_save_list(self, &self->control, STATE_STREAMS_PER_SAVE, now_ms);
     if (error == 0 && list_is_empty(&self->control)) {
         self->control_bytes = 0;
+    }
+    while ((node = list_pop_front(&aside)) != NULL) {
+        list_push_back(&self->control, node);
     }
     if (error == 0 && !self->is_sweeping && now_ms >= self->next_sweep_ms && state_is_dirty(self)) {
         state_begin_sweep(self);
         self->next_sweep_ms = now_ms + self->logd->options.checkpoint_ms;
     }
     if (error == 0 && self->is_sweeping) {
-        error = state_save_list(self, &self->sweep, STATE_STREAMS_PER_SAVE);
+        error = state_save_list(self, &self->sweep, STATE_STREAMS_PER_SAVE, now_ms);
         if (error == 0 && list_is_empty(&self->sweep)) {
             error = state_end_sweep(self);
         }
@@ -477,10 +506,10 @@ int state_save(struct state *self, uint64_t now_ms)
 
 int state_save_all(struct state *self)
 {
-    int error = self->is_sweeping ? state_save_list(self, &self->sweep, UINT32_MAX) : 0;
+    int error = self->is_sweeping ? state_save_list(self, &self->sweep, UINT32_MAX, 0) : 0;
     if (error == 0) {
         state_begin_sweep(self);
-        error = state_save_list(self, &self->sweep, UINT32_MAX);
+        error = state_save_list(self, &self->sweep, UINT32_MAX, 0);
     }
     return error == 0 ? state_end_sweep(self) : error;
 }

@@ -192,6 +192,9 @@ int catalog_apply_delete(struct catalog *self, const Railgun__CatalogDelete *mes
         catalog_stream_of(self, span_of(message->namespace_), span_of(what->name));
     struct catalog_group *group =
         stream != NULL ? catalog_group_of(self, stream, span_of(what->group)) : NULL;
+    if (group != NULL && message->has_group_id && message->group_id != group->id) {
+        group = NULL; /* another one of that name */
+    }
     outcome->error = group == NULL ? ERR_NOT_FOUND : 0;
     if (group != NULL) {
         catalog_drop_group(self, group);

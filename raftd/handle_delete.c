@@ -123,6 +123,8 @@ void handle_delete(struct raftd *self, const struct bus_message *message)
         delete_.delete_ = request->delete_;
         delete_.has_grace = 1;
         delete_.grace = 1;
+        delete_.has_group_id = request->has_group_id;
+        delete_.group_id = request->group_id;
         Railgun__CatalogCommand command = RAILGUN__CATALOG_COMMAND__INIT;
         command.delete_ = &delete_;
         raftd_propose(self, &command, message->ticket, buf_span(&key));

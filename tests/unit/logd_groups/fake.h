@@ -47,7 +47,7 @@ struct stream {
 };
 
 #define FAKE_REAL_MS UINT64_C(1700000000000)
-enum { FAKE_EVENT_TYPES = 32 };
+enum { FAKE_EVENT_TYPES = 32, FAKE_SOON_MS = 1000 };
 
 struct fake {
     unsigned events[FAKE_EVENT_TYPES]; /* told to operators, by type */
@@ -61,7 +61,8 @@ struct fake {
     struct fake_entry *log;
     size_t log_count;
     size_t applied;
-    int propose_error; /* 0: takes entries */
+    uint64_t expired_group; /* the catalogue was asked to delete it */
+    int propose_error;      /* 0: takes entries */
     bool is_dirty;
     uint64_t now_ms;
     uint64_t flush_at;
