@@ -251,6 +251,22 @@ static bool all_may_lead(const struct sim *self)
     return true;
 }
 
+/* Entries on their way to a witness are lost: else it may come to have the newest one, whose payload nobody has any more, and nobody could win. That is beyond what the
+ * group promises when another voter is damaged. */
+static void witnesses_miss(struct sim *self)
+{
+    for (unsigned i = 0; i < self->queue_count; i++) {
+        struct event *event = &self->queue[i];
+        const struct envelope *envelope = event->data;
+        if (event->type == EVENT_MESSAGE && envelope->message.count != 0 &&
+            self->node[event->node].hollow_once[event->group]) {
+            envelope_free(self, event->data);
+            event->type = EVENT_END;
+            event->data = NULL;
+        }
+    }
+}
+
 static void core_pick(struct sim *self)
 {
     for (unsigned n = 1; n <= self->options.nodes; n++) {
@@ -502,6 +518,7 @@ void calm_run(struct sim *self)
     self->stopping = true;
     TRACE(self, "calm");
     faults_end(self);
+    witnesses_miss(self);
     core_pick(self);
     await_rest(self, "the core alone");
     for (unsigned g = 0; g < self->options.groups; g++) {
