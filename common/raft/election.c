@@ -17,7 +17,7 @@ static bool was_voter(const struct raft *self)
     (void) self->log->members_at(self->log_ud, self->members_index - 1, &members);
     const struct raft_member *own = raft_members_find(&members, self->id);
     return own != NULL && (own->set & (RAFT_VOTER | RAFT_OLD)) != 0 &&
-           (own->set & RAFT_WITNESS) == 0 && own->priority != 0;
+           (own->set & RAFT_WITNESS) == 0 && (own->priority != 0 || self->only_hope);
 }
 
 bool raft_can_campaign(const struct raft *self)

@@ -186,8 +186,12 @@ int raft_recv(struct raft *self, raft_time now, const struct raft_message *messa
     }
     bool ours = message->to.node == self->id.node &&
                 (message->to.incarnation == self->id.incarnation || MUTANT(INCARNATION_IGNORED));
-    if (message->group != self->group || !ours || raft_id_is_none(message->from) ||
+    if (message->group != self->group || raft_id_is_none(message->from) ||
         raft_id_equal(message->from, self->id) || message->term == 0) {
+        return 0;
+    }
+    if (!ours) {
+        raft_recv_stray(self, message);
         return 0;
     }
     self->now = now > self->now ? now : self->now;

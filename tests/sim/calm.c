@@ -62,13 +62,31 @@ static bool may_campaign(const struct sim *self, unsigned group, unsigned node)
     return own != NULL && own->priority != 0;
 }
 
-/* Could this node win, and commit, with the sound nodes of the core? */
+/* Somebody to lead when whoever leads now is removed: a witness cannot, and priority 0 does not while nobody else asks. */
+static bool has_heir(const struct sim *self, unsigned group, const struct raft_members *members)
+{
+    for (uint32_t i = 0; i < members->count; i++) {
+        const struct raft_member *member = &members->member[i];
+        if ((member->set & RAFT_VOTER) != 0 && (member->set & RAFT_WITNESS) == 0 &&
+            member->priority != 0 && votes_soundly(self, group, member->id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Could this node win, and commit, with the sound nodes of the core, and is there somebody to go on when it is removed? */
 static bool can_lead(const struct sim *self, unsigned group, unsigned candidate)
 {
     const struct image *image = image_of(self, candidate, group);
     const struct raft_members *members = image_members(image, image->last);
     if (members == NULL || !votes_soundly(self, group, node_id(self, candidate)) ||
         !may_campaign(self, group, candidate)) {
+        return false;
+    }
+    struct raft_members after;
+    raft_members_leave(members, &after);
+    if (!has_heir(self, group, &after)) {
         return false;
     }
     raft_term term = image_term_at(image, image->last);
@@ -128,19 +146,6 @@ static bool can_commit(const struct sim *self, unsigned group, const struct raft
     unsigned wanted = self->options.config.data_copies_min;
     return copies >= (wanted < full ? wanted : full) && 2 * sound[0] > voters[0] &&
            (voters[1] == 0 || 2 * sound[1] > voters[1]);
-}
-
-/* Somebody to lead when whoever leads now is removed: a witness cannot, and priority 0 does not while nobody else asks. */
-static bool has_heir(const struct sim *self, unsigned group, const struct raft_members *members)
-{
-    for (uint32_t i = 0; i < members->count; i++) {
-        const struct raft_member *member = &members->member[i];
-        if ((member->set & RAFT_VOTER) != 0 && (member->set & RAFT_WITNESS) == 0 &&
-            member->priority != 0 && votes_soundly(self, group, member->id)) {
-            return true;
-        }
-    }
-    return false;
 }
 
 /* Whoever of the core may come to lead must find its majorities there, now and when a joint phase ends, and an heir. */
@@ -244,6 +249,22 @@ static bool all_may_lead(const struct sim *self)
         }
     }
     return true;
+}
+
+/* Entries on their way to a witness are lost: else it may come to have the newest one, whose payload nobody has any more, and nobody could win. That is beyond what the
+ * group promises when another voter is damaged. */
+static void witnesses_miss(struct sim *self)
+{
+    for (unsigned i = 0; i < self->queue_count; i++) {
+        struct event *event = &self->queue[i];
+        const struct envelope *envelope = event->data;
+        if (event->type == EVENT_MESSAGE && envelope->message.count != 0 &&
+            self->node[event->node].hollow_once[event->group]) {
+            envelope_free(self, event->data);
+            event->type = EVENT_END;
+            event->data = NULL;
+        }
+    }
 }
 
 static void core_pick(struct sim *self)
@@ -497,6 +518,7 @@ void calm_run(struct sim *self)
     self->stopping = true;
     TRACE(self, "calm");
     faults_end(self);
+    witnesses_miss(self);
     core_pick(self);
     await_rest(self, "the core alone");
     for (unsigned g = 0; g < self->options.groups; g++) {

@@ -591,6 +591,8 @@ void checker_send(struct sim *self, struct replica *replica, const struct raft_m
     bool granted = (message->flags & RAFT_FLAG_REJECT) == 0;
     bool ahead = message->type == RAFT_MESSAGE_PRE_VOTE ||
                  (message->type == RAFT_MESSAGE_PRE_VOTE_REPLY && granted);
+    /* "whom you follow is gone" stands on no term */
+    ahead |= message->type == RAFT_MESSAGE_QUIESCE_REPLY && !granted && message->index == 0;
     if (!ahead && message->term > replica->disk.term) {
         sim_violation(self, "node %u g%u says %s in term %u, its disk has %u", replica->node,
                       replica->group + 1, raft_message_name(message->type),
@@ -602,7 +604,9 @@ void checker_send(struct sim *self, struct replica *replica, const struct raft_m
     }
     bool vote =
         (message->type == RAFT_MESSAGE_VOTE_REPLY && granted) || message->type == RAFT_MESSAGE_VOTE;
-    if ((vote || ahead) && replica->seen.suspect) {
+    bool elects = vote || message->type == RAFT_MESSAGE_PRE_VOTE ||
+                  (message->type == RAFT_MESSAGE_PRE_VOTE_REPLY && granted);
+    if (elects && replica->seen.suspect) {
         sim_violation(self, "node %u g%u takes part in an election with a damaged log",
                       replica->node, replica->group + 1);
     }

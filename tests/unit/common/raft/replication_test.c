@@ -257,6 +257,14 @@ TEST(an_acknowledgement_waits_for_the_disk_and_an_overwritten_write_says_nothing
     struct cluster *cluster = with_logs(3, terms, NULL);
     node_start(cluster, 1);
     struct envelope *append = cluster_post(cluster, RAFT_MESSAGE_APPEND, 2, 1, 5);
+    append->message.index = 1; /* a beat: the term is durable before */
+    append->message.index_term = 1;
+    cluster_deliver(cluster, 0);
+    node_drain(cluster, 1);
+    node_write(cluster, 1, CLUSTER_WRITES);
+    node_drain(cluster, 1);
+    cluster_drop_all(cluster);
+    append = cluster_post(cluster, RAFT_MESSAGE_APPEND, 2, 1, 5);
     append->message.index = 1;
     append->message.index_term = 1;
     append->message.count = 2;

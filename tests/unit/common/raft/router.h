@@ -55,7 +55,7 @@ struct router *router_new(unsigned count, void (*configure)(struct raft_host_opt
 void router_free(struct router **self);
 void router_start(struct router *self, uint32_t node); /* or start again */
 void router_close(struct router *self, uint32_t node);
-void router_stop(struct router *self, uint32_t node);  /* its disk stays */
+void router_stop(struct router *self, uint32_t node); /* its disk stays */
 static inline struct raft_members router_members(const uint32_t *nodes, unsigned count)
 {
     struct raft_members members = {0};
