@@ -8,9 +8,11 @@
 #include "common/wire/scan.h"
 
 #include "adminctl/ask.h"
+#include "adminctl/change.h"
 #include "adminctl/cmd_group_control.h"
 #include "adminctl/configure.h"
 #include "adminctl/ctl.h"
+#include "adminctl/ensure.h"
 #include "adminctl/options.h"
 #include "adminctl/setting.h"
 #include "adminctl/verbs.h"
@@ -139,6 +141,7 @@ static int group_info(struct ctl *ctl, int argc, char **argv)
         output_object(out, "spec");
         setting_show(out, &info->spec->base);
         output_end(out);
+        ensure_put_locked(out, info->locked, info->n_locked);
     }
     if (info->ephemeral) {
         output_text(out, "ephemeral", span_of("yes"));
@@ -261,6 +264,9 @@ static int group_delete(struct ctl *ctl, int argc, char **argv)
 int cmd_group(struct ctl *ctl, int argc, char **argv)
 {
     static const struct verb verbs[] = {{"ensure", configure_group_ensure},
+                                        {"set", change_group_set},
+                                        {"lock", change_group_lock},
+                                        {"unlock", change_group_unlock},
                                         {"ls", group_ls},
                                         {"info", group_info},
                                         {"pending", group_pending},

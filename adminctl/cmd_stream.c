@@ -6,20 +6,24 @@
 #include "common/wire/scan.h"
 
 #include "adminctl/ask.h"
+#include "adminctl/change.h"
 #include "adminctl/cmd_purge.h"
 #include "adminctl/configure.h"
 #include "adminctl/ctl.h"
 #include "adminctl/ensure.h"
 #include "adminctl/options.h"
+#include "adminctl/retire.h"
 #include "adminctl/setting.h"
 #include "adminctl/verbs.h"
 
 static int stream_ls(struct ctl *ctl, int argc, char **argv)
 {
     const char *prefix = NULL;
+    bool deleted = false;
     const struct option_spec specs[] = {
-        {"prefix", 0, OPTION_TEXT, &prefix, "TEXT", "only names that begin so"}};
-    const struct command_help help = {"adminctl stream ls [--prefix TEXT]",
+        {"prefix", 0, OPTION_TEXT, &prefix, "TEXT", "only names that begin so"},
+        {"deleted", 0, OPTION_FLAG, &deleted, NULL, "those that can be undeleted"}};
+    const struct command_help help = {"adminctl stream ls [--prefix TEXT] [--deleted]",
                                       "The streams, in order of name."};
     struct options_result args;
     int exit_code = 0;
@@ -30,6 +34,9 @@ static int stream_ls(struct ctl *ctl, int argc, char **argv)
     if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 0, 0, &args, &exit_code) <
         0) {
         return exit_code;
+    }
+    if (deleted) {
+        return retire_list(ctl, prefix);
     }
     struct output *out = output_new(ctl->format);
     output_list(out, NULL);
@@ -93,6 +100,7 @@ static void put_info(struct output *out, const Railgun__StreamInfo *info)
         setting_show(out, &info->spec->base);
         output_end(out);
     }
+    ensure_put_locked(out, info->locked, info->n_locked);
     output_list(out, "corrupt");
     for (size_t i = 0; i < info->n_corrupt; i++) {
         output_object(out, NULL);
@@ -130,32 +138,16 @@ static int stream_info(struct ctl *ctl, int argc, char **argv)
     return output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
 }
 
-static int stream_delete(struct ctl *ctl, int argc, char **argv)
-{
-    const char *confirm = NULL;
-    const struct option_spec specs[] = {{"yes", 'y', OPTION_TEXT, &confirm, "NAME",
-                                         "the stream's name once more: there is no way back"}};
-    const struct command_help help = {"adminctl stream delete NAME --yes NAME",
-                                      "Delete a stream, its records and its groups."};
-    struct options_result args;
-    int exit_code = 0;
-
-    if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 1, 1, &args, &exit_code) <
-        0) {
-        return exit_code;
-    }
-    if (confirm == NULL || strcmp(confirm, args.arguments[0]) != 0) {
-        return ctl_usage("stream delete: repeat the name to confirm: --yes %s", args.arguments[0]);
-    }
-    return ask_delete(ctl, args.arguments[0], NULL);
-}
-
 int cmd_stream(struct ctl *ctl, int argc, char **argv)
 {
     static const struct verb verbs[] = {{"ensure", configure_stream_ensure},
                                         {"ls", stream_ls},
                                         {"info", stream_info},
                                         {"purge", stream_purge},
-                                        {"delete", stream_delete}};
+                                        {"set", change_stream_set},
+                                        {"lock", change_stream_lock},
+                                        {"unlock", change_stream_unlock},
+                                        {"delete", retire_delete},
+                                        {"undelete", retire_undelete}};
     return VERBS_RUN("stream", verbs, ctl, argc, argv);
 }

@@ -55,6 +55,16 @@ void ensure_put_stream_id(struct output *out, ProtobufCBinaryData id)
     output_text(out, "stream_id", span_of(text));
 }
 
+void ensure_put_locked(struct output *out, char *const *paths, size_t count)
+{
+    struct buf text = {0};
+    for (size_t i = 0; i < count; i++) {
+        buf_printf(&text, "%s%s", i == 0 ? "" : " ", paths[i]);
+    }
+    output_text(out, "locked", buf_span(&text));
+    buf_release(&text);
+}
+
 int ensure_show(struct ctl *ctl, const char *kind, const char *stream, const char *name,
                 const Railgun__EnsureOk *answer, bool warn)
 {
