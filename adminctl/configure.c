@@ -12,6 +12,7 @@
 #include "adminctl/ask.h"
 #include "adminctl/ensure.h"
 #include "adminctl/options.h"
+#include "adminctl/plan.h"
 #include "adminctl/setting.h"
 
 /* An option that sets one field. */
@@ -67,7 +68,7 @@ static const struct configure_field group_fields[] = {
     {"breaker-min", "dlq.breaker_min", "N", "settled messages before it is looked at (100)"},
 };
 
-enum { CONFIGURE_FIELDS_MAX = 24, CONFIGURE_OWN_OPTIONS = 5 };
+enum { CONFIGURE_FIELDS_MAX = 24, CONFIGURE_OWN_OPTIONS = 6 };
 _Static_assert(OPTIONS_COUNT(stream_fields) <= (int) CONFIGURE_FIELDS_MAX &&
                    OPTIONS_COUNT(group_fields) <= (int) CONFIGURE_FIELDS_MAX,
                "there is room for every option");
@@ -78,6 +79,8 @@ struct configure {
     const char *mode;
     const char *from; /* of groups */
     bool allow_data_loss;
+    const char *file; /* of streams */
+    bool dry_run;
     struct option_texts sets;
     const char *values[CONFIGURE_FIELDS_MAX]; /* by row; NULL: not given */
     struct options_result args;
@@ -97,10 +100,24 @@ static int configure_parse(struct configure *self, const struct command_help *he
          "permit changes that drop data"},
         {"set", 's', OPTION_TEXTS, &self->sets, "PATH=VALUE",
          "any field by its path, as max_age_ms=24h; may be given several times"},
-        {"from", 0, OPTION_TEXT, &self->from, "WHERE",
-         "where a new group starts: first (default), latest, -N (the last N) or an offset"},
     };
-    size_t own = is_group ? CONFIGURE_OWN_OPTIONS : CONFIGURE_OWN_OPTIONS - 1;
+    size_t own = 4;
+    if (is_group) {
+        specs[own++] = (struct option_spec){
+            "from",
+            0,
+            OPTION_TEXT,
+            &self->from,
+            "WHERE",
+            "where a new group starts: first (default), latest, -N (the last N) or an offset"};
+    } else {
+        specs[own++] = (struct option_spec){
+            "file",      'f',    OPTION_TEXT,
+            &self->file, "FILE", "many at once: see below; - is standard input"};
+        specs[own++] =
+            (struct option_spec){"dry-run",      0,    OPTION_FLAG,
+                                 &self->dry_run, NULL, "change nothing, tell what would happen"};
+    }
     int arguments = is_group ? 2 : 1;
     self->version = 1;
     self->mode = "update";
@@ -109,8 +126,8 @@ static int configure_parse(struct configure *self, const struct command_help *he
                                               OPTION_TEXT,          &self->values[i],
                                               fields[i].value_name, fields[i].help};
     }
-    return options_parse(help, specs, own + count, argc, argv, arguments, arguments, &self->args,
-                         ret_exit);
+    return options_parse(help, specs, own + count, argc, argv, is_group ? 2 : 0, arguments,
+                         &self->args, ret_exit);
 }
 
 /* 0 or a ctl_exit. */
@@ -170,7 +187,11 @@ int configure_stream_ensure(struct ctl *ctl, int argc, char **argv)
         "adminctl stream ensure NAME [options]",
         "Make sure the stream exists as given; what is not given does not matter. Doing it again "
         "changes nothing.\n"
-        "Exit code 4 when it exists with another configuration (the differences are shown)."};
+        "Exit code 4 when it exists with another configuration (the differences are shown).\n\n"
+        "adminctl stream ensure -f FILE [--dry-run] [--allow-data-loss]\n"
+        "Streams with their groups, and exchanges, from a file (see etc/streams.conf): plan all of "
+        "it, then apply it in order. When a part is refused nothing is applied.\n"
+        "Exit code 0: nothing is refused; 4: something is."};
     struct configure self = {0};
     int result = 0;
     Railgun__Ensure request = RAILGUN__ENSURE__INIT;
@@ -178,6 +199,15 @@ int configure_stream_ensure(struct ctl *ctl, int argc, char **argv)
     if (configure_parse(&self, &help, stream_fields, OPTIONS_COUNT(stream_fields), argc, argv,
                         false, &result) < 0) {
         return result;
+    }
+    if ((self.file != NULL) == (self.args.count == 1)) {
+        return ctl_usage("stream ensure: a NAME, or --file");
+    }
+    if (self.file != NULL) {
+        return plan_run(ctl, self.file, self.dry_run, self.allow_data_loss);
+    }
+    if (self.dry_run) {
+        self.mode = "check";
     }
     ProtobufCMessage *spec = setting_new(&railgun__stream_spec__descriptor);
     result = configure_fill(&self, stream_fields, OPTIONS_COUNT(stream_fields), spec);

@@ -64,7 +64,11 @@ enum rg_err {
     RG_ERR_DEDUP_FULL = -430,
     RG_ERR_STALE_DELIVERY = -440,
     RG_ERR_FENCED = -441, /* another consumer owns the group by now */
+    RG_ERR_VERSION_CONFLICT = -442, /* this version has another specification */
+    RG_ERR_IMMUTABLE = -443,
     RG_ERR_DIFFERS = -444,
+    RG_ERR_STREAM_CHANGED = -446, /* the name belongs to another stream */
+    RG_ERR_STREAM_DELETED = -447, /* it can be undeleted for a while */
     RG_ERR_INTERNAL = -500,
     RG_ERR_UNSUPPORTED = -501,
     RG_ERR_NO_QUORUM = -511,
