@@ -276,13 +276,43 @@ static int run(struct consuming *self, const char *stream, const char *group,
     return end(self, result);
 }
 
+/* Options that are words with a meaning. */
+struct words {
+    const char *from;
+    const char *format;
+    const char *command;
+    const char *mode;
+    const char *order;
+    const char *nack_delay;
+};
+
+/* 0; others: explained. */
+static int words_take(const struct words *words, struct rg_consume_options *options,
+                      struct rg_nack *nack)
+{
+    if (mode_parse(words->mode, words->order, &options->mode) != 0) {
+        return CTL_USAGE;
+    }
+    if (words->from != NULL && ctl_start_parse(words->from, &options->start) < 0) {
+        return ctl_usage("consume: --from is first, latest, an offset or -N, not '%s'",
+                         words->from);
+    }
+    if (format_check(words->format) != NULL) {
+        return ctl_usage("consume: --format: %s", format_check(words->format));
+    }
+    if (strcmp(words->nack_delay, "backoff") == 0) {
+        nack->delay_ms = RG_BACKOFF;
+    } else if (str_to_duration_ms(span_of(words->nack_delay), &nack->delay_ms) < 0) {
+        return ctl_usage("consume: --nack-delay is a time or backoff, not '%s'", words->nack_delay);
+    }
+    return 0;
+}
+
 int cmd_consume(struct ctl *ctl, int argc, char **argv)
 {
     const char *group = NULL;
     const char *name = NULL;
-    const char *from = NULL;
-    const char *format = "%p\\n";
-    const char *command = NULL;
+    struct words words = {.format = "%p\\n", .nack_delay = "0"};
     uint64_t count = UINT64_MAX;
     uint64_t idle_ms = 0;
     uint64_t rate = 0;
@@ -290,26 +320,24 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
     uint64_t prefetch = 0;
     uint64_t priority = 0;
     bool ephemeral = false;
-    const char *mode = NULL;
-    const char *order = NULL;
-    const char *nack_delay = "0";
     bool reject = false;
     const char *reason = NULL;
     const struct option_spec specs[] = {
         {"group", 'g', OPTION_TEXT, &group, "GROUP",
          "which group to join (made if it does not exist)"},
         {"name", 0, OPTION_TEXT, &name, "TEXT", "of this consumer, shown in group info"},
-        {"from", 0, OPTION_TEXT, &from, "WHERE",
+        {"from", 0, OPTION_TEXT, &words.from, "WHERE",
          "where a new group starts: first (default), latest, an offset, -N"},
-        {"exec", 'e', OPTION_TEXT, &command, "CMD",
+        {"exec", 'e', OPTION_TEXT, &words.command, "CMD",
          "run CMD for each message (payload on its input): exit 0 acknowledges, else nack"},
         {"count", 'n', OPTION_NUMBER, &count, "N", "end after N acknowledged messages"},
         {"idle", 0, OPTION_DURATION, &idle_ms, "TIME", "end after TIME without a message"},
         {"rate", 'r', OPTION_NUMBER, &rate, "N", "at most N messages a second"},
         {"prefetch", 0, OPTION_NUMBER, &prefetch, "N",
          "messages held ahead (default 4096; 1 with --exec)"},
-        {"mode", 0, OPTION_TEXT, &mode, "MODE", "of a new group: shared (default) or exclusive"},
-        {"order", 0, OPTION_TEXT, &order, "ORDER",
+        {"mode", 0, OPTION_TEXT, &words.mode, "MODE",
+         "of a new group: shared (default) or exclusive"},
+        {"order", 0, OPTION_TEXT, &words.order, "ORDER",
          "of a new exclusive group: strict (default) or relaxed"},
         {"priority", 0, OPTION_NUMBER, &priority, "N",
          "exclusive groups: the highest of those that wait is next (default 0)"},
@@ -317,13 +345,13 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
          "a group in memory, gone 5 s after its last consumer; -g may be left out"},
         {"nack-every", 0, OPTION_NUMBER, &nack_every, "N",
          "nack each Nth offset once, to try redelivery"},
-        {"nack-delay", 0, OPTION_TEXT, &nack_delay, "TIME",
+        {"nack-delay", 0, OPTION_TEXT, &words.nack_delay, "TIME",
          "when what was nacked comes again: 0 (default: at once), 250ms, 5s, ... or backoff: as "
          "the "
          "group says"},
         {"reject", 0, OPTION_FLAG, &reject, NULL, "a nack sends it straight to the dead letters"},
         {"reason", 0, OPTION_TEXT, &reason, "TEXT", "of nacks, for people"},
-        {"format", 'f', OPTION_TEXT, &format, "TEXT",
+        {"format", 'f', OPTION_TEXT, &words.format, "TEXT",
          "as in read, and %a: which attempt, %e: the epoch; default '%p\\n'"},
     };
     const struct command_help help = {"adminctl consume STREAM -g GROUP [options]",
@@ -341,29 +369,21 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
         return ctl_usage("consume: which group? -g GROUP (to look without one: adminctl read %s)",
                          args.arguments[0]);
     }
-    if (mode_parse(mode, order, &options.mode) != 0) {
+    struct rg_nack nack = {.reject = reject, .reason = reason};
+    if (words_take(&words, &options, &nack) != 0) {
         return CTL_USAGE;
     }
-    if (from != NULL && ctl_start_parse(from, &options.start) < 0) {
-        return ctl_usage("consume: --from is first, latest, an offset or -N, not '%s'", from);
-    }
-    if (format_check(format) != NULL) {
-        return ctl_usage("consume: --format: %s", format_check(format));
-    }
-    struct rg_nack nack = {.reject = reject, .reason = reason};
-    if (strcmp(nack_delay, "backoff") == 0) {
-        nack.delay_ms = RG_BACKOFF;
-    } else if (str_to_duration_ms(span_of(nack_delay), &nack.delay_ms) < 0) {
-        return ctl_usage("consume: --nack-delay is a time or backoff, not '%s'", nack_delay);
-    }
-    struct consuming self = {
-        .ctl = ctl, .format = format, .command = command, .nack_every = nack_every, .nack = nack};
+    struct consuming self = {.ctl = ctl,
+                             .format = words.format,
+                             .command = words.command,
+                             .nack_every = nack_every,
+                             .nack = nack};
     options.consumer = name;
     options.ud = &self;
     options.priority = (uint32_t) priority;
     options.ephemeral = ephemeral;
     options.prefetch_messages = prefetch > 0              ? (uint32_t) prefetch
-                                : command != NULL         ? 1
+                                : words.command != NULL   ? 1
                                 : rate > 0 && rate < 4096 ? (uint32_t) rate / 10 + 1
                                                           : 0;
     const struct until until = {count, idle_ms, rate};
