@@ -254,15 +254,11 @@ static bool group_may_begin_new(struct group *self)
 /* What is to be delivered again next. *ret_waits: in strict order something delayed holds up all that is behind it. */
 static bool group_next_ready(struct group *self, struct range *ret_again, bool *ret_waits)
 {
-    struct range delayed;
-    *ret_waits = false;
+    *ret_waits = exclusive_waits(self);
     if (!exclusive_is_strict(self)) {
         return group_dues_next(&self->ready_dues, self->ready, ret_again);
     }
-    bool is_ready = ranges_lowest(self->ready, ret_again);
-    *ret_waits =
-        ranges_lowest(self->delayed, &delayed) && (!is_ready || delayed.first < ret_again->first);
-    return is_ready && !*ret_waits;
+    return !*ret_waits && ranges_lowest(self->ready, ret_again);
 }
 
 bool group_next(struct group *self, uint64_t end, struct group_page *ret_page)

@@ -175,7 +175,9 @@ static void group_handle(struct group *self, struct group_member *member,
     }
     bool is_return =
         saying->verb == GROUP_NACK || saying->verb == GROUP_RELEASE || saying->verb == GROUP_DELAY;
-    uint64_t returned = is_return ? exclusive_before_return(self, member, first, last) : 0;
+    bool is_nack = is_return || saying->verb == GROUP_REFUSE;
+    uint64_t returned =
+        is_return ? exclusive_before_return(self, member, first, last) : self->cursor;
     if (saying->verb == GROUP_ACK) {
         exclusive_before_ack(self, member, first, last);
     }
@@ -193,7 +195,7 @@ static void group_handle(struct group *self, struct group_member *member,
     if (at <= last) {
         group_explain(self, at, last, results);
     }
-    if (is_return) {
+    if (is_nack) { /* in strict order each is answered */
         exclusive_after_return(self, member, returned);
     }
     group_member_changed(self, member);
@@ -213,6 +215,7 @@ void group_handle_nack(struct group *self, struct group_member *member,
 {
     if (nack->has_delay && nack->delay_ms > GROUP_DELAY_MS_MAX) {
         ack_results_add(results, first, last, ERR_BAD_REQUEST);
+        exclusive_after_return(self, member, self->cursor);
         return;
     }
     struct saying saying = {.verb = GROUP_DELAY, .nack = nack};

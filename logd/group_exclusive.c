@@ -210,6 +210,14 @@ bool exclusive_is_strict(const struct group *self)
     return self->exclusive.is_on && !self->state.limits.is_relaxed;
 }
 
+bool exclusive_waits(const struct group *self)
+{
+    struct range delayed;
+    struct range ready;
+    return exclusive_is_strict(self) && ranges_lowest(self->delayed, &delayed) &&
+           (!ranges_lowest(self->ready, &ready) || delayed.first < ready.first);
+}
+
 bool exclusive_is_able(const struct group *self, const struct group_member *member)
 {
     if (!self->exclusive.is_on) {

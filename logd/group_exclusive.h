@@ -85,6 +85,8 @@ void exclusive_leave(struct group *self, struct group_member *member);
 void exclusive_reconfigured(struct group *self);
 void exclusive_applied(struct group *self);
 bool exclusive_is_strict(const struct group *self);
+/* Strict order: something delayed holds up all that is behind it. */
+bool exclusive_waits(const struct group *self);
 /* May it be given more, as far as this file is concerned? */
 bool exclusive_is_able(const struct group *self, const struct group_member *member);
 /* Of `count` messages, how many. */

@@ -137,7 +137,8 @@ bool group_pending_list(struct group *self, uint64_t after, size_t max, group_pe
 bool group_is_standing_still(const struct group *self, uint64_t end)
 {
     bool has_some = ranges_count(self->ready) > 0 || (self->cursor < end && !self->is_full);
-    if (!has_some || self->paused != 0 || self->held >= self->state.limits.in_flight_max) {
+    if (!has_some || exclusive_waits(self) || self->paused != 0 ||
+        self->held >= self->state.limits.in_flight_max) {
         return false;
     }
     for (const struct group_member *member = group_member_next(self, NULL); member != NULL;

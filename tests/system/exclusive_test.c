@@ -225,6 +225,25 @@ TEST_WITHIN(the_epoch_survives_a_killed_logd_and_a_removed_database, 90)
     node_destroy(&node);
 }
 
+TEST_WITHIN(operators_are_told_of_each_new_owner, 60)
+{
+    struct node *node = strict_node(1);
+    struct process watch = {0};
+    node_ctl_start(node, &watch, NULL, (const char *const[]){"events", stream, NULL});
+    bool is_told = false;
+    for (unsigned i = 0; i < 20 && !is_told; i++) { /* until it watches */
+        struct raw *one = member_join(node, 1);
+        (void) expect_event(one, EVENT(ACTIVE));
+        raw_close(&one);
+        is_told = WAIT_FOR((process_look(&watch), process_said(&watch, "\"EPOCH\"")), 1);
+    }
+    ck_assert_msg(is_told, "%s", buf_text(&watch.out));
+    (void) kill(watch.pid, SIGINT);
+    ck_assert(process_wait(&watch, 20));
+    process_release(&watch);
+    node_destroy(&node);
+}
+
 TEST_WITHIN(a_killed_frontd_hands_over_and_nothing_counts_as_failed, 90)
 {
     struct node *node = strict_node(5);

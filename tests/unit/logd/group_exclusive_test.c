@@ -205,6 +205,7 @@ TEST(a_delay_holds_up_all_that_is_behind)
     ck_assert_uint_eq(one.standing.rewound, 4);
     group_grant(group, &one, 10, 1 << 20);
     expect_no_deliver(group, 20);
+    ck_assert(!group_is_standing_still(group, 20)); /* it is meant to wait */
     group_handle_range(group, &one, GROUP_ACK, 3, 3, &results);
     expect_no_deliver(group, 20);
     group_tick(group, 1000999, 1999);
@@ -235,6 +236,32 @@ TEST(with_a_prefetch_of_one_nothing_later_is_given_before_the_acknowledgement)
     group_grant(group, &one, 1, 1000);
     group_handle_range(group, &one, GROUP_ACK, 1, 1, &results);
     expect_deliver(group, 20, &one, 2, 1);
+    ack_results_release(&results);
+    group_leave(group, &one, false);
+    group_destroy(&group);
+}
+
+TEST(each_nack_in_strict_order_is_answered)
+{
+    struct group *group = group_made(false);
+    struct group_member one;
+    struct ack_results results = {0};
+    const struct group_nack too_long = {.has_delay = true, .delay_ms = UINT64_MAX};
+    const struct group_nack at_once = {.has_delay = true};
+    join(group, &one, 1, 0);
+    settle(group);
+    expect_deliver(group, 6, &one, 1, 5);
+    group_handle_nack(group, &one, &too_long, 2, 2, &results);
+    ck_assert_uint_eq(one.standing.rewound, 6); /* nothing came back */
+    group_told(group, &one);
+    group_handle_range(group, &one, GROUP_REFUSE, 2, 2, &results);
+    ck_assert_uint_eq(one.standing.rewound, 6);
+    group_told(group, &one);
+    group_handle_nack(group, &one, &at_once, 9, 9, &results); /* never delivered */
+    ck_assert_uint_eq(one.standing.rewound, 6);
+    group_told(group, &one);
+    group_handle_nack(group, &one, &at_once, 3, 3, &results);
+    ck_assert_uint_eq(one.standing.rewound, 3);
     ack_results_release(&results);
     group_leave(group, &one, false);
     group_destroy(&group);
