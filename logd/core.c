@@ -14,7 +14,7 @@
 #include "logd/cold.h"
 #include "logd/events.h"
 #include "logd/group_index.h"
-#include "logd/ids.h"
+#include "logd/ids_cold.h"
 #include "logd/parking.h"
 #include "logd/readers.h"
 #include "logd/release.h"
@@ -246,7 +246,8 @@ static void logd_turn_end(void *ud)
         journal_submit(self->journal); /* what that made room for */
     }
     self->turn_real_us = 0;
-    if (!list_is_empty(&self->dirty)) {
+    bool is_busy = ids_cold_turn(self->ids);
+    if (!list_is_empty(&self->dirty) || is_busy) {
         loop_wake(self->loop);
     }
     logd_check_drained(self);
@@ -475,6 +476,9 @@ static int logd_open_data(struct logd *self)
     }
     if (error == 0) {
         error = state_load(self->state);
+    }
+    if (error == 0) {
+        error = ids_cold_load(self->ids, state_bdb(self->state));
     }
     if (error == 0) {
         error = recovery_run(self);

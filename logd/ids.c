@@ -8,12 +8,15 @@
 #include "common/wire/pb.h"
 #include "logd/events.h"
 #include "logd/ids_body.h"
+#include "logd/ids_cold.h"
+#include "logd/ids_run.h"
 #include "logd/stream_body.h"
 
 enum {
     SPEC_WINDOW_MS = 600000,
     SPEC_MAX_IDS = 4000000,
     POOL_RETRY_US = 1000000,
+    POOL_SLACK_BYTES = 64 << 10,
     TELL_EVERY_MS = 1000,
 };
 
@@ -36,6 +39,7 @@ struct ids_pool *ids_pool_new(struct logd *logd, uint64_t bytes_max)
     self->logd = logd;
     self->bytes_max = bytes_max;
     list_init(&self->members);
+    list_init(&self->drops);
     self->shrunk = metrics_counter(metrics, "railgun_dedup_shrunk_total");
     self->duplicates = metrics_counter(metrics, "railgun_dedup_duplicates_total");
     self->mismatches = metrics_counter(metrics, "railgun_dedup_mismatches_total");
@@ -48,6 +52,7 @@ void ids_pool_destroy(struct ids_pool **self)
 {
     if (*self != NULL) {
         INVARIANT(list_is_empty(&(*self)->members));
+        ids_cold_pool_release(*self);
         MEM_FREE(*self);
     }
 }
@@ -118,6 +123,8 @@ struct ids *ids_new(struct ids_pool *pool, struct stream *stream)
     self->hot = ids_hot_new();
     list_init(&self->pool_link);
     list_init(&self->asks);
+    list_init(&self->runs);
+    self->settled_end = ids_hot_end(self->hot);
     list_push_back(&pool->members, &self->pool_link);
     ids_account(self);
     return self;
@@ -130,6 +137,8 @@ void ids_destroy(struct ids **self)
         return;
     }
     ids_forget_asks(ids);
+    ids_spill_cancel(ids);
+    ids_cold_release(ids);
     list_remove(&ids->pool_link);
     ids->pool->memory -= ids->counted;
     ids_hot_destroy(&ids->hot);
@@ -153,7 +162,7 @@ struct ids_hot *ids_hot(struct ids *self)
 
 uint64_t ids_count(const struct ids *self)
 {
-    return ids_hot_count(self->hot);
+    return ids_hot_count(self->hot) + ids_cold_count(self);
 }
 
 uint64_t ids_memory(const struct ids *self)
@@ -163,7 +172,7 @@ uint64_t ids_memory(const struct ids *self)
 
 void ids_account(struct ids *self)
 {
-    uint64_t memory = sizeof(*self) + ids_hot_memory(self->hot);
+    uint64_t memory = sizeof(*self) + ids_hot_memory(self->hot) + ids_cold_memory(self);
     self->pool->memory += memory - self->counted;
     self->counted = memory;
 }
@@ -177,6 +186,11 @@ uint64_t ids_window_start(const struct ids *self, uint64_t ts_us)
 
 bool ids_oldest(struct ids *self, struct ids_entry *ret_entry)
 {
+    uint64_t ts_us;
+    if (ids_cold_oldest(self, &ts_us)) {
+        *ret_entry = (struct ids_entry){.ts_us = ts_us};
+        return true;
+    }
     return ids_hot_first(self->hot, ret_entry);
 }
 
@@ -184,6 +198,8 @@ void ids_expire(struct ids *self, uint64_t ts_us)
 {
     uint64_t start_us = ids_window_start(self, ts_us);
     struct ids_entry entry;
+    self->now_us = ts_us;
+    ids_cold_expire(self, start_us);
     while (ids_hot_first(self->hot, &entry) && entry.ts_us <= start_us) {
         ids_hot_pop(self->hot);
     }
@@ -191,11 +207,18 @@ void ids_expire(struct ids *self, uint64_t ts_us)
 
 int ids_find(struct ids *self, const struct ids_key *key, struct ids_entry *ret_entry)
 {
-    return ids_hot_find(self->hot, key, ret_entry);
+    if (ids_hot_find(self->hot, key, ret_entry)) {
+        return 1;
+    }
+    return list_is_empty(&self->runs) ? 0 : ids_cold_find(self, key, ret_entry);
 }
 
 bool ids_has_room(struct ids *self, uint64_t ts_us, uint64_t *ret_retry_us)
 {
+    if (self->pool->memory > self->pool->bytes_max + self->pool->bytes_max / 2 + POOL_SLACK_BYTES) {
+        *ret_retry_us = POOL_RETRY_US; /* writing into the database does not keep up */
+        return false;
+    }
     if (ids_count(self) < self->spec.max_ids || self->spec.shrink) {
         return true;
     }
@@ -223,9 +246,13 @@ static void ids_tell_shrunk(struct ids *self)
 static void ids_shrink(struct ids *self)
 {
     while (ids_count(self) > self->spec.max_ids) {
-        ids_hot_pop(self->hot);
-        self->shrunk++;
-        (*self->pool->shrunk)++;
+        uint64_t gone = ids_cold_shrink(self);
+        if (gone == 0 && list_is_empty(&self->runs)) {
+            ids_hot_pop(self->hot);
+            gone = 1;
+        }
+        self->shrunk += gone;
+        *self->pool->shrunk += gone;
     }
     ids_tell_shrunk(self);
 }
@@ -235,7 +262,13 @@ void ids_settle(struct ids *self)
     if (self->spec.shrink && ids_count(self) > self->spec.max_ids) {
         ids_shrink(self);
     }
+    uint64_t end = ids_hot_end(self->hot);
+    self->pool->put += end - self->settled_end;
+    self->settled_end = end;
     ids_account(self);
+    if (self->pool->memory > self->pool->bytes_max && self->pool->logd->recovered) {
+        loop_wake(self->pool->logd->loop);
+    }
 }
 
 void ids_forget_below(struct ids *self, uint64_t offset)
@@ -244,6 +277,8 @@ void ids_forget_below(struct ids *self, uint64_t offset)
         return;
     }
     self->forgotten_below = offset;
+    ids_spill_cancel(self);
+    ids_cold_forget_below(self, offset);
     struct ids_entry entry;
     uint64_t cursor = 0;
     while (ids_hot_next(self->hot, &cursor, &entry)) {
@@ -253,6 +288,11 @@ void ids_forget_below(struct ids *self, uint64_t offset)
     }
     (void) ids_hot_first(self->hot, &entry); /* gives memory back if it was all */
     ids_account(self);
+}
+
+uint64_t ids_keep_target(const struct ids *self)
+{
+    return self->keep_target;
 }
 
 uint64_t ids_forgotten_below(const struct ids *self)

@@ -78,6 +78,8 @@ void ids_settle(struct ids *self);
 void ids_replay(struct ids *self, const struct journal_entry *entry, uint64_t from);
 /* EntryIds, now or in replay. 0, ERR_BAD_FORMAT. */
 int ids_apply(struct ids *self, const struct journal_entry *entry);
+/* EntryIds in the replay of control entries, which comes before ids_recover: what it does to IDs in the database. */
+void ids_apply_cold(struct ids *self, struct span payload);
 /* IDs of records below this offset are new from now on: a purge that says so. */
 void ids_forget_below(struct ids *self, uint64_t offset);
 
@@ -93,6 +95,8 @@ int ids_recover(struct stream *stream);
 /* Before the journal gives away the records below `offset`: are all their IDs kept elsewhere? 0, or ERR_AGAIN: it is being done, ask again in a later
  * turn. */
 int ids_keep_below(struct stream *stream, uint64_t offset);
+/* The offset that is waited for; 0: none. */
+uint64_t ids_keep_target(const struct ids *self);
 
 /* --- asked --- */
 

@@ -2,10 +2,13 @@
 #ifndef LOGD_IDS_BODY_H
 #define LOGD_IDS_BODY_H
 
+#include "common/base/buf.h"
 #include "common/base/list.h"
 #include "logd/ids.h"
 
-struct ids_cold;
+struct bdb;
+struct bdb_table;
+struct spill;
 
 struct ids_pool {
     struct logd *logd;
@@ -15,6 +18,14 @@ struct ids_pool {
     uint64_t *shrunk; /* cell of the metrics */
     uint64_t *duplicates;
     uint64_t *mismatches;
+    struct bdb *bdb; /* NULL: not open yet */
+    struct bdb_table *runs;
+    struct bdb_table *blocks;
+    struct buf block;    /* the one at hand */
+    struct spill *spill; /* the run that is being written; NULL: none */
+    struct list drops;   /* runs to be deleted */
+    uint64_t put;        /* IDs that came since the last turn */
+    bool wants_spill;
 };
 
 struct ids {
@@ -25,9 +36,18 @@ struct ids {
     struct ids_hot *hot;
     uint64_t forgotten_below; /* IDs of records below are new */
     uint64_t load_from;       /* see ids_load */
-    uint64_t counted;         /* its memory in that of the pool */
-    uint64_t shrunk;          /* left before their time */
-    uint64_t shrunk_told;     /* of them: watchers have heard */
+    struct list runs;         /* in the database: struct ids_run, oldest first */
+    uint64_t next_run;
+    uint64_t cold_count;
+    uint64_t cold_memory;
+    uint64_t cold_upto;     /* see ids_cold_upto */
+    uint64_t evicted_below; /* IDs of records below left the runs before their time */
+    uint64_t keep_target;   /* those of records below must not be in memory alone; 0: none */
+    uint64_t now_us;        /* as given to ids_expire */
+    uint64_t settled_end;
+    uint64_t counted;     /* its memory in that of the pool */
+    uint64_t shrunk;      /* left before their time */
+    uint64_t shrunk_told; /* of them: watchers have heard */
     uint64_t told_ms;
     uint64_t full_told_ms;
     uint64_t newest_us; /* of all that was put by entries that are applied */

@@ -8,6 +8,7 @@
 #include "common/wire/pb.h"
 #include "logd/cold.h"
 #include "logd/ids_body.h"
+#include "logd/ids_cold.h"
 #include "logd/kinds.h"
 #include "logd/stream_body.h"
 
@@ -49,6 +50,9 @@ static void ids_forget(struct ids *self, struct span id, uint64_t below)
     if (ids_hot_find(self->hot, &key, &entry) && entry.offset < below) {
         (void) ids_hot_remove(self->hot, &key); /* it was found just now */
         self->forgotten++;
+    }
+    if (ids_cold_forget(self, &key, below)) {
+        self->forgotten = self->forgotten != 0 ? self->forgotten : 1;
     }
 }
 
@@ -116,6 +120,22 @@ int ids_apply(struct ids *self, const struct journal_entry *entry)
     return error;
 }
 
+void ids_apply_cold(struct ids *self, struct span payload)
+{
+    struct span rest = payload;
+    uint64_t below = UINT64_MAX;
+    struct pb_field field;
+    while (pb_next(&rest, &field) == 1) {
+        below = field.number == 3 ? field.value : below;
+    }
+    while (pb_next(&payload, &field) == 1) {
+        if (field.number == 1) {
+            struct ids_key key = ids_key_make(&self->stream->id, field.bytes);
+            (void) ids_cold_forget(self, &key, below); /* or it was not there */
+        }
+    }
+}
+
 /* --- after a restart --- */
 
 uint64_t ids_from(struct ids *self)
@@ -177,6 +197,9 @@ int ids_recover(struct stream *stream)
     struct ids *self = stream->ids;
     const struct extents *extents = &stream->extents;
     struct ids_walk walk = {.ids = self, .from = self->load_from};
+    if (walk.from < ids_cold_upto(self)) {
+        walk.from = ids_cold_upto(self);
+    }
     if (walk.from < self->forgotten_below) {
         walk.from = self->forgotten_below;
     }
@@ -185,6 +208,7 @@ int ids_recover(struct stream *stream)
         int error =
             cold_walk(stream->logd->journal, &extents->items[i], ids_walk_visit, &walk, &damaged);
         error = error == 0 ? walk.error : error;
+        error = error == 0 ? ids_cold_relieve(self->pool) : error;
         if (error != 0) {
             log_error("message ids cannot be read from the journal",
                       "log_group=%" PRIu64 " position=%" PRIx64 " error=%s action=\"not started\"",

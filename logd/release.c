@@ -7,6 +7,7 @@
 #include "common/base/err.h"
 #include "common/base/mem.h"
 #include "logd/ids.h"
+#include "logd/ids.h"
 #include "logd/snapshot.h"
 #include "logd/state.h"
 #include "logd/stream_body.h"
@@ -25,6 +26,9 @@ struct release {
     struct snapshot snapshot;
     uint64_t agreed_upto; /* files up to this one go when ... */
     uint64_t agreed_save; /* ... the database has saved this: see state_hurry */
+    /* Message IDs of trimmed records must be in the database before the files go that hold them. This is asked for the files up to one, and then waited for. */
+    bool waits_for_ids;
+    uint64_t ids_upto;
 };
 
 static uint64_t seq_of(uint64_t position)
@@ -181,6 +185,26 @@ static bool release_agreed(struct release *self, uint64_t first_seq)
     return false;
 }
 
+/* Which of the files up to this one hold nothing that message IDs are to be built from again; UINT64_MAX: that takes a while. */
+static uint64_t look_for_ids(struct release *self, uint64_t upto)
+{
+    size_t cursor = 0;
+    struct stream *stream;
+    bool is_done = true;
+    while ((stream = hash64_next(self->logd->streams, &cursor)) != NULL) {
+        if (stream->ids == NULL) {
+            continue;
+        }
+        uint64_t target = self->waits_for_ids ? ids_keep_target(stream->ids) : stream->first_offset;
+        is_done = (target == 0 || ids_keep_below(stream, target) == 0) && is_done;
+    }
+    if (!self->waits_for_ids) {
+        self->ids_upto = upto;
+    }
+    self->waits_for_ids = !is_done;
+    return is_done ? min_of(upto, self->ids_upto) : UINT64_MAX;
+}
+
 /* One look. True: come again before long, something is under way. */
 static bool look(struct release *self)
 {
@@ -193,6 +217,10 @@ static bool look(struct release *self)
     uint64_t upto = look_for_records(self);
     if (upto < stats.first_seq) {
         return false;
+    }
+    upto = look_for_ids(self, upto);
+    if (upto == UINT64_MAX || upto < stats.first_seq) {
+        return upto == UINT64_MAX;
     }
     uint64_t control = UINT64_MAX;
     uint64_t cost = 0;

@@ -135,6 +135,11 @@ void state_close(struct state **self)
     MEM_FREE(*self);
 }
 
+struct bdb *state_bdb(const struct state *self)
+{
+    return self->bdb;
+}
+
 uint64_t state_saved_position(const struct state *self)
 {
     return self->saved_position;

@@ -12,12 +12,15 @@
 
 #include "logd/stream_body.h"
 
+struct bdb;
 struct state;
 
 /* Open DIR/db. Errors are logged. `*ret_rebuilt`: it was damaged or missing and is empty now. */
 int state_open(struct logd *logd, const char *dir, uint64_t cache_bytes, bool *ret_rebuilt,
                struct state **ret_state);
 void state_close(struct state **self);
+/* For tables of others that go with it. */
+struct bdb *state_bdb(const struct state *self);
 
 /* Make the streams that were saved, with their groups. Logged. */
 int state_load(struct state *self);

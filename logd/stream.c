@@ -12,7 +12,7 @@
 #include "logd/append.h"
 #include "logd/cold.h"
 #include "logd/group_index.h"
-#include "logd/ids.h"
+#include "logd/ids_cold.h"
 #include "logd/kinds.h"
 #include "logd/readers.h"
 #include "logd/release.h"
@@ -222,6 +222,9 @@ static void stream_bury(struct stream *self)
     retention_forget(logd->retention, self);
     groups_cancel(self->groups, ERR_STREAM_DELETED);
     groups_destroy(&self->groups);
+    if (self->ids != NULL) {
+        ids_cold_drop_all(self->ids);
+    }
     ids_destroy(&self->ids);
     tail_drop(logd->tail, &self->tail);
     cold_drop(logd->cold, self->log_group);
@@ -356,8 +359,10 @@ int stream_apply_control(struct stream *self, const struct journal_entry *entry)
         error = snapshot_apply(self, entry);
         break;
     case LOG_KIND_IDS:
-        /* In replay ids_recover does it. */
-        if (self->ids != NULL && self->replica != NULL) {
+        /* In replay ids_recover does the rest. */
+        if (self->ids != NULL && self->replica == NULL) {
+            ids_apply_cold(self->ids, entry->payload.bytes);
+        } else if (self->ids != NULL) {
             error = ids_apply(self->ids, entry);
             ids_applied(self->ids, entry->index);
         }

@@ -11,7 +11,7 @@
 #include "common/wire/hot.h"
 #include "common/wire/pb.h"
 #include "logd/append.h"
-#include "logd/ids.h"
+#include "logd/ids_body.h"
 #include "logd/stream_body.h"
 #include "tests/lib/test.h"
 #include "tests/unit/logd/node_lib.h"
@@ -671,9 +671,132 @@ TEST(a_batch_of_the_daemons_own_is_told_where_duplicates_lie)
     node_end(&node);
 }
 
+/* --- in the database --- */
+
+static struct ids *node_ids(struct node *node)
+{
+    return node_stream(node, NODE_STREAM)->ids;
+}
+
+static void wished_small_start(struct node *node, const struct wish *wish, uint64_t ids_bytes)
+{
+    node_init(node);
+    manual.source = (struct timesource){
+        .real_us = manual_real_us, .monotonic_us = manual_monotonic_us, .ud = NULL};
+    manual.real_us = UINT64_C(1700000000000000);
+    node->options.time = &manual.source;
+    node->options.ids_bytes = ids_bytes;
+    snapshot_begin(&node->changes, 7, false);
+    wish_encode(wish, 1, &node->changes);
+    node_start(node);
+}
+
+/* Records "<number>" with the IDs "<number>", in batches. */
+static void publish_numbers(struct node *node, unsigned from, unsigned to, const char *wanted)
+{
+    while (from < to) {
+        struct buf text = {0};
+        for (unsigned i = 0; i < 100 && from < to; i++, from++) {
+            buf_printf(&text, "%u=%u ", from, from);
+        }
+        const char *said = publish(node, buf_text(&text));
+        ck_assert_msg(strncmp(said, wanted, strlen(wanted)) == 0, "%s", said);
+        buf_release(&text);
+    }
+}
+
+static bool spill_is_over(void *ud)
+{
+    struct node *node = ud;
+    return node->logd->ids->spill == NULL && list_is_empty(&node->logd->ids->drops);
+}
+
+static bool memory_is_kept(void *ud)
+{
+    struct node *node = ud;
+    return spill_is_over(ud) && ids_pool_memory(node->logd->ids) <= node->options.ids_bytes;
+}
+
+enum { SMALL_BYTES = 64 << 10 };
+
+TEST(ids_for_which_there_is_no_memory_are_found_in_the_database)
+{
+    struct node node;
+    wished_small_start(&node, &(struct wish){.mode = OPTIONAL}, SMALL_BYTES);
+    publish_numbers(&node, 0, 8000, "+100@");
+    node_run_until(&node, memory_is_kept, &node);
+    ck_assert_uint_eq(ids_count(node_ids(&node)), 8000);
+    ck_assert_uint_lt(ids_hot_count(ids_hot(node_ids(&node))), 2000);
+    publish_numbers(&node, 0, 8000, "+0@0 0=DUPLICATE@");
+    SAYS(publish(&node, "17=x"), "DUPLICATE_MISMATCH @18");
+    for (unsigned i = 0; i < 3; i++) {
+        restart(&node, i == 1);
+        ck_assert_uint_eq(ids_count(node_ids(&node)), 8000);
+        ck_assert_uint_le(ids_pool_memory(node.logd->ids), SMALL_BYTES);
+        publish_numbers(&node, 0, 8000, "+0@0 0=DUPLICATE@");
+    }
+    publish_numbers(&node, 8000, 9000, "+100@");
+    node_end(&node);
+}
+
+TEST(ids_in_the_database_leave_with_their_window)
+{
+    struct node node;
+    wished_small_start(&node, &(struct wish){.mode = OPTIONAL, .window_ms = 10000}, SMALL_BYTES);
+    for (unsigned i = 0; i < 10; i++) {
+        publish_numbers(&node, i * 1000, i * 1000 + 1000, "+100@");
+        manual.real_us += 1000000;
+    }
+    node_run_until(&node, memory_is_kept, &node);
+    manual.real_us += 2500000; /* 0 to 2,999 are out, 3,000 is not */
+    SAYS(publish(&node, "2999=2999 3000=3000"), "+1@10001 1=DUPLICATE@3001");
+    restart(&node, false);
+    SAYS(publish(&node, "2998=2998 3000=3000"), "+1@10002 1=DUPLICATE@3001");
+    manual.real_us += 10000000;
+    SAYS(publish(&node, "x=y"), "+1@10003");
+    ck_assert_uint_eq(ids_count(node_ids(&node)), 1);
+    node_run_until(&node, spill_is_over, &node);
+    restart(&node, false);
+    ck_assert_uint_eq(ids_count(node_ids(&node)), 1);
+    node_end(&node);
+}
+
+TEST(ids_in_the_database_can_be_forgotten)
+{
+    struct node node;
+    wished_small_start(&node, &(struct wish){.mode = OPTIONAL}, SMALL_BYTES);
+    publish_numbers(&node, 0, 5000, "+100@");
+    node_run_until(&node, memory_is_kept, &node);
+    ck_assert_uint_eq(dedup_ask(&node, "7", true, false, 10), 1);
+    ck_assert_uint_eq(dedup_ask(&node, "7", false, false, 7), 0);
+    ck_assert_uint_eq(dedup_ask(&node, "8", false, false, 8), 9);
+    restart(&node, false);
+    SAYS(publish(&node, "7=7 8=8"), "+1@5001 1=DUPLICATE@9");
+    restart(&node, true);
+    SAYS(publish(&node, "7=7 8=8"), "+0@0 0=DUPLICATE@5001 1=DUPLICATE@9");
+    ck_assert_uint_gt(dedup_ask(&node, NULL, true, true, 10), 4000);
+    publish_numbers(&node, 0, 1000, "+100@");
+    node_end(&node);
+}
+
+TEST(a_full_window_lets_the_oldest_in_the_database_go)
+{
+    struct node node;
+    wished_small_start(&node, &(struct wish){.mode = OPTIONAL, .max_ids = 4000, .shrink = true},
+                       SMALL_BYTES);
+    publish_numbers(&node, 0, 10000, "+100@");
+    node_run_until(&node, memory_is_kept, &node);
+    uint64_t count = ids_count(node_ids(&node));
+    ck_assert_uint_le(count, 4000);
+    ck_assert_uint_gt(count, 3800);
+    publish_numbers(&node, 6300, 10000, "+0@0 0=DUPLICATE@");
+    publish_numbers(&node, 0, 1000, "+100@");
+    node_end(&node);
+}
+
 /* --- against a model --- */
 
-enum { MODEL_IDS = 60, MODEL_WINDOW_US = 3000000 };
+enum { MODEL_IDS = 300, MODEL_WINDOW_US = 3000000 };
 
 struct model {
     uint64_t offset[MODEL_IDS];
@@ -704,7 +827,7 @@ static void model_batch(struct model *model, struct prng *prng, char text[1024],
                     model->next != base ? base : 0, remarks);
 }
 
-TEST_WITHIN(a_stream_with_ids_agrees_with_a_model_over_restarts, 60)
+static void model_run(uint64_t ids_bytes)
 {
     const char *given = getenv("DEDUP_SEED"); /* of a run that failed: the same again */
     uint64_t seed = given != NULL ? strtoull(given, NULL, 10) : entropy_u64() % 1000000000;
@@ -714,7 +837,8 @@ TEST_WITHIN(a_stream_with_ids_agrees_with_a_model_over_restarts, 60)
     prng_init(&prng, seed);
     struct node node;
     struct model model = {.next = 1};
-    wished_start(&node, &(struct wish){.mode = REQUIRED, .window_ms = MODEL_WINDOW_US / 1000});
+    wished_small_start(&node, &(struct wish){.mode = REQUIRED, .window_ms = MODEL_WINDOW_US / 1000},
+                       ids_bytes);
     unsigned steps = test_slowness() > 1 ? 150 : 600;
     for (unsigned i = 0; i < steps; i++) {
         char text[1024] = "";
@@ -727,4 +851,14 @@ TEST_WITHIN(a_stream_with_ids_agrees_with_a_model_over_restarts, 60)
         }
     }
     node_end(&node);
+}
+
+TEST_WITHIN(a_stream_with_ids_agrees_with_a_model_over_restarts, 60)
+{
+    model_run(1 << 20);
+}
+
+TEST_WITHIN(a_stream_with_ids_in_the_database_agrees_with_a_model_over_restarts, 60)
+{
+    model_run(5000);
 }
