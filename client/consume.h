@@ -107,7 +107,7 @@ struct rg_consumer {
 
     /* of exclusive groups */
     bool is_exclusive;
-    bool is_strict;
+    atomic_bool is_strict;
     bool is_active;
     uint64_t epoch;
     atomic_bool is_rewinding;    /* strict: a nack is not answered yet: nothing is shown */

@@ -25,8 +25,9 @@ void consumer_note_ok(struct rg_consumer *self, struct span ok)
     uint64_t drain_ms = pb_find_varint(spec, SPEC_DRAIN_TIMEOUT);
     self->is_exclusive =
         pb_find_varint(spec, SPEC_MODE) == RAILGUN__GROUP_SPEC__MODE__MODE_EXCLUSIVE;
-    self->is_strict = self->is_exclusive &&
-                      pb_find_varint(spec, SPEC_ORDER) == RAILGUN__GROUP_SPEC__ORDER__ORDER_STRICT;
+    atomic_store(&self->is_strict,
+                 self->is_exclusive &&
+                     pb_find_varint(spec, SPEC_ORDER) == RAILGUN__GROUP_SPEC__ORDER__ORDER_STRICT);
     self->group_drain_ms = drain_ms != 0 ? drain_ms : DRAIN_MS_DEFAULT;
     self->is_active = false;
     self->epoch = 0;

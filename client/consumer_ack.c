@@ -311,7 +311,7 @@ int consumer_nack(struct rg_consumer *self, const struct nack_item *nack)
 {
     acks_lock(&self->acks);
     nack_put(&self->acks, nack);
-    if (self->is_strict) {
+    if (atomic_load(&self->is_strict)) {
         atomic_store(&self->is_rewinding, true); /* what is behind it comes again: wait */
     }
     acks_noted(self);
@@ -438,7 +438,7 @@ static int ack_sync_encode(struct rg_consumer *consumer, uint64_t first, uint64_
         if (nack != NULL) {
             struct nack_item item = nack_item_of(first, last, nack);
             nack_put(book, &item);
-            if (consumer->is_strict) {
+            if (atomic_load(&consumer->is_strict)) {
                 atomic_store(&consumer->is_rewinding, true);
             }
         } else {
