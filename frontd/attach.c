@@ -78,6 +78,14 @@ static unsigned specs_differ(struct buf *out, uint32_t number, const Railgun__Gr
                          wanted->max_holes);
     count += diff_number(out, number, "ack_wait_ms", wanted->has_ack_wait_ms, stored->ack_wait_ms,
                          wanted->ack_wait_ms);
+    count += diff_number(out, number, "max_delayed", wanted->has_max_delayed, stored->max_delayed,
+                         wanted->max_delayed);
+    count += diff_number(out, number, "backoff_jitter_percent", wanted->has_backoff_jitter_percent,
+                         stored->backoff_jitter_percent, wanted->backoff_jitter_percent);
+    count += diff_number(out, number, "drain_timeout_ms", wanted->has_drain_timeout_ms,
+                         stored->drain_timeout_ms, wanted->drain_timeout_ms);
+    count += diff_number(out, number, "inactive_ttl_ms", wanted->has_inactive_ttl_ms,
+                         stored->inactive_ttl_ms, wanted->inactive_ttl_ms);
     if (wanted->description != NULL) {
         const char *current = stored->description != NULL ? stored->description : "";
         if (!span_is(span_of(wanted->description), current)) {

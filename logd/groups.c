@@ -237,6 +237,9 @@ static void groups_apply_drop(struct groups *self, uint64_t group_id, uint64_t i
 {
     struct hosted *hosted = groups_find(self, group_id);
     if (hosted != NULL) {
+        if (hosted->is_expiring) {
+            groups_note(self, hosted, &(struct event){.type = RAILGUN__EVENT__TYPE__GROUP_DELETED});
+        }
         hosted_empty(hosted, ERR_NOT_FOUND);
         groups_unhost(self, hosted);
         ranges_add_lazy(&self->drops_unsaved, group_id);

@@ -309,3 +309,40 @@ TEST_WITHIN(pause_seek_and_release_hold_over_kill_9, 90)
     rg_close(&client);
     sound_and_gone(&node);
 }
+
+static bool group_is_there(const struct node *node, const char *name)
+{
+    struct process ctl = {0};
+    ck_assert_int_eq(NODE_CTL(node, &ctl, "group", "ls", stream), 0);
+    bool is_there = json_has_text(buf_text(&ctl.out), "group", name);
+    process_release(&ctl);
+    return is_there;
+}
+
+TEST_WITHIN(a_group_that_nobody_uses_ends_and_one_in_use_does_not, 90)
+{
+    struct node *node = node_with_group(1, "inactive_ttl_ms=1s");
+    struct process ctl = {0};
+    ck_assert_int_eq(
+        NODE_CTL(node, &ctl, "group", "ensure", stream, "idle", "--set", "inactive_ttl_ms=1s"), 0);
+    process_release(&ctl);
+    struct rg_client *client = client_new(node);
+    struct rg_consumer *consumer = join(client, (struct rg_consume_options){0});
+    struct rg_consumer *idle = NULL;
+    ck_assert_int_eq(rg_consume(client, stream, "idle", NULL, &idle), RG_OK);
+    (void) expect(idle, 1);
+    ck_assert_int_eq(rg_ack_sync(idle, 1, 1), RG_OK);
+    rg_consumer_close(&idle);
+    logd_restart(node, false);             /* its time begins anew, and is not forgotten */
+    while (group_is_there(node, "idle")) { /* the test's own time is the limit */
+    }
+    ck_assert(group_is_there(node, group));
+    (void) expect(consumer, 1);
+    /* It comes back as a new group: nothing of the old one is left. */
+    ck_assert_int_eq(rg_consume(client, stream, "idle", NULL, &idle), RG_OK);
+    (void) expect(idle, 1);
+    rg_consumer_close(&idle);
+    rg_consumer_close(&consumer);
+    rg_close(&client);
+    node_destroy(&node);
+}
