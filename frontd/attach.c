@@ -14,6 +14,7 @@
 
 #include "frontd/answer.h"
 #include "frontd/memory_group.h"
+#include "frontd/spec_diff.h"
 #include "frontd/to_logd.h"
 #include "frontd/upstream.h"
 
@@ -31,71 +32,6 @@ enum { /* Consume of client.proto */
 
 /* --- differences --- */
 
-static void diff_append(struct buf *out, uint32_t number, const char *path, const char *current,
-                        const char *wanted)
-{
-    struct buf diff = {0};
-    pb_append_bytes(&diff, 1, span_of(path));
-    pb_append_bytes(&diff, 2, span_of(current));
-    pb_append_bytes(&diff, 3, span_of(wanted));
-    pb_append_bytes(&diff, 4, span_of("dynamic"));
-    pb_append_bytes(out, number, buf_span(&diff));
-    buf_release(&diff);
-}
-
-static unsigned diff_number(struct buf *out, uint32_t number, const char *path, bool is_wanted,
-                            uint64_t current, uint64_t wanted)
-{
-    char current_text[24];
-    char wanted_text[24];
-    if (!is_wanted || current == wanted) {
-        return 0;
-    }
-    (void) snprintf(current_text, sizeof(current_text), "%" PRIu64, current);
-    (void) snprintf(wanted_text, sizeof(wanted_text), "%" PRIu64, wanted);
-    diff_append(out, number, path, current_text, wanted_text);
-    return 1;
-}
-
-static const char *mode_text(Railgun__GroupSpec__Mode mode)
-{
-    return mode == RAILGUN__GROUP_SPEC__MODE__MODE_EXCLUSIVE ? "exclusive" : "shared";
-}
-
-static unsigned specs_differ(struct buf *out, uint32_t number, const Railgun__GroupSpec *wanted,
-                             const Railgun__GroupSpec *stored)
-{
-    unsigned count = 0;
-    if (wanted->has_mode && wanted->mode != stored->mode) {
-        diff_append(out, number, "mode", mode_text(stored->mode), mode_text(wanted->mode));
-        count++;
-    }
-    count += diff_number(out, number, "max_in_flight", wanted->has_max_in_flight,
-                         stored->max_in_flight, wanted->max_in_flight);
-    count += diff_number(out, number, "max_in_flight_member", wanted->has_max_in_flight_member,
-                         stored->max_in_flight_member, wanted->max_in_flight_member);
-    count += diff_number(out, number, "max_holes", wanted->has_max_holes, stored->max_holes,
-                         wanted->max_holes);
-    count += diff_number(out, number, "ack_wait_ms", wanted->has_ack_wait_ms, stored->ack_wait_ms,
-                         wanted->ack_wait_ms);
-    count += diff_number(out, number, "max_delayed", wanted->has_max_delayed, stored->max_delayed,
-                         wanted->max_delayed);
-    count += diff_number(out, number, "backoff_jitter_percent", wanted->has_backoff_jitter_percent,
-                         stored->backoff_jitter_percent, wanted->backoff_jitter_percent);
-    count += diff_number(out, number, "drain_timeout_ms", wanted->has_drain_timeout_ms,
-                         stored->drain_timeout_ms, wanted->drain_timeout_ms);
-    count += diff_number(out, number, "inactive_ttl_ms", wanted->has_inactive_ttl_ms,
-                         stored->inactive_ttl_ms, wanted->inactive_ttl_ms);
-    if (wanted->description != NULL) {
-        const char *current = stored->description != NULL ? stored->description : "";
-        if (!span_is(span_of(wanted->description), current)) {
-            diff_append(out, number, "description", current, wanted->description);
-            count++;
-        }
-    }
-    return count;
-}
-
 unsigned attach_differs(struct buf *out, uint32_t number, struct span wanted, struct span stored)
 {
     Railgun__GroupSpec *one = NULL;
@@ -103,7 +39,7 @@ unsigned attach_differs(struct buf *out, uint32_t number, struct span wanted, st
     unsigned count = 0;
     if (wanted.size != 0 && SCAN_UNPACK(wanted, railgun__group_spec, &one) == 0 &&
         SCAN_UNPACK(stored, railgun__group_spec, &other) == 0) {
-        count = specs_differ(out, number, one, other);
+        count = spec_diff_group(out, number, one, other);
     }
     SCAN_FREE(&one);
     SCAN_FREE(&other);
