@@ -794,6 +794,80 @@ TEST(a_full_window_lets_the_oldest_in_the_database_go)
     node_end(&node);
 }
 
+/* --- purge and retention --- */
+
+static void purge_before(struct node *node, uint64_t before, bool forget_ids)
+{
+    struct buf meta = {0};
+    struct answer answer;
+    pb_append_varint(&meta, 2, before);
+    pb_append_varint(&meta, 4, forget_ids);
+    node_ask(node, RAILGUN__BUS_TYPE__BUS_LOG_PURGE, NODE_STREAM, buf_span(&meta), NULL, &answer);
+    ck_assert_int_eq(answer.status, 0);
+    answer_clear(&answer);
+    buf_release(&meta);
+}
+
+TEST(a_purge_leaves_ids_known_unless_they_are_to_be_forgotten)
+{
+    struct node node;
+    wished_start(&node, &(struct wish){.mode = OPTIONAL});
+    SAYS(publish(&node, "a=1 b=2 c=3 d=4"), "+4@1");
+    purge_before(&node, 3, false);
+    for (unsigned i = 0; i < 2; i++) {
+        SAYS(publish(&node, "a=1 d=4"), "+0@0 0=DUPLICATE@1 1=DUPLICATE@4");
+        restart(&node, i == 0);
+    }
+    purge_before(&node, 4, true);
+    for (unsigned i = 0; i < 2; i++) {
+        restart(&node, i == 0);
+        ck_assert_uint_eq(dedup_ask(&node, "a", false, false, 7), 0);
+        SAYS(publish(&node, "d=4"), "+0@0 0=DUPLICATE@4");
+    }
+    SAYS(publish(&node, "a=1 b=2 c=3 d=4"), "+3@5 3=DUPLICATE@4");
+    node_end(&node);
+}
+
+static bool a_file_is_released(void *ud)
+{
+    struct node *node = ud;
+    struct journal_stats stats;
+    journal_stats_read(node->logd->journal, &stats);
+    return stats.first_seq > 2;
+}
+
+TEST(ids_outlive_the_journal_files_of_their_records)
+{
+    struct node node;
+    node_init(&node);
+    node.options.journal.file_bytes = 1 << 20;
+    node.options.limits.batch_bytes_max = 256 << 10;
+    node.options.release_ms = 1;
+    snapshot_begin(&node.changes, 7, false);
+    wish_encode(&(struct wish){.mode = OPTIONAL}, 1, &node.changes);
+    node_start(&node);
+    publish_numbers(&node, 0, 1000, "+100@");
+    char *large = mem_new(100001);
+    struct buf text = {0};
+    memset(large, 'x', 100000);
+    for (unsigned i = 0; i < 40; i++) { /* some files more */
+        buf_reset(&text);
+        buf_printf(&text, "large%u=%s", i, large);
+        ck_assert_int_eq(strncmp(publish(&node, buf_text(&text)), "+1@", 3), 0);
+    }
+    purge_before(&node, 1030, false);
+    node_run_until(&node, a_file_is_released, &node);
+    publish_numbers(&node, 0, 1000, "+0@0 0=DUPLICATE@");
+    ck_assert_uint_gt(dedup_ask(&node, NULL, false, false, 3), 900); /* in the database */
+    restart(&node, false);
+    publish_numbers(&node, 0, 1000, "+0@0 0=DUPLICATE@");
+    ck_assert_uint_eq(dedup_ask(&node, "large39", false, false, 8), 1040);
+    ck_assert_uint_eq(dedup_ask(&node, "large5", false, false, 8), 1006);
+    buf_release(&text);
+    mem_free(large);
+    node_end(&node);
+}
+
 /* --- against a model --- */
 
 enum { MODEL_IDS = 300, MODEL_WINDOW_US = 3000000 };
