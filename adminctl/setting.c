@@ -56,28 +56,16 @@ static struct span path_word(const char **path)
     return dot != NULL ? span_make(begin, (size_t) (dot - begin)) : span_of(begin);
 }
 
-bool setting_full_path(const ProtobufCMessageDescriptor *type, const char *path, struct buf *out)
+static bool path_exists(const ProtobufCMessageDescriptor *type, const char *path)
 {
     while (path != NULL) {
         const ProtobufCFieldDescriptor *field = field_find(type, path_word(&path));
         if (field == NULL || (path != NULL) != (field->type == PROTOBUF_C_TYPE_MESSAGE)) {
             return false;
         }
-        buf_append_text(out, field->name);
-        if (path != NULL) {
-            buf_append_byte(out, '.');
-            type = (const ProtobufCMessageDescriptor *) field->descriptor;
-        }
+        type = (const ProtobufCMessageDescriptor *) field->descriptor;
     }
     return true;
-}
-
-bool setting_exists(const ProtobufCMessageDescriptor *type, const char *path)
-{
-    struct buf full = {0};
-    bool exists = setting_full_path(type, path, &full);
-    buf_release(&full);
-    return exists;
 }
 
 /* --- values ------------------------------------------------------------------------------------------------ */
@@ -249,7 +237,7 @@ static ProtobufCMessage *message_in(ProtobufCMessage *message,
 int setting_put(ProtobufCMessage *message, const char *path, const char *value, struct buf *problem)
 {
     const char *rest = path;
-    if (!setting_exists(message->descriptor, path)) {
+    if (!path_exists(message->descriptor, path)) {
         buf_printf(problem, "%s: no such field", path);
         return ERR_USAGE;
     }

@@ -23,11 +23,6 @@ int setting_assign(ProtobufCMessage *message, const char *assignment, struct buf
 /* An empty message of that type. Returns owned (scan_free). */
 ProtobufCMessage *setting_new(const ProtobufCMessageDescriptor *type);
 
-/* Does the message type have this path? */
-bool setting_exists(const ProtobufCMessageDescriptor *type, const char *path);
-/* The path as the server knows it ("max-age" -> "max_age_ms"), appended. False: there is none. */
-bool setting_full_path(const ProtobufCMessageDescriptor *type, const char *path, struct buf *out);
-
 /* The fields that are set, into the object that is open, by their paths. */
 void setting_show(struct output *out, const ProtobufCMessage *message);
 

@@ -2,9 +2,6 @@
  * most one attempt of a channel is under way. */
 #include "frontd/attach.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "common/base/err.h"
 #include "common/wire/attach.h"
 #include "common/wire/bus.pb-c.h"
