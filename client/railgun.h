@@ -63,7 +63,7 @@ enum rg_err {
     RG_ERR_DELAY_FULL = -420,
     RG_ERR_DEDUP_FULL = -430,
     RG_ERR_STALE_DELIVERY = -440,
-    RG_ERR_FENCED = -441, /* another consumer owns the group by now */
+    RG_ERR_FENCED = -441,           /* another consumer owns the group by now */
     RG_ERR_VERSION_CONFLICT = -442, /* this version has another specification */
     RG_ERR_IMMUTABLE = -443,
     RG_ERR_DIFFERS = -444,

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "client/railgun.h"
+#include "common/base/mem.h"
 
 enum { RECORDS = 20000, KILL_EVERY = 4000 };
 
@@ -56,7 +57,7 @@ static void on_published(void *ud, int result, uint64_t offset)
 static void publish_all(struct rg_client *client, struct tally *tally, struct node *node,
                         const enum node_daemon *victims, unsigned victim_count)
 {
-    struct ticket *tickets = calloc(RECORDS, sizeof(*tickets));
+    struct ticket *tickets = mem_new_array(RECORDS, sizeof(*tickets));
     tally->stored = 0;
     for (unsigned i = 0; i < RECORDS; i++) {
         char id[32];
@@ -74,7 +75,7 @@ static void publish_all(struct rg_client *client, struct tally *tally, struct no
     }
     ck_assert_int_eq(rg_flush(client, 60000), RG_OK);
     ck_assert_uint_eq(tally->stored, RECORDS);
-    free(tickets);
+    mem_free(tickets);
 }
 
 /* Each record lies exactly where its publisher was told, and nothing else is there. */
