@@ -41,9 +41,8 @@ static int control_read_inner(struct span bytes, struct control *control)
 {
     struct pb_field field;
     int error = 0;
-    int more;
     control->range = (struct hot_range){1, GROUP_OFFSET_MAX};
-    while (error == 0 && (more = pb_next(&bytes, &field)) > 0) {
+    while (error == 0 && pb_next(&bytes, &field) > 0) {
         if (field.number == CONTROL_GROUP) {
             control->group = field.bytes;
         } else if (field.number == CONTROL_OP) {
