@@ -234,6 +234,8 @@ TEST_WITHIN(attempts_are_known_after_kill_9, 90)
     }
     ck_assert_int_eq(rg_nack(consumer, 2, 2, 0, true), RG_OK);
     ck_assert_uint_eq(expect(consumer, 2).attempt, 2);
+    ck_assert_int_eq(rg_extend(consumer, 2, 3), RG_OK);
+    ck_assert_int_eq(rg_extend(consumer, 4, 4), RG_ERR_NOT_DELIVERED);
     ck_assert_int_eq(rg_ack_sync(consumer, 1, 1),
                      RG_OK); /* what went before is in that entry too */
     for (unsigned life = 0; life < 2; life++) {
