@@ -40,11 +40,10 @@ static bool is_locked_out(const Railgun__EnsureOk *answer)
 }
 
 /* It is done. */
-static int set_show(struct ctl *ctl, const char *stream, const char *group,
+static int set_show(struct ctl *ctl, const struct ensure_object *object,
                     const Railgun__EnsureOk *answer)
 {
-    int result = ensure_show(ctl, group != NULL ? "group" : "stream", group != NULL ? stream : NULL,
-                             group != NULL ? group : stream, answer, false);
+    int result = ensure_show(ctl, object, answer, false);
     if (result == 0 && is_locked_out(answer)) {
         (void) fprintf(stderr, "adminctl: a locked field stays as it is: unlock it to change it\n");
         result = CTL_CONFLICT;
@@ -56,6 +55,9 @@ static int set_show(struct ctl *ctl, const char *stream, const char *group,
 static int set_ask(struct ctl *ctl, Railgun__Ensure *request, const char *group, const char *what)
 {
     int result = 0;
+    const struct ensure_object object = {group != NULL ? "group" : "stream",
+                                         group != NULL ? request->name : NULL,
+                                         group != NULL ? group : request->name};
     for (unsigned tries = 1; result == 0; tries++) {
         uint64_t version = 0;
         Railgun__EnsureOk *answer = NULL;
@@ -77,9 +79,10 @@ static int set_ask(struct ctl *ctl, Railgun__Ensure *request, const char *group,
             continue;
         }
         if (was_raced || error != 0) {
-            result = ask_explain(ctl, was_raced ? ERR_VERSION_CONFLICT : error, refusal, what);
+            result = ensure_explain(ctl, &object, was_raced ? ERR_VERSION_CONFLICT : error, refusal,
+                                    what, false);
         } else {
-            result = set_show(ctl, request->name, group, answer);
+            result = set_show(ctl, &object, answer);
         }
         SCAN_FREE(&answer);
         break;

@@ -166,21 +166,6 @@ static int configure_request(const struct configure *self, Railgun__Ensure *requ
     return 0;
 }
 
-static int configure_ask(struct ctl *ctl, const Railgun__Ensure *request, const char *kind,
-                         const char *stream, const char *name)
-{
-    char what[320];
-    Railgun__EnsureOk *answer = NULL;
-    (void) snprintf(what, sizeof(what), "ensure %s '%.255s'", kind, name);
-    int result = ASK(ctl, ASK_ENSURE, request, railgun__ensure_ok, what, &answer);
-    if (result == 0) {
-        result = ensure_show(ctl, kind, stream, name, answer,
-                             request->mode == RAILGUN__ENSURE__MODE__MODE_WARN);
-        SCAN_FREE(&answer);
-    }
-    return result;
-}
-
 int configure_stream_ensure(struct ctl *ctl, int argc, char **argv)
 {
     const struct command_help help = {
@@ -217,7 +202,8 @@ int configure_stream_ensure(struct ctl *ctl, int argc, char **argv)
     if (result == 0) {
         request.kind = RAILGUN__KIND__KIND_STREAM;
         request.stream = (Railgun__StreamSpec *) spec;
-        result = configure_ask(ctl, &request, "stream", NULL, self.args.arguments[0]);
+        const struct ensure_object object = {"stream", NULL, self.args.arguments[0]};
+        result = ensure_ask(ctl, &object, &request);
     }
     scan_free(&spec);
     return result;
@@ -272,8 +258,9 @@ int configure_group_ensure(struct ctl *ctl, int argc, char **argv)
         request.kind = RAILGUN__KIND__KIND_GROUP;
         memcpy(&request.group, &self.args.arguments[1], sizeof(request.group)); /* no const there */
         request.group_spec = (Railgun__GroupSpec *) spec;
-        result =
-            configure_ask(ctl, &request, "group", self.args.arguments[0], self.args.arguments[1]);
+        const struct ensure_object object = {"group", self.args.arguments[0],
+                                             self.args.arguments[1]};
+        result = ensure_ask(ctl, &object, &request);
     }
     scan_free(&spec);
     return result;
