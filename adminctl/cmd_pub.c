@@ -274,7 +274,7 @@ int cmd_pub(struct ctl *ctl, int argc, char **argv)
         "error."};
     struct options_result args;
     struct rg_header headers[PUB_HEADERS_MAX];
-    struct rg_expect expect;
+    struct rg_expect expect = {0};
     int exit_code = 0;
 
     if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 1, 1, &args, &exit_code) <

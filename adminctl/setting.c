@@ -58,13 +58,13 @@ static struct span path_word(const char **path)
 
 static bool path_exists(const ProtobufCMessageDescriptor *type, const char *path)
 {
-    while (path != NULL) {
+    do {
         const ProtobufCFieldDescriptor *field = field_find(type, path_word(&path));
         if (field == NULL || (path != NULL) != (field->type == PROTOBUF_C_TYPE_MESSAGE)) {
             return false;
         }
         type = (const ProtobufCMessageDescriptor *) field->descriptor;
-    }
+    } while (path != NULL);
     return true;
 }
 
@@ -185,7 +185,8 @@ static int list_put(ProtobufCMessage *message, const ProtobufCFieldDescriptor *f
 {
     uint64_t numbers[SETTING_LIST_MAX];
     size_t count = 0;
-    for (const char *at = value; at != NULL;) {
+    const char *at = value;
+    do {
         const char *comma = strchr(at, ',');
         struct span word = comma != NULL ? span_make(at, (size_t) (comma - at)) : span_of(at);
         if (count == SETTING_LIST_MAX || number_parse(field, word, &numbers[count]) != 0) {
@@ -193,7 +194,7 @@ static int list_put(ProtobufCMessage *message, const ProtobufCFieldDescriptor *f
         }
         count++;
         at = comma != NULL ? comma + 1 : NULL;
-    }
+    } while (at != NULL);
     void *old;
     memcpy(&old, (char *) message + field->offset, sizeof(old));
     mem_free(old);

@@ -307,12 +307,13 @@ int rg_watch_open(struct rg_client *client, const char *stream, const char *grou
                   struct rg_watch **ret_watch)
 {
     int result = client_check_blocking(client, "rg_watch_open");
-    if (result == 0 && ret_watch == NULL) {
-        result = error_note(ERR_USAGE, "rg_watch_open: ret_watch is NULL");
+    if (result < 0) {
+        return result;
     }
-    if (result == 0) {
-        result = names_check(stream, group);
+    if (ret_watch == NULL) {
+        return error_note(ERR_USAGE, "rg_watch_open: ret_watch is NULL");
     }
+    result = names_check(stream, group);
     if (result < 0) {
         return result;
     }

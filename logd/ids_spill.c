@@ -51,7 +51,7 @@ static void head_encode(const struct ids_run *run, enum head_state state, struct
     bytes_put_u64(head + 8, run->count);
     bytes_put_u64(head + 16, run->upto);
     bytes_put_u64(head + 24, run->filter_bytes);
-    for (unsigned i = 0; i <= IDS_RUN_STEPS; i++) {
+    for (size_t i = 0; i <= IDS_RUN_STEPS; i++) {
         bytes_put_u64(head + 32 + 16 * i, run->steps[i].offset);
         bytes_put_u64(head + 40 + 16 * i, run->steps[i].ts_us);
     }
@@ -71,7 +71,7 @@ static bool head_decode(struct span head, struct ids_run *run, enum head_state *
     run->count = bytes_get_u64(head.data + 8);
     run->upto = bytes_get_u64(head.data + 16);
     run->filter_bytes = bytes_get_u64(head.data + 24);
-    for (unsigned i = 0; i <= IDS_RUN_STEPS; i++) {
+    for (size_t i = 0; i <= IDS_RUN_STEPS; i++) {
         run->steps[i].offset = bytes_get_u64(head.data + 32 + 16 * i);
         run->steps[i].ts_us = bytes_get_u64(head.data + 40 + 16 * i);
     }
@@ -193,7 +193,7 @@ static void run_set_steps(struct ids_run *run, const struct ids_entry *entries)
 {
     uint64_t offset = 0;
     uint64_t done = 0;
-    for (unsigned i = 0; i <= IDS_RUN_STEPS; i++) {
+    for (size_t i = 0; i <= IDS_RUN_STEPS; i++) {
         uint64_t end = run->count * i / IDS_RUN_STEPS;
         for (; done < end;
              done++) { /* an old ID whose time began anew may stand among newer ones */

@@ -41,7 +41,7 @@ struct member {
     char *address;     /* likewise */
     struct told *owed; /* events its link did not take yet, oldest first; it is blocked meanwhile */
     unsigned owed_count;
-    bool is_revived; /* groups_watch.c has put it in again */
+    bool is_revived;         /* groups_watch.c has put it in again */
     int cancel_error;        /* of a cancelled one */
     uint64_t cancel_last;    /* 0: not told; everything up to here was acknowledged */
     struct list cancel_node; /* in groups.cancels */

@@ -57,10 +57,8 @@ static int purge_read(struct span bytes, struct purge_meta *ret_meta)
 static uint64_t purge_target(const struct stream *stream, const struct purge_meta *meta)
 {
     uint64_t end = stream->next_proposed;
-    uint64_t target = end;
-    if (meta->before != 0) {
-        target = meta->before;
-    } else {
+    uint64_t target = meta->before;
+    if (target == 0) {
         uint64_t kept = end - stream->first_offset;
         target = end - (meta->keep < kept ? meta->keep : kept);
     }

@@ -171,7 +171,7 @@ static uint64_t age_allowance(struct retained *retained, uint64_t now_ms)
     uint64_t max_age_ms = retained->limits.max_age_ms;
     uint64_t base = retained->minute_base;
     uint64_t allowed = max_of(base / 10, RETENTION_RECORDS_MIN);
-    if (max_age_ms < 20 * RETENTION_MINUTE_MS) {
+    if (max_age_ms < 20 * (uint64_t) RETENTION_MINUTE_MS) {
         uint64_t parts = max_age_ms / 1000 + 1; /* of twice a minute */
         allowed = max_of(allowed, base / parts * 120 + 120);
     }

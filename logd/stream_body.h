@@ -75,7 +75,7 @@ struct stream {
     enum stream_unsaved unsaved;
     struct list unsaved_link;
     bool in_sweep;
-    uint64_t save_at_ms; /* not before, unless everything is saved */
+    uint64_t save_at_ms;    /* not before, unless everything is saved */
     bool groups_replaced;   /* the database may hold groups that are none */
     uint64_t applied_index; /* of what lies in memory; equals the commit index once open */
     uint64_t applied_saved; /* of what was loaded from Berkeley DB: replay begins behind it */

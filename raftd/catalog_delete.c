@@ -226,6 +226,7 @@ int catalog_apply_undelete(struct catalog *self, const Railgun__CatalogUndelete 
         outcome->error = ERR_STREAM_CHANGED;
         outcome->detail = DELETE_IN_USE;
     } else if (outcome->error == 0) {
+        INVARIANT(buried != NULL); /* one was chosen */
         outcome->stream_id = buried->id;
         catalog_dig_out_stream(self, buried);
     }

@@ -184,6 +184,7 @@ void spec_format(const struct spec *self, unsigned field, struct buf *out)
         buf_append_text(out, value != 0 ? "true" : "false");
         return;
     case SPEC_LIST:
+        INVARIANT(value == 0 || self->list != NULL);
         for (uint64_t i = 0; i < value; i++) {
             buf_printf(out, "%s%" PRIu64, i == 0 ? "" : ",", self->list[i]);
         }

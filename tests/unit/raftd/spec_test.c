@@ -119,9 +119,9 @@ static void check_paths(enum spec_kind kind, const ProtobufCMessageDescriptor *t
         const ProtobufCFieldDescriptor *field = &type->fields[i];
         char path[100];
         unsigned row = 0;
-        (void) snprintf(path, sizeof(path), "%s%s", prefix, field->name);
-        if (field->type == PROTOBUF_C_TYPE_MESSAGE) {
-            (void) strcat(path, ".");
+        bool is_message = field->type == PROTOBUF_C_TYPE_MESSAGE;
+        (void) snprintf(path, sizeof(path), "%s%s%s", prefix, field->name, is_message ? "." : "");
+        if (is_message) {
             check_paths(kind, (const ProtobufCMessageDescriptor *) field->descriptor, path);
         } else {
             ck_assert_msg(spec_field_find(kind, path, &row), "%s has no row", path);
