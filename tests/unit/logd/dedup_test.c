@@ -1,4 +1,4 @@
-/* Message IDs over the bus: what is stored once, what is answered, what is remembered after a restart; and appends with conditions. */
+/* Message IDs over the bus: what is stored once, what is answered, what is remembered after a restart. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,214 +6,13 @@
 #include "common/base/err.h"
 #include "common/base/mem.h"
 #include "common/base/rand.h"
-#include "common/wire/batch.h"
 #include "common/wire/bus.pb-c.h"
-#include "common/wire/hot.h"
 #include "common/wire/pb.h"
 #include "logd/append.h"
 #include "logd/ids_body.h"
 #include "logd/stream_body.h"
 #include "tests/lib/test.h"
-#include "tests/unit/logd/node_lib.h"
-
-#define PUBLISH RAILGUN__BUS_TYPE__BUS_LOG_PUBLISH
-#define DEDUP   RAILGUN__BUS_TYPE__BUS_LOG_DEDUP
-
-enum { OPTIONAL = 1, REQUIRED = 2 };
-
-/* --- the stream --- */
-
-struct wish {
-    unsigned mode;
-    uint64_t window_ms;
-    uint64_t max_ids;
-    bool reject;
-    bool shrink;
-    bool refresh;
-    bool for_ever;
-    const char *fence;
-};
-
-static void wish_encode(const struct wish *wish, uint64_t version, struct buf *changes)
-{
-    struct buf dedup = {0};
-    struct buf spec = {0};
-    pb_append_varint(&dedup, 1, wish->mode);
-    pb_append_varint(&dedup, 2, wish->window_ms != 0 ? wish->window_ms : 600000);
-    pb_append_varint(&dedup, 3, wish->max_ids != 0 ? wish->max_ids : 1000000);
-    pb_append_varint(&dedup, 4, wish->reject);
-    pb_append_varint(&dedup, 5, wish->shrink);
-    pb_append_varint(&dedup, 6, wish->refresh);
-    pb_append_varint(&dedup, 7, wish->for_ever);
-    pb_append_bytes(&spec, 7, buf_span(&dedup));
-    if (wish->fence != NULL) {
-        pb_append_bytes(&spec, 10, span_of(wish->fence));
-    }
-    catalog_stream_append(changes, NODE_STREAM, version, buf_span(&spec));
-    buf_release(&dedup);
-    buf_release(&spec);
-}
-
-static struct manual {
-    struct timesource source;
-    uint64_t real_us;
-} manual;
-
-static uint64_t manual_real_us(void *ud)
-{
-    (void) ud;
-    return manual.real_us;
-}
-
-static uint64_t manual_monotonic_us(void *ud)
-{
-    (void) ud;
-    return timesource_monotonic_us(timesource_system());
-}
-
-static void wished_start(struct node *node, const struct wish *wish)
-{
-    node_init(node);
-    manual.source = (struct timesource){
-        .real_us = manual_real_us, .monotonic_us = manual_monotonic_us, .ud = NULL};
-    manual.real_us = UINT64_C(1700000000000000);
-    node->options.time = &manual.source;
-    snapshot_begin(&node->changes, 7, false);
-    wish_encode(wish, 1, &node->changes);
-    node_start(node);
-}
-
-static void restart(struct node *node, bool remove_db)
-{
-    node_stop(node);
-    if (remove_db) {
-        node_remove_db(node);
-    }
-    node_start(node);
-}
-
-/* --- publishing --- */
-
-enum { PARTS_MAX = 64 };
-
-/* "id=payload id=payload": "=payload" has no ID. */
-static struct slice batch_of(const char *text)
-{
-    struct buf batch = {0};
-    char *copy = mem_strdup(text);
-    char *rest = NULL;
-    for (char *word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
-        char *equals = strchr(word, '=');
-        *equals = '\0';
-        batch_append(&batch, span_of(equals + 1), span_of(word), (struct span){0},
-                     (struct span){0});
-    }
-    mem_free(copy);
-    struct payload *payload = payload_copy(buf_span(&batch));
-    buf_release(&batch);
-    return (struct slice){payload, payload_span(payload)};
-}
-
-static void send_meta(struct node *node, const char *text, const struct buf *meta,
-                      struct answer *answer)
-{
-    struct slice batch = batch_of(text);
-    node_send(node, PUBLISH, NODE_STREAM, buf_span(meta), &batch, answer);
-    slice_release(&batch);
-}
-
-/* What the answer says, as text: "+2@5 1=DUPLICATE@3" (two stored from offset 5 on, record 1 is a duplicate of offset 3), "WRONG_OFFSET next=3". */
-static const char *answer_text(struct answer *answer)
-{
-    static char text[4096];
-    size_t at = 0;
-    struct span rest = buf_span(&answer->meta);
-    struct pb_field field;
-    text[0] = '\0';
-    if (answer->status != 0) {
-        at += (size_t) snprintf(text, sizeof(text), "%s", err_name(answer->status));
-        uint64_t offset = meta_number(rest, 11);
-        uint64_t next = meta_number(rest, 5);
-        if (offset != 0) {
-            at += (size_t) snprintf(text + at, sizeof(text) - at, " @%" PRIu64, offset);
-        }
-        if (next != 0) {
-            at += (size_t) snprintf(text + at, sizeof(text) - at, " next=%" PRIu64, next);
-        }
-        struct span last_id = meta_bytes(rest, 8);
-        if (last_id.size != 0) {
-            at += (size_t) snprintf(text + at, sizeof(text) - at, " last=%.*s", (int) last_id.size,
-                                    (const char *) last_id.data);
-        }
-        return text;
-    }
-    at = (size_t) snprintf(text, sizeof(text), "+%" PRIu64 "@%" PRIu64, meta_number(rest, 2),
-                           meta_number(rest, 1));
-    while (pb_next(&rest, &field) == 1) {
-        struct hot_result result;
-        if (field.number == 4) {
-            ck_assert_int_eq(hot_result_read(field.bytes, &result), 0);
-            at += (size_t) snprintf(text + at, sizeof(text) - at, " %u=%s", result.record,
-                                    err_name(-(int) result.code));
-            if (result.has_offset) {
-                at += (size_t) snprintf(text + at, sizeof(text) - at, "@%" PRIu64, result.offset);
-                ck_assert_uint_ne(result.ts_us, 0);
-            }
-        }
-    }
-    return text;
-}
-
-static const char *publish_meta(struct node *node, const char *text, struct buf *meta)
-{
-    static char said[4096];
-    struct answer answer;
-    send_meta(node, text, meta, &answer);
-    node_wait(node, &answer);
-    ck_assert_int_eq(answer.outcome, BUS_OK);
-    (void) snprintf(said, sizeof(said), "%s", answer_text(&answer));
-    answer_clear(&answer);
-    buf_release(meta);
-    return said;
-}
-
-static const char *publish(struct node *node, const char *text)
-{
-    struct buf meta = {0};
-    return publish_meta(node, text, &meta);
-}
-
-static const char *publish_each(struct node *node, const char *text)
-{
-    struct buf meta = {0};
-    pb_append_varint(&meta, 3, 0);
-    return publish_meta(node, text, &meta);
-}
-
-#define SAYS(call, wanted) ck_assert_str_eq((call), (wanted))
-
-/* All payloads of the stream, one behind the other. */
-static const char *stored_text(struct node *node)
-{
-    static char text[8192];
-    size_t at = 0;
-    struct stream *stream = node_stream(node, NODE_STREAM);
-    text[0] = '\0';
-    for (uint64_t offset = stream->first_offset; offset < stream->next_offset;) {
-        struct stream_page page;
-        uint64_t corrupt;
-        ck_assert_int_eq(stream_read(stream, offset, 100, 1 << 20, &page, &corrupt), 0);
-        struct span rest = page.batch.bytes;
-        struct batch_record record;
-        while (batch_next(&rest, &record) == 1) {
-            at += (size_t) snprintf(text + at, sizeof(text) - at, "%s%.*s", at != 0 ? " " : "",
-                                    (int) record.payload.size, (const char *) record.payload.data);
-        }
-        offset += page.count;
-        stream_page_release(&page);
-    }
-    return text;
-}
+#include "tests/unit/logd/wished.h"
 
 /* --- duplicates --- */
 
@@ -221,12 +20,12 @@ TEST(an_id_is_stored_once_and_its_repeat_is_told_the_original)
 {
     struct node node;
     wished_start(&node, &(struct wish){.mode = OPTIONAL});
-    SAYS(publish(&node, "a=1 b=2 =3"), "+3@1");
-    SAYS(publish(&node, "a=1 b=2 =3"), "+1@4 0=DUPLICATE@1 1=DUPLICATE@2");
-    SAYS(publish(&node, "a=1"), "+0@0 0=DUPLICATE@1");
-    SAYS(publish(&node, "c=4 a=1 d=5"), "+2@5 1=DUPLICATE@1");
-    SAYS(publish(&node, "e=6 f=7 e=6 f=7 g=8"), "+3@7 2=DUPLICATE@7 3=DUPLICATE@8");
-    SAYS(stored_text(&node), "1 2 3 3 4 5 6 7 8");
+    SAYS(wished_publish(&node, "a=1 b=2 =3"), "+3@1");
+    SAYS(wished_publish(&node, "a=1 b=2 =3"), "+1@4 0=DUPLICATE@1 1=DUPLICATE@2");
+    SAYS(wished_publish(&node, "a=1"), "+0@0 0=DUPLICATE@1");
+    SAYS(wished_publish(&node, "c=4 a=1 d=5"), "+2@5 1=DUPLICATE@1");
+    SAYS(wished_publish(&node, "e=6 f=7 e=6 f=7 g=8"), "+3@7 2=DUPLICATE@7 3=DUPLICATE@8");
+    SAYS(wished_stored(&node), "1 2 3 3 4 5 6 7 8");
     node_end(&node);
 }
 
@@ -234,11 +33,11 @@ TEST(a_stream_may_reject_duplicates)
 {
     struct node node;
     wished_start(&node, &(struct wish){.mode = OPTIONAL, .reject = true});
-    SAYS(publish(&node, "a=1 b=2"), "+2@1");
-    SAYS(publish(&node, "c=3 b=2"), "DUPLICATE_ID @2");
-    SAYS(publish(&node, "c=3"), "+1@3"); /* nothing of the refused batch is left */
-    SAYS(publish_each(&node, "d=4 b=2 e=5"), "+2@4 1=DUPLICATE_ID@2");
-    SAYS(stored_text(&node), "1 2 3 4 5");
+    SAYS(wished_publish(&node, "a=1 b=2"), "+2@1");
+    SAYS(wished_publish(&node, "c=3 b=2"), "DUPLICATE_ID @2");
+    SAYS(wished_publish(&node, "c=3"), "+1@3"); /* nothing of the refused batch is left */
+    SAYS(wished_publish_each(&node, "d=4 b=2 e=5"), "+2@4 1=DUPLICATE_ID@2");
+    SAYS(wished_stored(&node), "1 2 3 4 5");
     node_end(&node);
 }
 
@@ -246,11 +45,11 @@ TEST(an_id_with_another_payload_is_an_error_and_never_stored)
 {
     struct node node;
     wished_start(&node, &(struct wish){.mode = OPTIONAL});
-    SAYS(publish(&node, "a=1 b=2"), "+2@1");
-    SAYS(publish(&node, "c=3 b=other"), "DUPLICATE_MISMATCH @2");
-    SAYS(publish(&node, "x=1 x=2"), "DUPLICATE_MISMATCH");
-    SAYS(publish_each(&node, "c=3 b=other d=4"), "+2@3 1=DUPLICATE_MISMATCH@2");
-    SAYS(stored_text(&node), "1 2 3 4");
+    SAYS(wished_publish(&node, "a=1 b=2"), "+2@1");
+    SAYS(wished_publish(&node, "c=3 b=other"), "DUPLICATE_MISMATCH @2");
+    SAYS(wished_publish(&node, "x=1 x=2"), "DUPLICATE_MISMATCH");
+    SAYS(wished_publish_each(&node, "c=3 b=other d=4"), "+2@3 1=DUPLICATE_MISMATCH@2");
+    SAYS(wished_stored(&node), "1 2 3 4");
     node_end(&node);
 }
 
@@ -258,10 +57,10 @@ TEST(a_stream_may_require_ids)
 {
     struct node node;
     wished_start(&node, &(struct wish){.mode = REQUIRED});
-    SAYS(publish(&node, "a=1 =2"), "BAD_REQUEST");
-    SAYS(publish(&node, "=2"), "BAD_REQUEST");
-    SAYS(publish_each(&node, "a=1 =2 b=3"), "+2@1 1=BAD_REQUEST");
-    SAYS(publish(&node, "a=1 c=4"), "+1@3 0=DUPLICATE@1");
+    SAYS(wished_publish(&node, "a=1 =2"), "BAD_REQUEST");
+    SAYS(wished_publish(&node, "=2"), "BAD_REQUEST");
+    SAYS(wished_publish_each(&node, "a=1 =2 b=3"), "+2@1 1=BAD_REQUEST");
+    SAYS(wished_publish(&node, "a=1 c=4"), "+1@3 0=DUPLICATE@1");
     node_end(&node);
 }
 
@@ -277,16 +76,16 @@ TEST(a_duplicate_of_one_in_flight_waits_for_it_and_order_is_kept)
     struct answer answers[COUNT];
     struct buf meta = {0};
     for (unsigned i = 0; i < COUNT; i++) {
-        send_meta(&node, sent[i], &meta, &answers[i]);
+        wished_send(&node, sent[i], &meta, &answers[i]);
     }
     for (unsigned i = 0; i < COUNT; i++) {
         node_wait(&node, &answers[i]);
-        SAYS(answer_text(&answers[i]), said[i]);
+        SAYS(wished_answer(&answers[i]), said[i]);
         answer_clear(&answers[i]);
     }
     ck_assert_uint_gt(*node.logd->count.waited, 0);
     ck_assert_uint_eq(append_open_count(node.logd->append), 0);
-    SAYS(stored_text(&node), "1 2 3 4 5");
+    SAYS(wished_stored(&node), "1 2 3 4 5");
     node_end(&node);
 }
 
@@ -322,7 +121,7 @@ TEST(a_journal_without_room_leaves_no_trace_of_what_it_did_not_take)
         } else {
             (void) snprintf(wanted, sizeof(wanted), "+0@0 0=DUPLICATE@%u", i - COUNT / 2 + 1);
         }
-        SAYS(answer_text(&answers[i]), wanted);
+        SAYS(wished_answer(&answers[i]), wanted);
         answer_clear(&answers[i]);
     }
     ck_assert_uint_eq(stream_next_offset(node_stream(&node, NODE_STREAM)), COUNT / 2 + 1);
@@ -336,12 +135,13 @@ TEST(an_id_may_come_again_when_its_window_has_passed)
 {
     struct node node;
     wished_start(&node, &(struct wish){.mode = OPTIONAL, .window_ms = 10000});
-    SAYS(publish(&node, "a=1"), "+1@1");
-    manual.real_us += 9999999;
-    SAYS(publish(&node, "a=1"), "+0@0 0=DUPLICATE@1"); /* a duplicate does not begin it anew */
-    manual.real_us += 1;
-    SAYS(publish(&node, "a=1"), "+1@2");
-    SAYS(publish(&node, "a=1"), "+0@0 0=DUPLICATE@2");
+    SAYS(wished_publish(&node, "a=1"), "+1@1");
+    wished_time.real_us += 9999999;
+    SAYS(wished_publish(&node, "a=1"),
+         "+0@0 0=DUPLICATE@1"); /* a duplicate does not begin it anew */
+    wished_time.real_us += 1;
+    SAYS(wished_publish(&node, "a=1"), "+1@2");
+    SAYS(wished_publish(&node, "a=1"), "+0@0 0=DUPLICATE@2");
     node_end(&node);
 }
 
@@ -349,17 +149,17 @@ TEST(a_duplicate_may_begin_the_window_of_its_id_anew)
 {
     struct node node;
     wished_start(&node, &(struct wish){.mode = OPTIONAL, .window_ms = 10000, .refresh = true});
-    SAYS(publish(&node, "a=1 b=2"), "+2@1");
-    manual.real_us += 8000000;
-    SAYS(publish(&node, "a=1 c=3"), "+1@3 0=DUPLICATE@1");
-    restart(&node, false);
-    manual.real_us += 8000000;
-    SAYS(publish(&node, "a=1"), "+0@0 0=DUPLICATE@1");
-    restart(&node, true);
-    manual.real_us += 8000000;
-    SAYS(publish(&node, "a=1 b=2 c=3"), "+2@4 0=DUPLICATE@1");
-    manual.real_us += 10000000;
-    SAYS(publish(&node, "a=1"), "+1@6");
+    SAYS(wished_publish(&node, "a=1 b=2"), "+2@1");
+    wished_time.real_us += 8000000;
+    SAYS(wished_publish(&node, "a=1 c=3"), "+1@3 0=DUPLICATE@1");
+    wished_restart(&node, false);
+    wished_time.real_us += 8000000;
+    SAYS(wished_publish(&node, "a=1"), "+0@0 0=DUPLICATE@1");
+    wished_restart(&node, true);
+    wished_time.real_us += 8000000;
+    SAYS(wished_publish(&node, "a=1 b=2 c=3"), "+2@4 0=DUPLICATE@1");
+    wished_time.real_us += 10000000;
+    SAYS(wished_publish(&node, "a=1"), "+1@6");
     node_end(&node);
 }
 
@@ -367,11 +167,11 @@ TEST(an_id_may_be_remembered_for_ever)
 {
     struct node node;
     wished_start(&node, &(struct wish){.mode = OPTIONAL, .window_ms = 1000, .for_ever = true});
-    SAYS(publish(&node, "a=1"), "+1@1");
-    manual.real_us += UINT64_C(10) * 365 * 86400 * 1000000;
-    SAYS(publish(&node, "a=1 b=2"), "+1@2 0=DUPLICATE@1");
-    restart(&node, true);
-    SAYS(publish(&node, "a=1 b=2"), "+0@0 0=DUPLICATE@1 1=DUPLICATE@2");
+    SAYS(wished_publish(&node, "a=1"), "+1@1");
+    wished_time.real_us += UINT64_C(10) * 365 * 86400 * 1000000;
+    SAYS(wished_publish(&node, "a=1 b=2"), "+1@2 0=DUPLICATE@1");
+    wished_restart(&node, true);
+    SAYS(wished_publish(&node, "a=1 b=2"), "+0@0 0=DUPLICATE@1 1=DUPLICATE@2");
     node_end(&node);
 }
 
@@ -381,19 +181,19 @@ TEST(a_full_window_refuses_new_ids_until_the_oldest_leave)
     struct buf meta = {0};
     struct answer answer;
     wished_start(&node, &(struct wish){.mode = OPTIONAL, .window_ms = 10000, .max_ids = 3});
-    SAYS(publish(&node, "a=1"), "+1@1");
-    manual.real_us += 4000000;
-    SAYS(publish(&node, "b=2 c=3"), "+2@2");
-    send_meta(&node, "d=4", &meta, &answer);
+    SAYS(wished_publish(&node, "a=1"), "+1@1");
+    wished_time.real_us += 4000000;
+    SAYS(wished_publish(&node, "b=2 c=3"), "+2@2");
+    wished_send(&node, "d=4", &meta, &answer);
     node_wait(&node, &answer);
     ck_assert_int_eq(answer.status, ERR_DEDUP_FULL);
     ck_assert_uint_eq(meta_number(buf_span(&answer.meta), 4), 6001);
     answer_clear(&answer);
-    SAYS(publish(&node, "a=1 =x"), "+1@4 0=DUPLICATE@1");
-    SAYS(publish_each(&node, "d=4 =y e=5"), "+1@5 0=DEDUP_FULL 2=DEDUP_FULL");
-    manual.real_us += 6000000;
-    SAYS(publish_each(&node, "d=4 e=5"), "+1@6 1=DEDUP_FULL");
-    SAYS(publish(&node, "d=4"), "+0@0 0=DUPLICATE@6");
+    SAYS(wished_publish(&node, "a=1 =x"), "+1@4 0=DUPLICATE@1");
+    SAYS(wished_publish_each(&node, "d=4 =y e=5"), "+1@5 0=DEDUP_FULL 2=DEDUP_FULL");
+    wished_time.real_us += 6000000;
+    SAYS(wished_publish_each(&node, "d=4 e=5"), "+1@6 1=DEDUP_FULL");
+    SAYS(wished_publish(&node, "d=4"), "+0@0 0=DUPLICATE@6");
     node_end(&node);
 }
 
@@ -401,16 +201,18 @@ TEST(a_full_window_may_let_the_oldest_go)
 {
     struct node node;
     wished_start(&node, &(struct wish){.mode = OPTIONAL, .max_ids = 3, .shrink = true});
-    SAYS(publish(&node, "a=1 b=2 c=3"), "+3@1");
-    SAYS(publish(&node, "d=4"), "+1@4");
+    SAYS(wished_publish(&node, "a=1 b=2 c=3"), "+3@1");
+    SAYS(wished_publish(&node, "d=4"), "+1@4");
     ck_assert_uint_eq(*metrics_counter(node.metrics, "railgun_dedup_shrunk_total"), 1);
     for (unsigned i = 0; i < 2; i++) {
-        SAYS(publish(&node, "b=2 c=3 d=4"), "+0@0 0=DUPLICATE@2 1=DUPLICATE@3 2=DUPLICATE@4");
-        restart(&node, i == 0);
+        SAYS(wished_publish(&node, "b=2 c=3 d=4"),
+             "+0@0 0=DUPLICATE@2 1=DUPLICATE@3 2=DUPLICATE@4");
+        wished_restart(&node, i == 0);
     }
-    SAYS(publish(&node, "a=1"), "+1@5");
-    SAYS(publish(&node, "1=1 2=1 3=1 4=1 5=1"), "+5@6");
-    SAYS(publish(&node, "2=1 3=1 4=1 5=1"), "+1@11 1=DUPLICATE@8 2=DUPLICATE@9 3=DUPLICATE@10");
+    SAYS(wished_publish(&node, "a=1"), "+1@5");
+    SAYS(wished_publish(&node, "1=1 2=1 3=1 4=1 5=1"), "+5@6");
+    SAYS(wished_publish(&node, "2=1 3=1 4=1 5=1"),
+         "+1@11 1=DUPLICATE@8 2=DUPLICATE@9 3=DUPLICATE@10");
     node_end(&node);
 }
 
@@ -418,15 +220,16 @@ TEST(ids_are_remembered_after_a_restart_and_without_the_database)
 {
     struct node node;
     wished_start(&node, &(struct wish){.mode = OPTIONAL});
-    SAYS(publish(&node, "a=1 b=2 =3"), "+3@1");
-    manual.real_us += 1000;
-    SAYS(publish(&node, "c=4"), "+1@4");
+    SAYS(wished_publish(&node, "a=1 b=2 =3"), "+3@1");
+    wished_time.real_us += 1000;
+    SAYS(wished_publish(&node, "c=4"), "+1@4");
     uint64_t count = ids_count(node_stream(&node, NODE_STREAM)->ids);
     for (unsigned i = 0; i < 4; i++) {
-        restart(&node, i % 2 == 0);
+        wished_restart(&node, i % 2 == 0);
         ck_assert_uint_eq(ids_count(node_stream(&node, NODE_STREAM)->ids), count);
-        SAYS(publish(&node, "a=1 b=2 c=4"), "+0@0 0=DUPLICATE@1 1=DUPLICATE@2 2=DUPLICATE@4");
-        SAYS(publish(&node, "a=2"), "DUPLICATE_MISMATCH @1");
+        SAYS(wished_publish(&node, "a=1 b=2 c=4"),
+             "+0@0 0=DUPLICATE@1 1=DUPLICATE@2 2=DUPLICATE@4");
+        SAYS(wished_publish(&node, "a=2"), "DUPLICATE_MISMATCH @1");
     }
     node_end(&node);
 }
@@ -454,24 +257,24 @@ TEST(ids_can_be_looked_up_and_forgotten)
 {
     struct node node;
     wished_start(&node, &(struct wish){.mode = OPTIONAL});
-    SAYS(publish(&node, "a=1 b=2 c=3"), "+3@1");
+    SAYS(wished_publish(&node, "a=1 b=2 c=3"), "+3@1");
     ck_assert_uint_eq(dedup_ask(&node, NULL, false, false, 1), 3);
     ck_assert_uint_eq(dedup_ask(&node, "b", false, false, 8), 2);
     ck_assert_uint_eq(dedup_ask(&node, "x", false, false, 7), 0);
     ck_assert_uint_eq(dedup_ask(&node, "b", true, false, 10), 1);
     ck_assert_uint_eq(dedup_ask(&node, "b", true, false, 10), 0);
     ck_assert_uint_eq(dedup_ask(&node, "b", false, false, 7), 0);
-    restart(&node, true);
-    SAYS(publish(&node, "a=1 b=2 c=3"), "+1@4 0=DUPLICATE@1 2=DUPLICATE@3");
-    restart(&node, false);
+    wished_restart(&node, true);
+    SAYS(wished_publish(&node, "a=1 b=2 c=3"), "+1@4 0=DUPLICATE@1 2=DUPLICATE@3");
+    wished_restart(&node, false);
     ck_assert_uint_eq(dedup_ask(&node, NULL, true, true, 10), 3);
-    SAYS(publish(&node, "a=1"), "+1@5");
+    SAYS(wished_publish(&node, "a=1"), "+1@5");
     for (unsigned i = 0; i < 2; i++) {
-        restart(&node, i == 0);
+        wished_restart(&node, i == 0);
         ck_assert_uint_eq(dedup_ask(&node, NULL, false, false, 1), 1);
         ck_assert_uint_eq(dedup_ask(&node, "b", false, false, 7), 0);
     }
-    SAYS(publish(&node, "a=1 b=2 c=3"), "+2@6 0=DUPLICATE@5");
+    SAYS(wished_publish(&node, "a=1 b=2 c=3"), "+2@6 0=DUPLICATE@5");
     node_end(&node);
 }
 
@@ -497,134 +300,6 @@ TEST(what_is_asked_about_ids_must_make_sense)
         answer_clear(&answer);
         buf_release(&meta);
     }
-    node_end(&node);
-}
-
-/* --- conditions --- */
-
-static struct buf expecting(uint32_t field, uint64_t number, const char *last_id)
-{
-    struct buf expect = {0};
-    struct buf meta = {0};
-    if (last_id != NULL) {
-        pb_append_bytes(&expect, field, span_of(last_id));
-    } else {
-        pb_append_varint(&expect, field, number);
-    }
-    pb_append_bytes(&meta, 1, buf_span(&expect));
-    buf_release(&expect);
-    return meta;
-}
-
-TEST(ids_are_looked_at_before_expectations)
-{
-    struct node node;
-    wished_start(&node, &(struct wish){.mode = OPTIONAL});
-    struct buf meta = expecting(1, 1, NULL);
-    SAYS(publish_meta(&node, "a=1 b=2", &meta), "+2@1");
-    meta = expecting(1, 1, NULL);
-    SAYS(publish_meta(&node, "a=1 b=2", &meta), "+0@0 0=DUPLICATE@1 1=DUPLICATE@2");
-    meta = expecting(1, 1, NULL);
-    SAYS(publish_meta(&node, "c=3", &meta), "WRONG_OFFSET next=3 last=b");
-    SAYS(publish(&node, "c=3"), "+1@3"); /* what was refused left no trace */
-    meta = expecting(2, 1, NULL);
-    SAYS(publish_meta(&node, "d=4", &meta), "WRONG_OFFSET next=4 last=c");
-    meta = expecting(3, 1, NULL);
-    SAYS(publish_meta(&node, "d=4", &meta), "+1@4");
-    node_end(&node);
-}
-
-TEST(an_append_may_expect_the_id_of_the_last_record)
-{
-    struct node node;
-    wished_start(&node, &(struct wish){.mode = OPTIONAL});
-    struct buf meta = expecting(4, 0, "a");
-    SAYS(publish_meta(&node, "b=2", &meta), "WRONG_OFFSET next=1");
-    SAYS(publish(&node, "x=0 a=1"), "+2@1");
-    meta = expecting(4, 0, "x");
-    SAYS(publish_meta(&node, "b=2", &meta), "WRONG_OFFSET next=3 last=a");
-    meta = expecting(4, 0, "a");
-    SAYS(publish_meta(&node, "b=2", &meta), "+1@3");
-    meta = expecting(4, 0, "a");
-    SAYS(publish_meta(&node, "b=2", &meta), "+0@0 0=DUPLICATE@3");
-    restart(&node, false);
-    meta = expecting(4, 0, "b");
-    SAYS(publish_meta(&node, "c=3", &meta), "+1@4");
-    SAYS(publish(&node, "=4"), "+1@5");
-    meta = expecting(4, 0, "c");
-    SAYS(publish_meta(&node, "d=5", &meta), "WRONG_OFFSET next=6");
-    node_end(&node);
-}
-
-TEST(an_expected_last_id_is_held_against_what_is_in_flight)
-{
-    struct node node;
-    wished_start(&node, &(struct wish){.mode = OPTIONAL});
-    enum { COUNT = 20 };
-    struct answer answers[COUNT];
-    for (unsigned i = 0; i < COUNT; i++) { /* each names the one before; each third a wrong one */
-        char last[16];
-        char text[32];
-        (void) snprintf(last, sizeof(last), "m%u", i % 3 == 2 ? i + 100 : i - 1);
-        (void) snprintf(text, sizeof(text), "m%u=x", i % 3 == 2 ? i + 1000 : i);
-        struct buf meta = i == 0 || i % 3 == 0 ? (struct buf){0} : expecting(4, 0, last);
-        send_meta(&node, text, &meta, &answers[i]);
-        buf_release(&meta);
-    }
-    for (unsigned i = 0; i < COUNT; i++) {
-        node_wait(&node, &answers[i]);
-        ck_assert_int_eq(answers[i].status, i % 3 == 2 ? ERR_WRONG_OFFSET : 0);
-        answer_clear(&answers[i]);
-    }
-    node_end(&node);
-}
-
-static struct buf fenced(const char *fence)
-{
-    struct buf meta = {0};
-    pb_append_bytes(&meta, 2, span_of(fence));
-    return meta;
-}
-
-static bool fence_is_b(void *ud)
-{
-    struct node *node = ud;
-    return span_equal(buf_span(&node_stream(node, NODE_STREAM)->fence), span_of("B"));
-}
-
-TEST(a_fenced_stream_takes_only_publishes_with_its_fence)
-{
-    struct node node;
-    wished_start(&node, &(struct wish){.mode = OPTIONAL, .fence = "A"});
-    struct buf meta = fenced("A");
-    SAYS(publish_meta(&node, "a=1", &meta), "+1@1");
-    SAYS(publish(&node, "b=2"), "FENCED");
-    meta = fenced("B");
-    SAYS(publish_meta(&node, "b=2", &meta), "FENCED");
-    restart(&node, true);
-    SAYS(publish(&node, "b=2"), "FENCED");
-
-    struct buf changes = {0};
-    pb_append_varint(&changes, 1, 8);
-    wish_encode(&(struct wish){.mode = OPTIONAL, .fence = "B"}, 2, &changes);
-    node_send_changes(&node, &changes);
-    node_run_until(&node, fence_is_b, &node);
-    buf_release(&changes);
-    meta = fenced("A");
-    SAYS(publish_meta(&node, "b=2", &meta), "FENCED");
-    meta = fenced("B");
-    SAYS(publish_meta(&node, "b=2", &meta), "+1@2");
-    node_end(&node);
-}
-
-TEST(a_fence_for_a_stream_that_has_none_is_refused)
-{
-    struct node node;
-    wished_start(&node, &(struct wish){.mode = 0});
-    struct buf meta = fenced("A");
-    SAYS(publish_meta(&node, "a=1", &meta), "FENCED");
-    SAYS(publish(&node, "a=1"), "+1@1");
-    SAYS(publish(&node, "a=1"), "+1@2"); /* no deduplication: an ID means nothing */
     node_end(&node);
 }
 
@@ -660,7 +335,7 @@ TEST(a_batch_of_the_daemons_own_is_told_where_duplicates_lie)
     static const char *const texts[] = {"a=1 b=2 c=3", "b=2 d=4 a=1"};
     for (unsigned i = 0; i < 2; i++) {
         struct own own = {0};
-        struct slice batch = batch_of(texts[i]);
+        struct slice batch = wished_batch(texts[i]);
         append_own(node.logd->append, node_stream(&node, NODE_STREAM), &batch, own_done, &own);
         slice_release(&batch);
         node_run_until(&node, own_is_done, &own);
@@ -678,19 +353,6 @@ static struct ids *node_ids(struct node *node)
     return node_stream(node, NODE_STREAM)->ids;
 }
 
-static void wished_small_start(struct node *node, const struct wish *wish, uint64_t ids_bytes)
-{
-    node_init(node);
-    manual.source = (struct timesource){
-        .real_us = manual_real_us, .monotonic_us = manual_monotonic_us, .ud = NULL};
-    manual.real_us = UINT64_C(1700000000000000);
-    node->options.time = &manual.source;
-    node->options.ids_bytes = ids_bytes;
-    snapshot_begin(&node->changes, 7, false);
-    wish_encode(wish, 1, &node->changes);
-    node_start(node);
-}
-
 /* Records "<number>" with the IDs "<number>", in batches. */
 static void publish_numbers(struct node *node, unsigned from, unsigned to, const char *wanted)
 {
@@ -699,7 +361,7 @@ static void publish_numbers(struct node *node, unsigned from, unsigned to, const
         for (unsigned i = 0; i < 100 && from < to; i++, from++) {
             buf_printf(&text, "%u=%u ", from, from);
         }
-        const char *said = publish(node, buf_text(&text));
+        const char *said = wished_publish(node, buf_text(&text));
         ck_assert_msg(strncmp(said, wanted, strlen(wanted)) == 0, "%s", said);
         buf_release(&text);
     }
@@ -728,9 +390,9 @@ TEST(ids_for_which_there_is_no_memory_are_found_in_the_database)
     ck_assert_uint_eq(ids_count(node_ids(&node)), 8000);
     ck_assert_uint_lt(ids_hot_count(ids_hot(node_ids(&node))), 2000);
     publish_numbers(&node, 0, 8000, "+0@0 0=DUPLICATE@");
-    SAYS(publish(&node, "17=x"), "DUPLICATE_MISMATCH @18");
+    SAYS(wished_publish(&node, "17=x"), "DUPLICATE_MISMATCH @18");
     for (unsigned i = 0; i < 3; i++) {
-        restart(&node, i == 1);
+        wished_restart(&node, i == 1);
         ck_assert_uint_eq(ids_count(node_ids(&node)), 8000);
         ck_assert_uint_le(ids_pool_memory(node.logd->ids), SMALL_BYTES);
         publish_numbers(&node, 0, 8000, "+0@0 0=DUPLICATE@");
@@ -745,18 +407,18 @@ TEST(ids_in_the_database_leave_with_their_window)
     wished_small_start(&node, &(struct wish){.mode = OPTIONAL, .window_ms = 10000}, SMALL_BYTES);
     for (unsigned i = 0; i < 10; i++) {
         publish_numbers(&node, i * 1000, i * 1000 + 1000, "+100@");
-        manual.real_us += 1000000;
+        wished_time.real_us += 1000000;
     }
     node_run_until(&node, memory_is_kept, &node);
-    manual.real_us += 2500000; /* 0 to 2,999 are out, 3,000 is not */
-    SAYS(publish(&node, "2999=2999 3000=3000"), "+1@10001 1=DUPLICATE@3001");
-    restart(&node, false);
-    SAYS(publish(&node, "2998=2998 3000=3000"), "+1@10002 1=DUPLICATE@3001");
-    manual.real_us += 10000000;
-    SAYS(publish(&node, "x=y"), "+1@10003");
+    wished_time.real_us += 2500000; /* 0 to 2,999 are out, 3,000 is not */
+    SAYS(wished_publish(&node, "2999=2999 3000=3000"), "+1@10001 1=DUPLICATE@3001");
+    wished_restart(&node, false);
+    SAYS(wished_publish(&node, "2998=2998 3000=3000"), "+1@10002 1=DUPLICATE@3001");
+    wished_time.real_us += 10000000;
+    SAYS(wished_publish(&node, "x=y"), "+1@10003");
     ck_assert_uint_eq(ids_count(node_ids(&node)), 1);
     node_run_until(&node, spill_is_over, &node);
-    restart(&node, false);
+    wished_restart(&node, false);
     ck_assert_uint_eq(ids_count(node_ids(&node)), 1);
     node_end(&node);
 }
@@ -770,10 +432,10 @@ TEST(ids_in_the_database_can_be_forgotten)
     ck_assert_uint_eq(dedup_ask(&node, "7", true, false, 10), 1);
     ck_assert_uint_eq(dedup_ask(&node, "7", false, false, 7), 0);
     ck_assert_uint_eq(dedup_ask(&node, "8", false, false, 8), 9);
-    restart(&node, false);
-    SAYS(publish(&node, "7=7 8=8"), "+1@5001 1=DUPLICATE@9");
-    restart(&node, true);
-    SAYS(publish(&node, "7=7 8=8"), "+0@0 0=DUPLICATE@5001 1=DUPLICATE@9");
+    wished_restart(&node, false);
+    SAYS(wished_publish(&node, "7=7 8=8"), "+1@5001 1=DUPLICATE@9");
+    wished_restart(&node, true);
+    SAYS(wished_publish(&node, "7=7 8=8"), "+0@0 0=DUPLICATE@5001 1=DUPLICATE@9");
     ck_assert_uint_gt(dedup_ask(&node, NULL, true, true, 10), 4000);
     publish_numbers(&node, 0, 1000, "+100@");
     node_end(&node);
@@ -812,19 +474,19 @@ TEST(a_purge_leaves_ids_known_unless_they_are_to_be_forgotten)
 {
     struct node node;
     wished_start(&node, &(struct wish){.mode = OPTIONAL});
-    SAYS(publish(&node, "a=1 b=2 c=3 d=4"), "+4@1");
+    SAYS(wished_publish(&node, "a=1 b=2 c=3 d=4"), "+4@1");
     purge_before(&node, 3, false);
     for (unsigned i = 0; i < 2; i++) {
-        SAYS(publish(&node, "a=1 d=4"), "+0@0 0=DUPLICATE@1 1=DUPLICATE@4");
-        restart(&node, i == 0);
+        SAYS(wished_publish(&node, "a=1 d=4"), "+0@0 0=DUPLICATE@1 1=DUPLICATE@4");
+        wished_restart(&node, i == 0);
     }
     purge_before(&node, 4, true);
     for (unsigned i = 0; i < 2; i++) {
-        restart(&node, i == 0);
+        wished_restart(&node, i == 0);
         ck_assert_uint_eq(dedup_ask(&node, "a", false, false, 7), 0);
-        SAYS(publish(&node, "d=4"), "+0@0 0=DUPLICATE@4");
+        SAYS(wished_publish(&node, "d=4"), "+0@0 0=DUPLICATE@4");
     }
-    SAYS(publish(&node, "a=1 b=2 c=3 d=4"), "+3@5 3=DUPLICATE@4");
+    SAYS(wished_publish(&node, "a=1 b=2 c=3 d=4"), "+3@5 3=DUPLICATE@4");
     node_end(&node);
 }
 
@@ -853,13 +515,13 @@ TEST(ids_outlive_the_journal_files_of_their_records)
     for (unsigned i = 0; i < 40; i++) { /* some files more */
         buf_reset(&text);
         buf_printf(&text, "large%u=%s", i, large);
-        ck_assert_int_eq(strncmp(publish(&node, buf_text(&text)), "+1@", 3), 0);
+        ck_assert_int_eq(strncmp(wished_publish(&node, buf_text(&text)), "+1@", 3), 0);
     }
     purge_before(&node, 1030, false);
     node_run_until(&node, a_file_is_released, &node);
     publish_numbers(&node, 0, 1000, "+0@0 0=DUPLICATE@");
     ck_assert_uint_gt(dedup_ask(&node, NULL, false, false, 3), 900); /* in the database */
-    restart(&node, false);
+    wished_restart(&node, false);
     publish_numbers(&node, 0, 1000, "+0@0 0=DUPLICATE@");
     ck_assert_uint_eq(dedup_ask(&node, "large39", false, false, 8), 1040);
     ck_assert_uint_eq(dedup_ask(&node, "large5", false, false, 8), 1006);
@@ -889,12 +551,12 @@ static void model_batch(struct model *model, struct prng *prng, char text[1024],
     for (uint64_t i = 0; i < count; i++) {
         uint64_t id = prng_below(prng, MODEL_IDS);
         at += (size_t) snprintf(text + at, 1024 - at, "id%" PRIu64 "=p%" PRIu64 " ", id, id);
-        if (model->offset[id] != 0 && model->ts_us[id] + MODEL_WINDOW_US > manual.real_us) {
+        if (model->offset[id] != 0 && model->ts_us[id] + MODEL_WINDOW_US > wished_time.real_us) {
             remark += (size_t) snprintf(remarks + remark, sizeof(remarks) - remark,
                                         " %" PRIu64 "=DUPLICATE@%" PRIu64, i, model->offset[id]);
         } else {
             model->offset[id] = model->next++;
-            model->ts_us[id] = manual.real_us;
+            model->ts_us[id] = wished_time.real_us;
         }
     }
     (void) snprintf(wanted, 2048, "+%" PRIu64 "@%" PRIu64 "%s", model->next - base,
@@ -917,11 +579,11 @@ static void model_run(uint64_t ids_bytes)
     for (unsigned i = 0; i < steps; i++) {
         char text[1024] = "";
         char wanted[2048];
-        manual.real_us += prng_below(&prng, 200000);
+        wished_time.real_us += prng_below(&prng, 200000);
         model_batch(&model, &prng, text, wanted);
-        SAYS(publish(&node, text), wanted);
+        SAYS(wished_publish(&node, text), wanted);
         if (prng_below(&prng, 60) == 0) {
-            restart(&node, prng_below(&prng, 2) == 0);
+            wished_restart(&node, prng_below(&prng, 2) == 0);
         }
     }
     node_end(&node);

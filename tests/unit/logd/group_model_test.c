@@ -1,231 +1,12 @@
 /* A group against a naive model that knows each offset by itself: random members, deliveries, acknowledgements, entries and
  * crashes; after every step both say the same. A failure prints the seed. */
-#include "logd/group.h"
+#include "tests/unit/logd/group_model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/err.h"
 #include "common/base/mem.h"
-#include "common/base/rand.h"
-#include "common/wire/client.pb-c.h"
-#include "tests/lib/test.h"
-
-/* As ck_assert, without its write to a pipe each time: millions of these pass. */
-#define AGREE(fact)                                                                                \
-    do {                                                                                           \
-        if (!(fact)) {                                                                             \
-            ck_abort_msg("not so: %s", #fact);                                                     \
-        }                                                                                          \
-    } while (0)
-#define AGREE_EQ(a, b)     AGREE((a) == (b))
-#define AGREE_OP(op, a, b) AGREE((a) op(b))
-
-enum { OFFSETS = 250, MEMBERS = 4, STEPS = 1000, QUEUE = 64, GROUP_ID = 3 };
-
-enum { BACKOFF_STEPS = 3 };
-static const uint64_t backoff[BACKOFF_STEPS] = {5, 20, 100};
-
-enum where { NEW, HELD, READY, DELAYED, ACKED, SKIPPED };
-
-struct offset {
-    enum where where;
-    unsigned member; /* HELD: index */
-    uint64_t avoid;  /* READY: number of a member, or 0 */
-    uint64_t due;    /* READY: since when; DELAYED: until when */
-    uint64_t since;  /* HELD */
-    struct group_tries tries;
-    bool durable; /* acked in the replicated state */
-    struct group_tries durable_tries;
-    uint64_t durable_due; /* 0: not delayed */
-};
-
-/* An entry that was proposed: what it will make durable. */
-struct proposed {
-    struct buf bytes;
-    bool acked[OFFSETS + 1];
-    bool tried[OFFSETS + 1];
-    struct group_tries tries[OFFSETS + 1];
-    bool delayed[OFFSETS + 1]; /* it says when it is due */
-    uint64_t due[OFFSETS + 1];
-    uint64_t delivered;
-    uint64_t seek; /* floor + 1 */
-    bool pauses;
-    uint32_t paused;
-};
-
-struct model {
-    struct prng prng;
-    struct group *group;
-    struct group_member members[MEMBERS];
-    bool here[MEMBERS];
-    uint64_t number_last;
-    uint64_t end; /* offsets below exist */
-    uint64_t floor_first;
-    struct offset offsets[OFFSETS + 1];
-    bool acked_new[OFFSETS + 1];
-    bool tries_new[OFFSETS + 1];
-    bool delayed_new[OFFSETS + 1];
-    uint64_t seek_new;
-    bool paused_new;
-    uint32_t paused;
-    uint32_t durable_paused;
-    uint64_t durable_delivered;
-    uint64_t first; /* the stream's */
-    uint64_t gaps;
-    uint64_t real_ms;
-    uint64_t now_ms;
-    struct proposed *queue[QUEUE];
-    size_t queued;
-    struct group_limits limits;
-};
-
-static uint64_t record_bytes(uint64_t offset)
-{
-    return 10 + offset % 7;
-}
-
-static struct group_state state_make(const struct model *model)
-{
-    Railgun__GroupSpec spec = RAILGUN__GROUP_SPEC__INIT;
-    spec.has_max_in_flight = spec.has_max_in_flight_member = spec.has_max_holes = 1;
-    spec.max_in_flight = (uint32_t) model->limits.in_flight_max;
-    spec.max_in_flight_member = (uint32_t) model->limits.member_in_flight_max;
-    spec.max_holes = (uint32_t) model->limits.holes_max;
-    spec.has_max_delayed = spec.has_ack_wait_ms = spec.has_backoff_jitter_percent = 1;
-    spec.max_delayed = (uint32_t) model->limits.delayed_max;
-    spec.ack_wait_ms = model->limits.ack_wait_ms;
-    uint64_t steps[BACKOFF_STEPS] = {backoff[0], backoff[1], backoff[2]};
-    spec.n_backoff_ms = BACKOFF_STEPS;
-    spec.backoff_ms = steps;
-    uint8_t bytes[128];
-    size_t size = railgun__group_spec__pack(&spec, bytes);
-    struct group_state state;
-    group_state_init(&state, GROUP_ID);
-    group_state_seek(&state, model->floor_first);
-    AGREE_EQ(group_state_configure(&state, span_of("g"), span_make(bytes, size)), 0);
-    return state;
-}
-
-/* --- comparing --- */
-
-struct seen {
-    const struct model *model;
-    enum where where[OFFSETS + 1];
-    uint64_t member[OFFSETS + 1];
-    struct group_tries tries[OFFSETS + 1];
-};
-
-static void see(void *ud, const struct group_pending *pending)
-{
-    struct seen *seen = ud;
-    for (uint64_t i = pending->first; i <= pending->last; i++) {
-        AGREE_OP(<=, i, OFFSETS);
-        AGREE_EQ((int) seen->where[i], NEW); /* never twice */
-        seen->where[i] = pending->where == GROUP_HELD      ? HELD
-                         : pending->where == GROUP_READY   ? READY
-                         : pending->where == GROUP_DELAYED ? DELAYED
-                                                           : SKIPPED;
-        AGREE(pending->where != GROUP_DELAYED || pending->due_ms == seen->model->offsets[i].due);
-        seen->member[i] = pending->member != NULL ? pending->member->number : 0;
-        seen->tries[i] = pending->tries;
-    }
-}
-
-static size_t count_here(const struct model *model)
-{
-    size_t count = 0;
-    for (unsigned i = 0; i < MEMBERS; i++) {
-        count += model->here[i] ? 1 : 0;
-    }
-    return count;
-}
-
-static void compare_offset(const struct model *model, const struct seen *seen, uint64_t i,
-                           const struct group_numbers *numbers)
-{
-    const struct offset *offset = &model->offsets[i];
-    enum where where = offset->where;
-    bool is_listed = where == HELD || where == READY || where == DELAYED || where == SKIPPED;
-    AGREE_EQ((int) seen->where[i], is_listed ? (int) where : NEW);
-    AGREE_EQ(where == NEW, i >= numbers->cursor);
-    if (where == HELD) {
-        AGREE_EQ(seen->member[i], model->members[offset->member].number);
-    }
-    if (is_listed) {
-        AGREE_EQ(seen->tries[i].attempt, offset->tries.attempt);
-        AGREE_EQ(seen->tries[i].failed, offset->tries.failed);
-    }
-}
-
-/* The offset that must come next; 0: none. */
-static uint64_t next_expected(const struct model *model, bool *ret_is_again)
-{
-    uint64_t next = 0;
-    for (uint64_t i = 1; i <= OFFSETS; i++) {
-        const struct offset *offset = &model->offsets[i];
-        if (offset->where == READY && (next == 0 || offset->due < model->offsets[next].due)) {
-            next = i;
-        }
-    }
-    *ret_is_again = next != 0;
-    for (uint64_t i = model->floor_first + 1; next == 0 && i < model->end; i++) {
-        if (model->offsets[i].where == NEW) {
-            next = i;
-        }
-    }
-    return next;
-}
-
-static void compare(const struct model *model)
-{
-    struct group_numbers numbers;
-    struct seen seen = {.model = model};
-    AGREE(group_invariant(model->group));
-    AGREE_EQ(group_member_count(model->group), count_here(model));
-    if (count_here(model) == 0) {
-        return; /* perhaps at rest */
-    }
-    group_numbers(model->group, &numbers);
-    AGREE(group_pending_list(model->group, 0, OFFSETS * 2, see, &seen));
-    uint64_t floor = model->floor_first;
-    while (floor < OFFSETS && model->offsets[floor + 1].where == ACKED) {
-        floor++;
-    }
-    AGREE_EQ(numbers.floor, floor);
-    bool is_again = false;
-    uint64_t next = next_expected(model, &is_again);
-    for (unsigned i = 0; i < MEMBERS; i++) { /* nobody waits for a record that is gone */
-        uint64_t need = model->here[i] ? model->members[i].need_bytes : 0;
-        AGREE(need == 0 || (next != 0 && need == record_bytes(next)));
-    }
-    for (uint64_t i = model->floor_first + 1; i <= OFFSETS; i++) {
-        compare_offset(model, &seen, i, &numbers);
-    }
-}
-
-/* The replicated state holds exactly what was applied. */
-static void compare_durable(const struct model *model)
-{
-    const struct group_state *state = group_replicated(model->group);
-    for (uint64_t i = model->floor_first + 1; i <= OFFSETS; i++) {
-        struct range range;
-        const struct offset *offset = &model->offsets[i];
-        bool acked = i <= state->floor || ranges_find(state->acked, i, &range);
-        AGREE_EQ(acked, offset->durable);
-        struct group_tries tries = {0};
-        if (ranges_find(state->attempts, i, &range)) {
-            tries = group_tries_unpack(range.value);
-        }
-        AGREE_EQ(tries.attempt, offset->durable ? 0 : offset->durable_tries.attempt);
-        AGREE_EQ(tries.failed, offset->durable ? 0 : offset->durable_tries.failed);
-        uint64_t due = ranges_find(state->delayed, i, &range) ? range.value : 0;
-        AGREE_EQ(due, offset->durable ? 0 : offset->durable_due);
-    }
-    AGREE_EQ(state->delivered, model->durable_delivered);
-    AGREE_EQ(state->paused, model->durable_paused);
-    AGREE_EQ(state->gap_records, model->gaps);
-}
 
 /* --- steps --- */
 
@@ -282,7 +63,7 @@ static void ripen(struct model *model)
 static void step_join(struct model *model, unsigned member)
 {
     if (!model->here[member]) {
-        if (count_here(model) == 0) {
+        if (model_count_here(model) == 0) {
             /* What was forgotten at rest: damage is found again. */
             for (uint64_t i = 1; i <= OFFSETS; i++) {
                 AGREE_OP(!=, (int) model->offsets[i].where, HELD);
@@ -334,7 +115,7 @@ static void check_page(const struct model *model, const struct group_page *page)
 {
     bool is_again = false;
     unsigned index = member_index(model, page->member);
-    AGREE_EQ(page->first, next_expected(model, &is_again));
+    AGREE_EQ(page->first, model_next_expected(model, &is_again));
     AGREE_EQ(page->is_again, is_again);
     AGREE(member_able(model, index));
     AGREE_OP(<=, page->records_max, page->member->credit_messages);
@@ -377,8 +158,8 @@ static uint32_t read_page(const struct group_page *page, uint64_t *ret_bytes)
     uint32_t count = 0;
     uint64_t bytes = 0;
     while (count < page->records_max &&
-           (count == 0 || bytes + record_bytes(page->first + count) <= page->bytes_max)) {
-        bytes += record_bytes(page->first + count);
+           (count == 0 || bytes + model_record_bytes(page->first + count) <= page->bytes_max)) {
+        bytes += model_record_bytes(page->first + count);
         count++;
     }
     *ret_bytes = bytes;
@@ -396,7 +177,7 @@ static void step_deliver(struct model *model)
         }
         if (able && model->paused == 0 &&
             model_held(model, 0, true) < model->limits.in_flight_max &&
-            next_expected(model, &is_again) != 0) {
+            model_next_expected(model, &is_again) != 0) {
             /* Only holes can be the reason: at the limit, or above half of it since then. */
             AGREE(!is_again);
             AGREE_OP(>, model_holes(model), model->limits.holes_max / 2);
@@ -499,7 +280,7 @@ static int do_nack(struct model *model, unsigned member, const struct group_nack
     uint32_t step = offset->tries.failed < BACKOFF_STEPS ? offset->tries.failed : BACKOFF_STEPS - 1;
     give_back(model, i, !nack->no_count, 0);
     offset->where = DELAYED;
-    offset->due = model->real_ms + (nack->has_delay ? nack->delay_ms : backoff[step]);
+    offset->due = model->real_ms + (nack->has_delay ? nack->delay_ms : model_backoff[step]);
     model->delayed_new[i] = true;
     return 0;
 }
@@ -598,7 +379,7 @@ static void step_tick(struct model *model)
 static void step_pause(struct model *model)
 {
     uint32_t how = below(model, 3) == 0 ? 1 : 0;
-    if (count_here(model) == 0) {
+    if (model_count_here(model) == 0) {
         return;
     }
     AGREE_EQ(group_pause(model->group, how), how != model->paused);
@@ -633,7 +414,7 @@ static void step_release(struct model *model, unsigned member)
 static void step_seek(struct model *model)
 {
     uint64_t from = model->first - 1 > model->floor_first ? model->first - 1 : model->floor_first;
-    if (count_here(model) == 0 || model->end <= from + 1) {
+    if (model_count_here(model) == 0 || model->end <= from + 1) {
         return;
     }
     uint64_t floor = from + below(model, model->end - from);
@@ -672,7 +453,7 @@ static void step_trim(struct model *model)
         model->acked_new[i] = model->tries_new[i] = model->delayed_new[i] = false;
     }
     trim_durable(model);
-    compare_durable(model);
+    model_compare_durable(model);
 }
 
 static void step_propose(struct model *model)
@@ -747,7 +528,7 @@ static void step_apply(struct model *model)
     mem_free(entry);
     model->queued--;
     memmove(model->queue, model->queue + 1, model->queued * sizeof model->queue[0]);
-    compare_durable(model);
+    model_compare_durable(model);
 }
 
 /* The leader's memory is gone: what the model knows is what was applied. */
@@ -795,14 +576,14 @@ static void step_crash(struct model *model)
     model->group = group_new(&state);
     group_tick(model->group, model->real_ms, model->now_ms);
     model_forget(model);
-    compare_durable(model);
+    model_compare_durable(model);
 }
 
 /* At rest the leader's memory goes, if everything is applied. */
 static void step_rest(struct model *model)
 {
     group_rest(model->group);
-    if (count_here(model) == 0 && model->queued == 0 && !group_has_changes(model->group)) {
+    if (model_count_here(model) == 0 && model->queued == 0 && !group_has_changes(model->group)) {
         model_forget(model);
     }
 }
@@ -873,12 +654,12 @@ static void run(uint64_t seed)
                                           .delayed_max = 1 + below(model, 30),
                                           .ack_wait_ms = below(model, 2) * 50};
     model->durable_delivered = model->floor_first;
-    struct group_state state = state_make(model);
+    struct group_state state = model_state(model);
     model->group = group_new(&state);
     group_tick(model->group, model->real_ms, model->now_ms);
     for (unsigned i = 0; i < STEPS; i++) {
         step(model);
-        compare(model);
+        model_compare(model);
     }
     step_crash(model);
     group_destroy(&model->group);

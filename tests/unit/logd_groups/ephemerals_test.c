@@ -115,17 +115,17 @@ static void later(uint64_t ms)
     fake_turn();
 }
 
-static const struct fake_sent *joined(struct wish wish)
+static const struct fake_sent *joined(const struct wish *wish)
 {
-    const struct fake_sent *sent = answer_of(attach(wish));
+    const struct fake_sent *sent = answer_of(attach(*wish));
     ck_assert_ptr_nonnull(sent);
     ck_assert_int_eq(sent->status, 0);
     return sent;
 }
 
-static void refused(struct wish wish, int error)
+static void refused(const struct wish *wish, int error)
 {
-    const struct fake_sent *sent = answer_of(attach(wish));
+    const struct fake_sent *sent = answer_of(attach(*wish));
     ck_assert_ptr_nonnull(sent);
     ck_assert_int_eq(sent->status, error);
 }
@@ -135,7 +135,7 @@ TEST(nothing_of_a_group_in_memory_gets_into_the_log)
     char name[64];
     fake_start();
     fake.stream.next = 11;
-    const struct fake_sent *ok = joined((struct wish){.consumer = 1});
+    const struct fake_sent *ok = joined(&(struct wish){.consumer = 1});
     struct span made = fake_bytes(buf_span(&ok->meta), OK_GROUP);
     ck_assert_uint_eq(fake_number(buf_span(&ok->meta), OK_CREATED), 1);
     ck_assert_uint_gt(made.size, 10);
@@ -152,7 +152,7 @@ TEST(nothing_of_a_group_in_memory_gets_into_the_log)
     ck_assert_uint_eq(groups_count(fake.stream.groups), 0);
     ck_assert(!groups_is_dirty(fake.stream.groups));
     /* A second member by that name shares it. */
-    ok = joined((struct wish){.consumer = 2, .name = name});
+    ok = joined(&(struct wish){.consumer = 2, .name = name});
     ck_assert_uint_eq(fake_number(buf_span(&ok->meta), OK_CREATED), 0);
     ck_assert_uint_eq(fake_number(buf_span(&ok->meta), OK_FLOOR), 7);
     fake_stop();
@@ -162,19 +162,19 @@ TEST(a_group_in_memory_ends_five_seconds_after_its_last_member)
 {
     fake_start();
     fake.stream.next = 11;
-    (void) joined((struct wish){.consumer = 1, .name = "mine"});
+    (void) joined(&(struct wish){.consumer = 1, .name = "mine"});
     fake_turn();
     ack(1, 4);
     (void) detach(1, false, 0);
     later(REST_MS - 1);
-    const struct fake_sent *ok = joined((struct wish){.consumer = 2, .name = "mine"});
+    const struct fake_sent *ok = joined(&(struct wish){.consumer = 2, .name = "mine"});
     ck_assert_uint_eq(fake_number(buf_span(&ok->meta), OK_CREATED), 0);
     ck_assert_uint_eq(fake_number(buf_span(&ok->meta), OK_FLOOR), 4);
     later(10 * REST_MS); /* it has a member */
     (void) detach(2, false, 0);
     fake_turn();
     later(REST_MS);
-    ok = joined((struct wish){.consumer = 3, .name = "mine"});
+    ok = joined(&(struct wish){.consumer = 3, .name = "mine"});
     ck_assert_uint_eq(fake_number(buf_span(&ok->meta), OK_CREATED), 1);
     ck_assert_uint_eq(fake_number(buf_span(&ok->meta), OK_FLOOR), 0);
     fake_stop();
@@ -184,14 +184,14 @@ TEST(groups_in_memory_are_limited_and_have_no_dead_letters)
 {
     char name[16];
     fake_start();
-    refused((struct wish){.consumer = 1, .name = "mine", .dlq = "dead"}, ERR_BAD_CONFIG);
-    refused((struct wish){.consumer = 1, .name = "mine", .max_holes = 1000001}, ERR_BAD_CONFIG);
+    refused(&(struct wish){.consumer = 1, .name = "mine", .dlq = "dead"}, ERR_BAD_CONFIG);
+    refused(&(struct wish){.consumer = 1, .name = "mine", .max_holes = 1000001}, ERR_BAD_CONFIG);
     for (unsigned i = 1; i <= 1000; i++) {
         (void) snprintf(name, sizeof name, "g%u", i);
-        (void) joined((struct wish){.consumer = i, .name = name});
+        (void) joined(&(struct wish){.consumer = i, .name = name});
     }
-    refused((struct wish){.consumer = 2000, .name = "one-more"}, ERR_QUOTA);
-    (void) joined((struct wish){.consumer = 2000, .name = "g7"});
+    refused(&(struct wish){.consumer = 2000, .name = "one-more"}, ERR_QUOTA);
+    (void) joined(&(struct wish){.consumer = 2000, .name = "g7"});
     fake_stop();
 }
 
@@ -199,7 +199,7 @@ TEST(a_durable_group_ends_the_one_in_memory_of_its_name)
 {
     fake_start();
     fake.stream.next = 11;
-    (void) joined((struct wish){.consumer = 1, .name = "both"});
+    (void) joined(&(struct wish){.consumer = 1, .name = "both"});
     fake_turn();
     ack(1, 3);
     uint64_t ticket = attach((struct wish){.consumer = 2, .group_id = FAKE_GROUP, .name = "both"});
@@ -211,7 +211,7 @@ TEST(a_durable_group_ends_the_one_in_memory_of_its_name)
     ck_assert_uint_eq(fake_number(buf_span(&cancel->meta), 3), 3);
     (void) ticket;
     /* Once durable, always: who asks for it as ephemeral is a member of that. */
-    const struct fake_sent *ok = joined((struct wish){.consumer = 3, .name = "both"});
+    const struct fake_sent *ok = joined(&(struct wish){.consumer = 3, .name = "both"});
     ck_assert_uint_eq(fake_bytes(buf_span(&ok->meta), OK_GROUP).size, 0);
     ck_assert_uint_eq(groups_count(fake.stream.groups), 1);
     fake_stop();
@@ -221,8 +221,8 @@ TEST(an_exclusive_group_in_memory_needs_no_entry_to_have_an_owner)
 {
     fake_start();
     fake.stream.next = 11;
-    (void) joined((struct wish){.consumer = 1, .name = "mine", .is_exclusive = true});
-    (void) joined((struct wish){.consumer = 2, .name = "mine", .is_exclusive = true});
+    (void) joined(&(struct wish){.consumer = 1, .name = "mine", .is_exclusive = true});
+    (void) joined(&(struct wish){.consumer = 2, .name = "mine", .is_exclusive = true});
     fake_turn();
     fake_turn();
     const struct fake_sent *deliver = event_of(RAILGUN__BUS_TYPE__BUS_LOG_DELIVER);
@@ -245,7 +245,7 @@ TEST(a_drain_is_answered_when_nothing_is_held_or_its_time_is_over)
 {
     fake_start();
     fake.stream.next = 6;
-    (void) joined((struct wish){.consumer = 1, .name = "mine"});
+    (void) joined(&(struct wish){.consumer = 1, .name = "mine"});
     fake_turn();
     uint64_t ticket = detach(1, true, 1000);
     fake.stream.next = 8; /* it gets nothing of that */
@@ -256,7 +256,7 @@ TEST(a_drain_is_answered_when_nothing_is_held_or_its_time_is_over)
     ck_assert_ptr_nonnull(answer_of(ticket));
     ck_assert_ptr_null(members_find(fake.members, &front, 1));
 
-    (void) joined((struct wish){.consumer = 2, .name = "mine"});
+    (void) joined(&(struct wish){.consumer = 2, .name = "mine"});
     fake_turn();
     ticket = detach(2, true, 1000);
     later(999);
@@ -264,7 +264,7 @@ TEST(a_drain_is_answered_when_nothing_is_held_or_its_time_is_over)
     later(1);
     ck_assert_ptr_nonnull(answer_of(ticket));
 
-    (void) joined((struct wish){.consumer = 3, .name = "mine"}); /* the group's own time: 30 s */
+    (void) joined(&(struct wish){.consumer = 3, .name = "mine"}); /* the group's own time: 30 s */
     fake_turn();
     ticket = detach(3, true, 0);
     later(29999);
