@@ -142,6 +142,27 @@ TEST_WITHIN(a_delay_is_kept_over_kill_9_and_without_the_database, 90)
     sound_and_gone(&node);
 }
 
+TEST_WITHIN(an_extension_says_whether_a_message_is_still_held, 60)
+{
+    struct node *node = node_with_group(3, "ack_wait_ms=30000");
+    struct rg_client *client = client_new(node);
+    struct rg_consumer *consumer = join(client, (struct rg_consume_options){0});
+    for (uint64_t offset = 1; offset <= 3; offset++) {
+        (void) expect(consumer, offset);
+    }
+    ck_assert_int_eq(rg_extend(consumer, 1, 3), RG_OK);
+    const struct rg_nack later = {.delay_ms = 30000};
+    ck_assert_int_eq(rg_nack_sync(consumer, 2, 2, &later), RG_OK);
+    ck_assert_int_eq(rg_extend(consumer, 1, 1), RG_OK);
+    ck_assert_int_eq(rg_extend(consumer, 2, 2), RG_ERR_NOT_DELIVERED); /* it was given back */
+    ck_assert_int_eq(rg_extend(consumer, 1, 3), RG_ERR_NOT_DELIVERED);
+    ck_assert_int_eq(rg_extend(consumer, 4, 4), RG_ERR_NOT_DELIVERED); /* it never came */
+    ck_assert_int_eq(rg_extend(consumer, 3, 2), RG_ERR_USAGE);
+    rg_consumer_close(&consumer);
+    rg_close(&client);
+    sound_and_gone(&node);
+}
+
 TEST_WITHIN(a_back_off_grows_with_the_failures_and_a_full_set_of_delays_refuses, 90)
 {
     struct node *node = node_with_group(3, "backoff_ms=200,600");
