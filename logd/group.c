@@ -5,6 +5,7 @@
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
 #include "logd/group_own.h"
+#include "logd/planted.h"
 
 struct group *group_new(struct group_state *state)
 {
@@ -67,6 +68,11 @@ static struct ranges *ranges_copy(const struct ranges *from)
 /* Of (floor, delivered] everything that is nothing else. */
 static void group_start_ready(struct group *self)
 {
+    if (PLANTED(HOLES_CLOSED)) {
+        ranges_clear(self->acked);
+        ranges_clear(self->delayed);
+        self->floor = self->cursor - 1;
+    }
     if (self->cursor == self->floor + 1) {
         return;
     }
@@ -94,7 +100,7 @@ void group_start(struct group *self)
     self->cursor = self->state.delivered + 1;
     self->acked = ranges_copy(self->state.acked);
     self->tries = ranges_copy(self->state.attempts);
-    self->delayed = ranges_copy(self->state.delayed);
+    self->delayed = PLANTED(DELAY_FORGOTTEN) ? ranges_new() : ranges_copy(self->state.delayed);
     self->ready = ranges_new();
     self->skipped = ranges_new();
     self->acked_new = ranges_new();

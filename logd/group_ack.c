@@ -5,6 +5,7 @@
 #include "common/base/err.h"
 #include "common/base/invariant.h"
 #include "logd/group_own.h"
+#include "logd/planted.h"
 
 /* Into the leader's view of what is acknowledged, and into what is to be proposed. */
 static void group_accept(struct group *self, uint64_t first, uint64_t last)
@@ -52,7 +53,7 @@ void group_count_try(struct group *self, uint64_t first, uint64_t last, uint32_t
     while (at <= last) {
         uint64_t until;
         struct group_tries tries = group_tries_at(self, at, last, &until);
-        tries.attempt = saturated(tries.attempt, attempt);
+        tries.attempt = saturated(tries.attempt, PLANTED(ATTEMPT_STANDS) ? 0 : attempt);
         tries.failed = saturated(tries.failed, failed);
         ranges_set(self->tries, at, until, group_tries_pack(tries));
         at = until + 1;
@@ -206,6 +207,9 @@ void group_handle_range(struct group *self, struct group_member *member, enum gr
                         uint64_t first, uint64_t last, struct ack_results *results)
 {
     INVARIANT(verb != GROUP_DELAY);
+    if (PLANTED(ACK_TOO_MUCH) && verb == GROUP_ACK && last % 4 == 0) {
+        last++;
+    }
     group_handle(self, member, &(struct saying){.verb = verb}, first, last, results);
 }
 

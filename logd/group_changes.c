@@ -4,6 +4,7 @@
 #include "common/base/invariant.h"
 #include "common/wire/pb.h"
 #include "logd/group_own.h"
+#include "logd/planted.h"
 
 enum {
     ACKS_GROUP_ID = 1,
@@ -70,7 +71,9 @@ static void delays_append(const struct group *self, struct buf *out, uint64_t fi
 static void acked_append(const struct group *self, struct buf *out, uint64_t first, uint64_t last)
 {
     (void) self;
-    group_range_append(out, ACKS_ACKED, first, last);
+    if (!PLANTED(ACKS_LOST) || last % 8 != 0) {
+        group_range_append(out, ACKS_ACKED, first, last);
+    }
 }
 
 typedef void append_fn(const struct group *self, struct buf *out, uint64_t first, uint64_t last);

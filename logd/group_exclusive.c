@@ -4,6 +4,7 @@
 
 #include "common/base/invariant.h"
 #include "logd/group_own.h"
+#include "logd/planted.h"
 
 /* --- news --- */
 
@@ -131,7 +132,8 @@ bool group_choose_active(struct group *self)
         return false;
     }
     exclusive->chosen = best;
-    exclusive->epoch = max_u64(exclusive->epoch, self->state.epoch.epoch) + 1;
+    exclusive->epoch = max_u64(exclusive->epoch, self->state.epoch.epoch);
+    exclusive->epoch += PLANTED(EPOCH_STANDS) && exclusive->epoch != 0 ? 0 : 1;
     exclusive->is_to_propose = true;
     best->standing.epoch = exclusive->epoch;
     best->standing.is_put_back = false;
@@ -264,7 +266,7 @@ void exclusive_after_return(struct group *self, struct group_member *member, uin
 {
     struct range held;
     struct group_standing *standing = &member->standing;
-    if (!exclusive_is_strict(self)) {
+    if (!exclusive_is_strict(self) || PLANTED(NO_REWIND)) {
         return;
     }
     if (ranges_find(member->held, from, &held)) {

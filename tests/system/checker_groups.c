@@ -285,9 +285,23 @@ static void check_drained(struct checker *self, const struct turn *turns,
     }
 }
 
+/* Has another taken over, as was seen by now? What was on its way to the old owner means nothing any more, and what he says is refused. */
+static bool owners_are_past(const struct owners *self, const struct event *event)
+{
+    for (size_t i = 0; i < self->count; i++) {
+        if (event->epoch != 0 && self->epochs[i].number > event->epoch) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* In a strict group what came behind it comes again with it. */
 static void owners_nacked(struct owners *owners, struct turn *turns, const struct event *event)
 {
+    if (owners_are_past(owners, event)) {
+        return;
+    }
     for (uint64_t o = event->offset + 1; o <= owners->last_offset; o++) {
         turns[o].is_nacked = true;
         turns[o].due_ns = 0;
@@ -320,11 +334,15 @@ static void check_group(struct checker *self, const struct faults *faults, uint3
             continue;
         }
         if (event->type == EVENT_DELIVERED) {
-            check_delivery(self, faults, turn, event);
+            bool is_past = owners_are_past(owners, event);
+            if (!is_past) {
+                check_delivery(self, faults, turn, event);
+            }
             if (event->epoch != 0) {
                 check_owner(self, owners, event, facts->is_strict);
-                /* On its way when one before it was given back: it comes again. */
-                turn->is_nacked = facts->is_strict && owners->rewind_to != 0;
+            }
+            if (facts->is_strict && owners->rewind_to != 0 && !is_past) {
+                turn->is_nacked = true; /* one before it was given back: it comes again */
             }
         } else if (event->type == EVENT_ACKED) {
             turn->acked_ns = event->time_ns;

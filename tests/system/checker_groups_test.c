@@ -85,7 +85,7 @@ static void nack_for(struct story *self, uint64_t delay_ms)
 {
     story_publish(self, 1, 1, OUTCOME_OK, 1);
     story_deliver(self, 1, MEMBER, 1);
-    history_nacked_for(self->history, GROUP, 1, delay_ms);
+    history_nacked_for(self->history, GROUP, 0, 1, delay_ms);
     history_nack_kept(self->history, GROUP, 1);
 }
 
@@ -98,7 +98,7 @@ TEST(a_delayed_message_that_comes_when_it_is_due_is_good)
     history_fault_ended(story.history);
     story_wait(&story, 495);
     story_deliver(&story, 1, OTHER, 2);
-    history_nacked_for(story.history, GROUP, 1, 500);
+    history_nacked_for(story.history, GROUP, 0, 1, 500);
     story_wait(&story, 1499);
     story_deliver(&story, 1, OTHER, 3);
     story_end(&story, RULE_COUNT);
@@ -122,7 +122,7 @@ TEST(a_nack_that_was_not_answered_may_be_lost_in_a_fault)
     story_begin(&story);
     story_publish(&story, 1, 1, OUTCOME_OK, 1);
     story_deliver(&story, 1, MEMBER, 1);
-    history_nacked_for(story.history, GROUP, 1, 500);
+    history_nacked_for(story.history, GROUP, 0, 1, 500);
     history_fault_began(story.history);
     history_fault_ended(story.history);
     story_wait(&story, 20);
@@ -170,6 +170,20 @@ TEST(a_strict_group_rewinds_after_a_nack)
     deliver_in(&story, EPOCH, 2, MEMBER, 2);
     deliver_in(&story, EPOCH, 3, MEMBER, 1);
     story_end(&story, RULE_COUNT);
+}
+
+TEST(a_nack_of_who_was_replaced_rewinds_nothing)
+{
+    struct story story;
+    strict_begin(&story);
+    deliver_in(&story, EPOCH, 1, MEMBER, 1);
+    history_fault_began(story.history);
+    history_fault_ended(story.history);
+    deliver_in(&story, EPOCH + 1, 1, OTHER, 2);
+    deliver_in(&story, EPOCH + 1, 2, OTHER, 1);
+    history_nacked_for(story.history, GROUP, EPOCH, 1, 0);
+    deliver_in(&story, EPOCH + 1, 1, OTHER, 3);
+    story_end(&story, RULE_ORDER_IN_GROUP);
 }
 
 TEST(an_ack_sent_after_another_took_over_must_be_refused)

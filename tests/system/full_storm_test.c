@@ -10,8 +10,9 @@
 #include <string.h>
 
 #include "common/base/rand.h"
+#include "common/wire/scan.h"
 
-enum { LONG = 30, ROUNDS = 12 };
+enum { LONG = 30, ROUNDS = 12, CALM = 15000 };
 
 static const struct load_options full_load = {
     .stream = "orders",
@@ -65,6 +66,34 @@ static void wait_for_progress(struct history *history, uint64_t records)
                   "publishing does not go on");
 }
 
+/* An operator puts the active member back: another takes over, while this one has messages in its hands. */
+static void replace_active(struct node *node, struct history *history)
+{
+    struct raw *raw = raw_open(node);
+    Railgun__DescribeOk *ok = raw_describe(raw, "orders", "workers");
+    char stream[] = "orders";
+    char group[] = "workers";
+    Railgun__GroupControl control = RAILGUN__GROUP_CONTROL__INIT;
+    control.stream = stream;
+    control.group = group;
+    control.has_op = true;
+    control.op = RAILGUN__GROUP_CONTROL__OP__RELEASE;
+    for (size_t i = 0; i < ok->group->n_members; i++) {
+        const Railgun__MemberInfo *member = ok->group->members[i];
+        if (member->active) {
+            struct raw_frame frame;
+            control.has_member = true;
+            control.member = member->member;
+            history_fault_began(history);
+            ck_assert(raw_send(raw, 0, 99, RAW_GROUP_CONTROL, &control.base));
+            (void) raw_receive(raw, LONG, &frame); /* it may have gone by itself */
+            history_fault_ended(history);
+        }
+    }
+    SCAN_FREE(&ok);
+    raw_close(&raw);
+}
+
 static void storm(const struct load_options *options)
 {
     struct node *node = node_with_everything(options);
@@ -83,8 +112,12 @@ static void storm(const struct load_options *options)
         node_start(node, daemon);
         node_wait_ready(node, daemon, LONG);
         history_fault_ended(history);
+        if (options->is_strict) {
+            wait_for_progress(history, 200);
+            replace_active(node, history);
+        }
     }
-    wait_for_progress(history, 1000);
+    wait_for_progress(history, CALM); /* what faults excuse is not excused any more */
     ck_assert_uint_gt(load_finish(&load, LONG), 2000);
     ck_assert_uint_eq(history_count(history, OUTCOME_FAIL), 0);
     ck_assert_uint_eq(history_count(history, OUTCOME_UNKNOWN), 0); /* IDs tell */
@@ -97,7 +130,6 @@ TEST_WITHIN(a_shared_group_with_delays_keeps_its_promises_in_a_storm, 120)
 {
     struct load_options options = full_load;
     options.nack_delay_ms = 200;
-    options.leave_per_mille = 5;
     storm(&options);
 }
 
@@ -105,5 +137,6 @@ TEST_WITHIN(a_strict_exclusive_group_keeps_its_promises_in_a_storm, 120)
 {
     struct load_options options = full_load;
     options.is_strict = true;
+    options.slow_per_mille = 10;
     storm(&options);
 }

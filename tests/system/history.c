@@ -259,10 +259,12 @@ void history_acked_in(struct history *self, uint32_t group, uint64_t epoch, uint
                                    .began_ns = began_ns});
 }
 
-void history_nacked_for(struct history *self, uint32_t group, uint64_t offset, uint64_t delay_ms)
+void history_nacked_for(struct history *self, uint32_t group, uint64_t epoch, uint64_t offset,
+                        uint64_t delay_ms)
 {
     add_event(self, (struct event){.type = EVENT_NACKED,
                                    .group = group,
+                                   .epoch = epoch,
                                    .offset = offset,
                                    .due_ns = delay_ms * 1000000});
 }

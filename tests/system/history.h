@@ -120,7 +120,8 @@ void history_delivered_in(struct history *self, uint32_t group, uint32_t session
 uint64_t history_ack_began(struct history *self, uint32_t group, uint64_t epoch, uint64_t offset);
 void history_acked_in(struct history *self, uint32_t group, uint64_t epoch, uint64_t offset,
                       bool is_sync, uint64_t began_ns);
-void history_nacked_for(struct history *self, uint32_t group, uint64_t offset, uint64_t delay_ms);
+void history_nacked_for(struct history *self, uint32_t group, uint64_t epoch, uint64_t offset,
+                        uint64_t delay_ms);
 void history_nack_kept(struct history *self, uint32_t group, uint64_t offset);
 /* Found in the dead-letter stream, at the end. */
 void history_dead(struct history *self, uint32_t group, uint64_t offset, struct span payload);

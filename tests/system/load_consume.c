@@ -71,7 +71,8 @@ struct saying {
     bool is_over; /* strict groups: a nack, and what follows comes again */
 };
 
-static void say_nack(struct consumer *self, struct saying *saying, uint64_t offset, bool is_poison)
+static void say_nack(struct consumer *self, struct saying *saying, uint64_t epoch, uint64_t offset,
+                     bool is_poison)
 {
     const struct load_options *options = &self->load->options;
     uint64_t delay_ms = is_poison ? 0 : options->nack_delay_ms;
@@ -81,7 +82,7 @@ static void say_nack(struct consumer *self, struct saying *saying, uint64_t offs
     pb_append_bytes(&saying->ack, 3, buf_span(&nack));
     buf_release(&nack);
     buf_append(&self->open[saying->slot].nacked, span_make(&offset, sizeof(offset)));
-    history_nacked_for(self->load->history, GROUP_ID, offset, delay_ms);
+    history_nacked_for(self->load->history, GROUP_ID, epoch, offset, delay_ms);
     if (options->is_strict) {
         saying->is_over = true;
         self->rewound = offset;
@@ -115,10 +116,17 @@ static bool consumer_delivered(struct consumer *self, const struct raw_frame *fr
     buf_reset(&self->open[saying.slot].offsets);
     buf_reset(&self->open[saying.slot].nacked);
     for (; batch_next(&rest, &record) > 0; offset++) {
-        uint64_t value = 0;
         history_delivered_in(self->load->history, GROUP_ID, self->id << 16 | self->session,
                              delivery.epoch, offset, attempt_of(frame->body, offset),
                              record.payload);
+    }
+    if (prng_below(&self->prng, 1000) < options->slow_per_mille) {
+        load_pause_us(20000); /* another may take over meanwhile */
+    }
+    rest = delivery.batch;
+    offset = delivery.base_offset;
+    for (; batch_next(&rest, &record) > 0; offset++) {
+        uint64_t value = 0;
         bool is_poison =
             history_payload_get(record.payload, &value) && load_is_poison(options, value);
         if (self->rewound != 0 && offset <= self->rewound) {
@@ -128,7 +136,7 @@ static bool consumer_delivered(struct consumer *self, const struct raw_frame *fr
             continue; /* comes again */
         }
         if (is_poison || prng_below(&self->prng, 1000) < options->nack_per_mille) {
-            say_nack(self, &saying, offset, is_poison);
+            say_nack(self, &saying, delivery.epoch, offset, is_poison);
         } else {
             say_ack(self, &saying, delivery.epoch, offset);
         }

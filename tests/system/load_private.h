@@ -70,6 +70,7 @@ struct load {
     atomic_bool consumers_stop;
     atomic_uint producers_running;
     bool producers_joined;
+    uint64_t check_errors; /* that logd counted of the group */
 };
 
 void load_pause_us(uint64_t us);

@@ -37,6 +37,7 @@ enum raw_field {
     RAW_ENSURE_OK = 41,
     RAW_DESCRIBE = 42,
     RAW_DESCRIBE_OK = 43,
+    RAW_GROUP_CONTROL = 50,
 };
 
 struct raw;
