@@ -154,8 +154,8 @@ TEST_WITHIN(an_extension_says_whether_a_message_is_still_held, 60)
     const struct rg_nack later = {.delay_ms = 30000};
     ck_assert_int_eq(rg_nack_sync(consumer, 2, 2, &later), RG_OK);
     ck_assert_int_eq(rg_extend(consumer, 1, 1), RG_OK);
-    ck_assert_int_eq(rg_extend(consumer, 2, 2), RG_ERR_NOT_DELIVERED); /* it was given back */
-    ck_assert_int_eq(rg_extend(consumer, 1, 3), RG_ERR_NOT_DELIVERED);
+    ck_assert_int_eq(rg_extend(consumer, 2, 2), RG_ERR_STALE_DELIVERY); /* it was given back */
+    ck_assert_int_eq(rg_extend(consumer, 1, 3), RG_ERR_STALE_DELIVERY);
     ck_assert_int_eq(rg_extend(consumer, 4, 4), RG_ERR_NOT_DELIVERED); /* it never came */
     ck_assert_int_eq(rg_extend(consumer, 3, 2), RG_ERR_USAGE);
     rg_consumer_close(&consumer);
