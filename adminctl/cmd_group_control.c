@@ -2,8 +2,9 @@
 #include "adminctl/cmd_group_control.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "common/base/str.h"
 
 #include "adminctl/ctl.h"
 #include "adminctl/options.h"
@@ -124,14 +125,13 @@ int group_seek(struct ctl *ctl, int argc, char **argv)
 /* "7" or "7-9". */
 static int range_parse(const char *text, uint64_t *ret_first, uint64_t *ret_last)
 {
-    char *end = NULL;
-    uint64_t first = strtoull(text, &end, 10);
-    uint64_t last = first;
-    if (end != text && *end == '-') {
-        const char *second = end + 1;
-        last = strtoull(second, &end, 10);
-    }
-    if (end == text || *end != 0 || first == 0 || first > last) {
+    const char *dash = strchr(text, '-');
+    struct span word = dash != NULL ? span_make(text, (size_t) (dash - text)) : span_of(text);
+    uint64_t first = 0;
+    uint64_t last = 0;
+    if (str_to_u64(word, &first) < 0 ||
+        str_to_u64(dash != NULL ? span_of(dash + 1) : word, &last) < 0 || first == 0 ||
+        first > last) {
         return -1;
     }
     *ret_first = first;
@@ -142,7 +142,7 @@ static int range_parse(const char *text, uint64_t *ret_first, uint64_t *ret_last
 int group_release(struct ctl *ctl, int argc, char **argv)
 {
     const char *range = NULL;
-    uint64_t member = 0;
+    uint64_t member = UINT64_MAX;
     const struct option_spec specs[] = {
         {"range", 0, OPTION_TEXT, &range, "FIRST-LAST", "only these offsets"},
         {"member", 0, OPTION_NUMBER, &member, "N",
@@ -164,12 +164,15 @@ int group_release(struct ctl *ctl, int argc, char **argv)
     if (range != NULL && range_parse(range, &first, &last) < 0) {
         return ctl_usage("group release: --range is an offset or FIRST-LAST, not '%s'", range);
     }
+    if (member == 0) {
+        return ctl_usage("group release: --member: members are numbered from 1");
+    }
     int result = ctl_connect(ctl);
     if (result != 0) {
         return result;
     }
     result = rg_group_release(ctl->client, args.arguments[0], args.arguments[1], first, last,
-                              member, &released);
+                              member != UINT64_MAX ? member : 0, &released);
     if (result < 0) {
         return ctl_fail(ctl, result, rg_last_error(ctl->client),
                         "cannot release messages of group '%s' of stream '%s'", args.arguments[1],

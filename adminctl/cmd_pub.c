@@ -34,22 +34,15 @@ static void done(void *ud, int result, uint64_t offset)
 static int pub_in_background(struct pub *self, struct lines *lines)
 {
     struct span line;
-    struct buf id = {0};
     int result = lines_next(lines, &line);
     while (result == 1 && self->first_error == 0) {
         struct rg_message message = self->template;
         message.payload = (struct rg_bytes){line.data, line.size};
         self->lines++;
-        if (self->id != NULL) {
-            buf_reset(&id);
-            pub_id_append(&id, self->id, self->lines, line);
-            message.id = (struct rg_bytes){id.data, id.size};
-        }
         result = rg_publish_async(self->ctl->client, self->stream, &message, done, self);
         pace_step(&self->pace, 1);
         result = result == 0 ? lines_next(lines, &line) : result;
     }
-    buf_release(&id);
     int flushed = rg_flush(self->ctl->client, (uint32_t) self->ctl->timeout_ms + 1000);
     return result < 0 ? result : flushed;
 }
@@ -198,13 +191,16 @@ static struct rg_bytes bytes_of(const char *text)
 static int take_expect(const struct pub_options *options, struct rg_expect *ret_expect)
 {
     struct rg_expect expect = {.what = RG_EXPECT_NOTHING, .fence = bytes_of(options->fence)};
-    int given = (options->next_offset != 0) + options->no_stream + (options->last_id != NULL) +
-                options->once;
+    bool has_offset = options->next_offset != UINT64_MAX;
+    int given = has_offset + options->no_stream + (options->last_id != NULL) + options->once;
     if (given > 1) {
         return ctl_usage("pub: one of --once, --expect-offset, --expect-no-stream and "
                          "--expect-last-id");
     }
-    if (options->next_offset != 0) {
+    if (options->next_offset == 0) {
+        return ctl_usage("pub: --expect-offset: offsets begin with 1");
+    }
+    if (has_offset) {
         expect.what = RG_EXPECT_NEXT_OFFSET;
         expect.next_offset = options->next_offset;
     } else if (options->no_stream) {
@@ -228,7 +224,9 @@ static int pub_run(struct pub *self, const struct pub_options *options,
     lines_init(&lines, fd);
     int result = ctl_connect(ctl);
     if (result == 0) {
-        bool in_order = expect->what != RG_EXPECT_NOTHING || options->fence != NULL;
+        /* With IDs it is of interest which were there already. */
+        bool in_order =
+            expect->what != RG_EXPECT_NOTHING || options->fence != NULL || options->id != NULL;
         pace_start(&self->pace, "published", 0, options->rate);
         int error = options->once ? pub_once(self, &lines)
                     : in_order    ? pub_in_order(self, &lines, expect)
@@ -237,8 +235,11 @@ static int pub_run(struct pub *self, const struct pub_options *options,
         result = show(self, us);
         if (error < 0 || self->first_error < 0) {
             error = self->first_error < 0 ? self->first_error : error;
-            result = ctl_fail(ctl, error, rg_last_error(ctl->client),
-                              "not every line is stored in '%s'", self->stream);
+            const char *detail =
+                error == RG_ERR_BAD_REQUEST && self->first_error == error && options->id == NULL
+                    ? "not a valid record; does the stream require IDs? (--id)"
+                    : rg_last_error(ctl->client);
+            result = ctl_fail(ctl, error, detail, "not every line is stored in '%s'", self->stream);
         }
     }
     lines_release(&lines);
@@ -247,7 +248,7 @@ static int pub_run(struct pub *self, const struct pub_options *options,
 
 int cmd_pub(struct ctl *ctl, int argc, char **argv)
 {
-    struct pub_options options = {0};
+    struct pub_options options = {.next_offset = UINT64_MAX};
     const struct option_spec specs[] = {
         {"file", 'f', OPTION_TEXT, &options.path, "FILE", "instead of standard input"},
         {"once", '1', OPTION_FLAG, &options.once, NULL,

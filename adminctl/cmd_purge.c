@@ -26,7 +26,7 @@ static int purge_show(struct ctl *ctl, const char *name, const Railgun__PurgeOk 
 int stream_purge(struct ctl *ctl, int argc, char **argv)
 {
     Railgun__Purge request = RAILGUN__PURGE__INIT;
-    uint64_t before = 0;
+    uint64_t before = UINT64_MAX;
     uint64_t keep = UINT64_MAX;
     bool forget_ids = false;
     const char *confirm = NULL;
@@ -52,14 +52,17 @@ int stream_purge(struct ctl *ctl, int argc, char **argv)
         0) {
         return exit_code;
     }
-    if (before != 0 && keep != UINT64_MAX) {
+    if (before != UINT64_MAX && keep != UINT64_MAX) {
         return ctl_usage("stream purge: --before or --keep, not both");
+    }
+    if (before == 0) {
+        return ctl_usage("stream purge: --before: offsets begin with 1");
     }
     if (confirm == NULL || strcmp(confirm, args.arguments[0]) != 0) {
         return ctl_usage("stream purge: repeat the name to confirm: --yes %s", args.arguments[0]);
     }
     memcpy(&request.stream, &args.arguments[0], sizeof(request.stream)); /* no const strings */
-    request.has_before = before != 0;
+    request.has_before = before != UINT64_MAX;
     request.before = before;
     request.has_keep = keep != UINT64_MAX;
     request.keep = keep;

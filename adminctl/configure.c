@@ -119,8 +119,7 @@ static int configure_parse(struct configure *self, const struct command_help *he
                                  &self->dry_run, NULL, "change nothing, tell what would happen"};
     }
     int arguments = is_group ? 2 : 1;
-    self->version = 1;
-    self->mode = "update";
+    self->version = UINT64_MAX; /* not given */
     for (size_t i = 0; i < count; i++) {
         specs[own + i] = (struct option_spec){fields[i].option,     0,
                                               OPTION_TEXT,          &self->values[i],
@@ -152,18 +151,42 @@ static int configure_fill(const struct configure *self, const struct configure_f
 /* Mode, version and so on. 0 or a ctl_exit. */
 static int configure_request(const struct configure *self, Railgun__Ensure *request)
 {
-    if (!ensure_mode_parse(self->mode, &request->mode)) {
+    if (!ensure_mode_parse(self->mode != NULL ? self->mode : "update", &request->mode)) {
         return ctl_usage("ensure: --mode is update, check, warn or create-only, not '%s'",
                          self->mode);
     }
     memcpy(&request->name, &self->args.arguments[0], sizeof(request->name)); /* no const there */
     request->has_kind = true;
     request->has_version = true;
-    request->version = self->version;
+    request->version = self->version != UINT64_MAX ? self->version : 1;
     request->has_mode = true;
     request->has_allow_data_loss = self->allow_data_loss;
     request->allow_data_loss = self->allow_data_loss;
     return 0;
+}
+
+/* Is there an option that says how one stream must be? */
+static bool configure_is_given(const struct configure *self)
+{
+    bool is_given = self->mode != NULL || self->version != UINT64_MAX || self->sets.count > 0;
+    for (size_t i = 0; i < CONFIGURE_FIELDS_MAX; i++) {
+        is_given = is_given || self->values[i] != NULL;
+    }
+    return is_given;
+}
+
+/* 0 or a ctl_exit. */
+static int configure_plan(struct ctl *ctl, const struct configure *self,
+                          const Railgun__Ensure *request)
+{
+    if (self->mode != NULL) {
+        return ctl_usage("stream ensure: --dry-run or --mode, not both");
+    }
+    const struct planfile_object object = {.kind = request->kind,
+                                           .name = request->name,
+                                           .version = request->version,
+                                           .spec = &request->stream->base};
+    return plan_one(ctl, &object, self->allow_data_loss);
 }
 
 int configure_stream_ensure(struct ctl *ctl, int argc, char **argv)
@@ -188,11 +211,11 @@ int configure_stream_ensure(struct ctl *ctl, int argc, char **argv)
     if ((self.file != NULL) == (self.args.count == 1)) {
         return ctl_usage("stream ensure: a NAME, or --file");
     }
+    if (self.file != NULL && configure_is_given(&self)) {
+        return ctl_usage("stream ensure: with --file, the file alone says how all of it must be");
+    }
     if (self.file != NULL) {
         return plan_run(ctl, self.file, self.dry_run, self.allow_data_loss);
-    }
-    if (self.dry_run) {
-        self.mode = "check";
     }
     ProtobufCMessage *spec = setting_new(&railgun__stream_spec__descriptor);
     result = configure_fill(&self, stream_fields, OPTIONS_COUNT(stream_fields), spec);
@@ -203,7 +226,8 @@ int configure_stream_ensure(struct ctl *ctl, int argc, char **argv)
         request.kind = RAILGUN__KIND__KIND_STREAM;
         request.stream = (Railgun__StreamSpec *) spec;
         const struct ensure_object object = {"stream", NULL, self.args.arguments[0]};
-        result = ensure_ask(ctl, &object, &request);
+        result = self.dry_run ? configure_plan(ctl, &self, &request)
+                              : ensure_ask(ctl, &object, &request);
     }
     scan_free(&spec);
     return result;

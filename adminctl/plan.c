@@ -12,7 +12,6 @@
 #include "common/wire/scan.h"
 
 #include "adminctl/ask.h"
-#include "adminctl/planfile.h"
 #include "adminctl/setting.h"
 
 /* What becomes, or became, of one object. */
@@ -262,5 +261,15 @@ int plan_run(struct ctl *ctl, const char *path, bool dry_run, bool allow_data_lo
     }
     mem_free(steps);
     planfile_release(&file);
+    return result;
+}
+
+int plan_one(struct ctl *ctl, const struct planfile_object *object, bool allow_data_loss)
+{
+    struct planfile_object copy = *object;
+    const struct planfile file = {&copy, 1};
+    struct step step = {0};
+    int result = plan_file(ctl, &file, &step, true, allow_data_loss);
+    step_release(&step);
     return result;
 }

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <libconfig.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/err.h"
@@ -149,6 +150,41 @@ static const ProtobufCMessageDescriptor *spec_type(Railgun__Kind kind)
 static int list_take(struct planfile *self, const config_setting_t *list, Railgun__Kind kind,
                      const char *stream, struct buf *problem);
 
+static int object_compare(const void *left, const void *right)
+{
+    const struct planfile_object *a = *(const struct planfile_object *const *) left;
+    const struct planfile_object *b = *(const struct planfile_object *const *) right;
+    int order = (a->kind > b->kind) - (a->kind < b->kind);
+    if (order == 0) {
+        order = strcmp(a->name, b->name);
+    }
+    return order != 0 || a->group == NULL ? order : strcmp(a->group, b->group);
+}
+
+/* The second of one name would be refused when the first is done already. */
+static int names_check(const struct planfile *self, struct buf *problem)
+{
+    const struct planfile_object **sorted =
+        MEM_NEW_ARRAY(self->count, const struct planfile_object *);
+    const struct planfile_object *twice = NULL;
+    for (size_t i = 0; i < self->count; i++) {
+        sorted[i] = &self->objects[i];
+    }
+    if (self->count > 1) {
+        qsort(sorted, self->count, sizeof(*sorted), object_compare);
+    }
+    for (size_t i = 1; i < self->count && twice == NULL; i++) {
+        twice = object_compare(&sorted[i - 1], &sorted[i]) == 0 ? sorted[i] : NULL;
+    }
+    mem_free(sorted);
+    if (twice == NULL) {
+        return 0;
+    }
+    buf_printf(problem, "%s%s%s is there twice", twice->name, twice->group != NULL ? "/" : "",
+               twice->group != NULL ? twice->group : "");
+    return ERR_BAD_FORMAT;
+}
+
 /* One object, and the groups within. `stream`: of a group. */
 static int object_take(struct planfile *self, const config_setting_t *from, Railgun__Kind kind,
                        const char *stream, struct buf *problem)
@@ -242,6 +278,7 @@ int planfile_parse(const char *text, struct planfile *ret_file, struct buf *prob
         buf_printf(problem, "line %d: %s", config_error_line(&config), config_error_text(&config));
     } else {
         error = root_take(&file, config_root_setting(&config), problem);
+        error = error == 0 ? names_check(&file, problem) : error;
     }
     config_destroy(&config);
     if (error != 0) {

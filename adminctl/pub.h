@@ -42,7 +42,7 @@ struct pub_batch {
     size_t count;
     struct buf text;
 };
-/* Lines until it is full or there are no more, at most `lines_max`. 0, or what lines_next said; *ret_at_end. */
+/* Lines until it is full, or there are none for now (it waits for the first only), at most `lines_max`. 0, or what lines_next said; *ret_at_end. */
 int pub_batch_fill(struct pub_batch *self, struct pub *pub, struct lines *lines, size_t lines_max,
                    bool *ret_at_end);
 void pub_batch_reset(struct pub_batch *self);

@@ -99,7 +99,8 @@ int pub_batch_fill(struct pub_batch *self, struct pub *pub, struct lines *lines,
     struct span line;
     int got = 1;
     while (self->count < lines_max && self->count < PUB_BATCH_LINES &&
-           self->text.size < PUB_BATCH_BYTES && (got = lines_next(lines, &line)) == 1) {
+           self->text.size < PUB_BATCH_BYTES && (self->count == 0 || lines_is_ready(lines)) &&
+           (got = lines_next(lines, &line)) == 1) {
         batch_add(self, pub, line);
     }
     for (size_t i = 0; i < self->count; i++) { /* now that the text does not move any more */

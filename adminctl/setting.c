@@ -327,7 +327,9 @@ static void list_show(struct output *out, const char *path, const ProtobufCField
     for (size_t i = 0; i < count; i++) {
         buf_printf(&text, "%s%" PRIu64, i == 0 ? "" : ",", values[i]);
     }
-    output_text(out, path, buf_span(&text));
+    if (count > 0) {
+        output_text(out, path, buf_span(&text));
+    }
     buf_release(&text);
 }
 

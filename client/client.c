@@ -12,6 +12,7 @@
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
 #include "common/wire/client.pb-c.h"
+#include "common/wire/pb.h"
 
 #include "client/ask.h"
 #include "client/client_private.h"
@@ -296,6 +297,9 @@ int rg_connect(const char *addresses, const struct rg_options *options,
     }
     if (options != NULL && options->name != NULL && strlen(options->name) > NAME_BYTES_MAX) {
         return error_note(ERR_USAGE, "rg_connect: the name is longer than 255 bytes");
+    }
+    if (options != NULL && options->name != NULL && !pb_is_text(span_of(options->name))) {
+        return error_note(ERR_USAGE, "rg_connect: the name is not UTF-8");
     }
     if (options != NULL && options->namespace_ != NULL && options->namespace_[0] != 0) {
         const char *problem = name_check(span_of(options->namespace_));

@@ -391,6 +391,8 @@ int error_read(struct span body, struct error_answer *ret_answer);
 __attribute__((format(printf, 2, 3))) int error_note(int code, const char *format, ...);
 /* The same with the server's detail, or the code's own text; the differences too. */
 int error_note_body(int code, struct span body);
+/* Names that are given (not NULL): 0, or the noted error. */
+int error_check_names(const char *stream, const char *group);
 /* A text of this thread's that lives until its next call. */
 const char *error_keep_text(const char *text);
 

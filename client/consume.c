@@ -561,6 +561,13 @@ int rg_consume(struct rg_client *client, const char *stream, const char *group,
     if (options != NULL && options->auto_ack && options->on_message == NULL) {
         return error_note(ERR_USAGE, "rg_consume: auto_ack is for on_message");
     }
+    if (options != NULL && options->consumer != NULL && !pb_is_text(span_of(options->consumer))) {
+        return error_note(ERR_BAD_REQUEST, "consumer: not UTF-8");
+    }
+    result = error_check_names(stream, group != NULL && group[0] != '\0' ? group : NULL);
+    if (result < 0) {
+        return result;
+    }
     struct rg_consumer *self = consumer_new(client, stream, group, options);
     client_lock(client);
     client_ref(client);

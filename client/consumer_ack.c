@@ -337,6 +337,17 @@ int rg_ack(struct rg_consumer *consumer, uint64_t first, uint64_t last)
     return result < 0 ? result : consumer_ack(consumer, first, last);
 }
 
+/* A server ends the connection of who sends a text that is not UTF-8. */
+static int nack_check(const struct rg_consumer *consumer, uint64_t first, uint64_t last,
+                      const struct rg_nack *nack, const char *function)
+{
+    int result = ack_check(consumer, first, last, function);
+    if (result == 0 && nack != NULL && nack->reason != NULL && !pb_is_text(span_of(nack->reason))) {
+        result = error_note(ERR_BAD_REQUEST, "%s: the reason is not UTF-8", function);
+    }
+    return result;
+}
+
 static struct nack_item nack_item_of(uint64_t first, uint64_t last, const struct rg_nack *nack)
 {
     return (struct nack_item){
@@ -353,7 +364,7 @@ static struct nack_item nack_item_of(uint64_t first, uint64_t last, const struct
 int rg_nack_with(struct rg_consumer *consumer, uint64_t first, uint64_t last,
                  const struct rg_nack *nack)
 {
-    int result = ack_check(consumer, first, last, "rg_nack");
+    int result = nack_check(consumer, first, last, nack, "rg_nack");
     if (result == 0 && nack == NULL) {
         result = error_note(ERR_USAGE, "rg_nack: nack is NULL");
     }
@@ -461,7 +472,7 @@ static int ack_sync_encode(struct rg_consumer *consumer, uint64_t first, uint64_
 static int settle_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last,
                        const struct rg_nack *nack, const char *function)
 {
-    int result = ack_check(consumer, first, last, function);
+    int result = nack_check(consumer, first, last, nack, function);
     if (result == 0) {
         result = client_check_blocking(consumer->client, function);
     }

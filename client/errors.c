@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/err.h"
+#include "common/base/name.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/pb.h"
 
@@ -51,6 +52,16 @@ const char *error_keep_text(const char *text)
 {
     (void) snprintf(last_error.kept, sizeof(last_error.kept), "%s", text);
     return last_error.kept;
+}
+
+int error_check_names(const char *stream, const char *group)
+{
+    const char *problem = stream != NULL ? name_check(span_of(stream)) : NULL;
+    if (problem != NULL) {
+        return error_note(ERR_BAD_REQUEST, "stream: %s", problem);
+    }
+    problem = group != NULL ? name_check(span_of(group)) : NULL;
+    return problem != NULL ? error_note(ERR_BAD_REQUEST, "group: %s", problem) : 0;
 }
 
 int error_note(int code, const char *format, ...)

@@ -7,7 +7,6 @@
 #include "common/base/err.h"
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
-#include "common/base/name.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/pb.h"
 #include "common/wire/scan.h"
@@ -290,19 +289,6 @@ static void watch_free(struct rg_watch *self)
     mem_free(self);
 }
 
-static int names_check(const char *stream, const char *group)
-{
-    const char *problem = stream != NULL ? name_check(span_of(stream)) : NULL;
-    if (problem != NULL) {
-        return error_note(ERR_BAD_REQUEST, "stream: %s", problem);
-    }
-    if (group != NULL && stream == NULL) {
-        return error_note(ERR_BAD_REQUEST, "a group is watched with its stream");
-    }
-    problem = group != NULL ? name_check(span_of(group)) : NULL;
-    return problem != NULL ? error_note(ERR_BAD_REQUEST, "group: %s", problem) : 0;
-}
-
 int rg_watch_open(struct rg_client *client, const char *stream, const char *group,
                   struct rg_watch **ret_watch)
 {
@@ -313,7 +299,9 @@ int rg_watch_open(struct rg_client *client, const char *stream, const char *grou
     if (ret_watch == NULL) {
         return error_note(ERR_USAGE, "rg_watch_open: ret_watch is NULL");
     }
-    result = names_check(stream, group);
+    result = group != NULL && stream == NULL
+                 ? error_note(ERR_BAD_REQUEST, "a group is watched with its stream")
+                 : error_check_names(stream, group);
     if (result < 0) {
         return result;
     }

@@ -70,6 +70,11 @@ TEST(a_slip_of_the_pen_in_a_plan_file_is_refused_with_its_line)
                   "line 1: dedup.mode: not a text, a number or a list of them");
     check_refused("  @include \"/etc/passwd\"\n", "@include is not supported");
     check_refused("streams = (", "line 1: syntax error");
+    check_refused("streams = ( { name = \"a\"; }, { name = \"b\"; }, { name = \"a\"; } );",
+                  "a is there twice");
+    check_refused(
+        "streams = ( { name = \"a\"; groups = ( { name = \"g\"; }, { name = \"g\"; } ); } );",
+        "a/g is there twice");
 }
 
 TEST(an_empty_plan_file_is_no_error)
