@@ -25,6 +25,7 @@ static const struct {
     {"read", cmd_read, "read a stream in order, without a group"},
     {"consume", cmd_consume, "consume with a group; acknowledge"},
     {"group", cmd_group, "list groups, their state, what is pending"},
+    {"dlq", cmd_dlq, "dead letters of a group: ls, show, replay, drop"},
     {"dedup", cmd_dedup, "message IDs that a stream remembers: show, forget"},
     {"events", cmd_events, "follow what happens in streams and groups"},
     {"es", cmd_es, "ephemeral messages: publish, subscribe; exchanges"},

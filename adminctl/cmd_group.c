@@ -131,6 +131,8 @@ static int group_info(struct ctl *ctl, int argc, char **argv)
     output_text(
         out, "paused",
         span_of(info->paused ? info->pause_reason != NULL ? info->pause_reason : "yes" : "no"));
+    output_number(out, "dead", info->dead);
+    output_number(out, "dying", info->dying);
     output_number(out, "skipped", info->skipped);
     output_number(out, "gap_records", info->gap_records);
     output_number(out, "reattached", info->reattached);

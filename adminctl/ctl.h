@@ -60,6 +60,7 @@ int cmd_group(struct ctl *ctl, int argc, char **argv);
 int cmd_pub(struct ctl *ctl, int argc, char **argv);
 int cmd_read(struct ctl *ctl, int argc, char **argv);
 int cmd_consume(struct ctl *ctl, int argc, char **argv);
+int cmd_dlq(struct ctl *ctl, int argc, char **argv);
 int cmd_dedup(struct ctl *ctl, int argc, char **argv);
 int cmd_events(struct ctl *ctl, int argc, char **argv);
 int cmd_es(struct ctl *ctl, int argc, char **argv);

@@ -693,6 +693,34 @@ int rg_group_seek(struct rg_client *client, const char *stream, const char *grou
 int rg_group_release(struct rg_client *client, const char *stream, const char *group,
                      uint64_t first, uint64_t last, uint64_t member, uint64_t *ret_released);
 
+/* The dead letters of a group (dlq_stream in its spec): messages that were given up, lie in that stream, and were neither replayed nor dropped. */
+struct rg_dead_letter {
+    uint64_t offset;     /* in the group's stream */
+    uint64_t dlq_offset; /* in the dead-letter stream; 0: on its way there */
+    char *reason;        /* "MAX_FAILED", "DISTANCE", "MAX_AGE", "REJECTED" */
+    uint32_t failed;
+    uint32_t attempts; /* deliveries */
+    char *last_error;  /* the reason of the last nack; may be empty */
+};
+struct rg_dead_letters {
+    char *dlq_stream;
+    struct rg_dead_letter *items;
+    size_t count;
+    bool more;
+};
+/* Those behind the offset `after`, in order, at most `limit` (0: 1,000). RG_OK: give *ret_letters back with rg_dead_letters_free. */
+int rg_dead_letters_list(struct rg_client *client, const char *stream, const char *group,
+                         uint64_t after, uint32_t limit, struct rg_dead_letters *ret_letters);
+void rg_dead_letters_free(struct rg_dead_letters *letters);
+/* Deliver first..last (last 0: all of them) to the group again: from the stream, or, when it was trimmed, the copy, whose headers beginning with rg-dlq- tell
+ * what befell it. Failures count from 0 again, attempts go on. What is too old or too far behind for the group is delivered all the same. Durable when it
+ * returns. *ret_changed (may be NULL): how many messages. */
+int rg_dead_letters_replay(struct rg_client *client, const char *stream, const char *group,
+                           uint64_t first, uint64_t last, uint64_t *ret_changed);
+/* Forget them: they can be replayed no more. The records in the dead-letter stream stay. */
+int rg_dead_letters_drop(struct rg_client *client, const char *stream, const char *group,
+                         uint64_t first, uint64_t last, uint64_t *ret_changed);
+
 struct rg_stream_info {
     uint64_t first_offset;
     uint64_t next_offset;

@@ -23,6 +23,7 @@ session_handler_fn handle_undelete;
 session_handler_fn handle_lock;
 session_handler_fn handle_pending;
 session_handler_fn handle_group_control;
+session_handler_fn handle_dead_letters;
 session_handler_fn handle_watch;
 session_handler_fn handle_purge;
 session_handler_fn handle_dedup;

@@ -46,6 +46,7 @@ static session_handler_fn *const handlers[] = {
     [BODY(LOCK)] = handle_lock,
     [BODY(PENDING)] = handle_pending,
     [BODY(GROUP_CONTROL)] = handle_group_control,
+    [BODY(DEAD_LETTERS)] = handle_dead_letters,
     [BODY(WATCH)] = handle_watch,
     [BODY(PURGE)] = handle_purge,
     [BODY(DEDUP)] = handle_dedup,

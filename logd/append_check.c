@@ -226,6 +226,12 @@ int publish_check_batch(struct logd *logd, struct publish *publish, uint32_t *re
     if (record_bytes_max != 0 && record_bytes_max < limits.record_bytes_max) {
         limits.record_bytes_max = record_bytes_max;
     }
+    if (publish->own != NULL) { /* a record that was let in, and what the daemon adds to it */
+        limits.batch_bytes_max = UINT32_MAX;
+        limits.record_bytes_max = UINT32_MAX;
+        limits.headers_max = UINT32_MAX;
+        limits.header_bytes_max = UINT32_MAX;
+    }
     struct batch_summary summary;
     *ret_record = 0;
     int error = batch_check(publish->batch.bytes, &limits, &summary, ret_record);

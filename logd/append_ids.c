@@ -105,7 +105,8 @@ static bool screen_known(struct screen *self, uint32_t at, const struct ids_mark
     if (spec->refresh && known->offset < self->base) {
         screen_refresh(self, known);
     }
-    return screen_drop(self, at, spec->reject ? ERR_DUPLICATE_ID : ERR_DUPLICATE, known);
+    bool is_refused = spec->reject && self->publish->own == NULL;
+    return screen_drop(self, at, is_refused ? ERR_DUPLICATE_ID : ERR_DUPLICATE, known);
 }
 
 static bool screen_full(struct screen *self, uint32_t at, uint64_t retry_us)

@@ -12,6 +12,7 @@
 #include "logd/append.h"
 #include "logd/catalog_client.h"
 #include "logd/cold.h"
+#include "logd/deadletter.h"
 #include "logd/events.h"
 #include "logd/group_index.h"
 #include "logd/ids_cold.h"
@@ -513,6 +514,7 @@ static struct logd *logd_new(const struct logd_options *options)
     self->retention = retention_new(self);
     self->release = release_new(self);
     self->events = events_new(self);
+    self->deadletter = deadletter_new(self);
     return self;
 }
 
@@ -590,6 +592,7 @@ void logd_close(struct logd **self)
     tail_shrink(logd->tail, 0); /* all at once is cheaper than stream by stream */
     streams_destroy_all(logd);
     append_destroy(&logd->append);
+    deadletter_destroy(&logd->deadletter);
     ids_pool_destroy(&logd->ids);
     readers_destroy(&logd->readers);
     retention_destroy(&logd->retention);

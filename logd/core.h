@@ -28,6 +28,7 @@
 struct append;
 struct catalog_client;
 struct cold;
+struct deadletter;
 struct events;
 struct group_index;
 struct ids_pool;
@@ -106,6 +107,7 @@ struct logd {
     struct release *release;
     struct catalog_client *catalog;
     struct events *events;
+    struct deadletter *deadletter;
     /* of struct link_streams, by link id: which streams have had members of that link */
     struct hash64 *links;
 

@@ -10,6 +10,7 @@
 #include "common/wire/bus.pb-c.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/pb.h"
+#include "logd/deadletter.h"
 #include "logd/groups_own.h"
 #include "logd/logd.h"
 #include "logd/stream.h"
@@ -128,6 +129,52 @@ static void page_send(struct groups *self, struct hosted *hosted, const struct g
     *self->count.redelivered += page->is_again ? read->count : 0;
 }
 
+/* How many records at the front of the page are older than the group wants. */
+static uint32_t page_count_old(struct groups *self, uint64_t max_age_us,
+                               const struct stream_page *read)
+{
+    uint64_t now_us = logd_real_ms(stream_logd(self->stream)) * 1000;
+    uint32_t old = 0;
+    for (uint32_t i = 0;
+         i < read->time_count && max_age_us < now_us && read->times[i].ts_us < now_us - max_age_us;
+         i++) {
+        old = i + 1 < read->time_count ? read->times[i + 1].after : read->count;
+    }
+    return old;
+}
+
+/* The old ones go to the dead letters instead. */
+static bool page_is_too_old(struct groups *self, struct hosted *hosted,
+                            const struct group_page *page, const struct stream_page *read)
+{
+    const struct group_dlq_limits *limits = &group_replicated(hosted->group)->limits.dlq;
+    if (!limits->is_on || limits->max_age_ms == 0) {
+        return false;
+    }
+    uint32_t old = page_count_old(self, limits->max_age_ms * 1000, read);
+    if (old == 0 || group_die_of_age(hosted->group, page->first, old, page->is_again) == 0) {
+        return false;
+    }
+    groups_propose_soon(self, hosted);
+    return true;
+}
+
+/* A replayed message whose record is trimmed, and its copy cannot be read either. */
+static void copy_missing(struct groups *self, struct hosted *hosted, uint64_t offset)
+{
+    group_die_unread(hosted->group, offset);
+    groups_propose_soon(self, hosted);
+    groups_tell_all(self, hosted,
+                    &(struct told){.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_GAP,
+                                   .first = offset,
+                                   .last = offset,
+                                   .count = 1});
+    groups_note(
+        self, hosted,
+        &(struct event){
+            .type = RAILGUN__EVENT__TYPE__GAP, .first = offset, .last = offset, .count = 1});
+}
+
 /* One step for one page. False: the stream cannot be read now. */
 static bool page_deliver(struct groups *self, struct hosted *hosted, struct group_page *page)
 {
@@ -138,8 +185,14 @@ static bool page_deliver(struct groups *self, struct hosted *hosted, struct grou
     again.count = group_tries_of(hosted->group, page->first, page->first + page->records_max - 1,
                                  again.items, GROUP_PAGE_TRIES_MAX, &last);
     page->records_max = (uint32_t) (last - page->first + 1);
-    int error = stream_read(self->stream, page->first, page->records_max, page->bytes_max, &read,
-                            &corrupt_last);
+    bool is_copy = page->first < stream_first_offset(self->stream);
+    int error = is_copy ? deadletter_read_copy(self, hosted, page->first, &read)
+                        : stream_read(self->stream, page->first, page->records_max, page->bytes_max,
+                                      &read, &corrupt_last);
+    if (is_copy && error != 0) {
+        copy_missing(self, hosted, page->first);
+        return true;
+    }
     if (error == ERR_CORRUPT) {
         page_skip(self, hosted, page, corrupt_last);
         return true;
@@ -158,6 +211,10 @@ static bool page_deliver(struct groups *self, struct hosted *hosted, struct grou
         return false;
     }
     INVARIANT(read.base_offset == page->first && read.count > 0);
+    if (!is_copy && page_is_too_old(self, hosted, page, &read)) {
+        stream_page_release(&read);
+        return true;
+    }
     page_send(self, hosted, page, &read, &again);
     stream_page_release(&read);
     return true;
@@ -206,6 +263,7 @@ void groups_wake(struct groups *self)
         groups_tick(self, hosted);
         expired_tell(self, hosted);
         groups_exclusive_turn(self, hosted);
+        groups_dead_check(self, hosted);
         uint64_t delivered = *self->count.delivered;
         do {
             while (is_readable && pages < GROUPS_WAKE_PAGES &&

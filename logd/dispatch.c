@@ -104,6 +104,9 @@ static void dispatch_stream(struct logd *self, struct bus_link *link, struct bus
     case RAILGUN__BUS_TYPE__BUS_LOG_GROUP_CONTROL:
         groups_handle_control(stream->groups, message);
         break;
+    case RAILGUN__BUS_TYPE__BUS_LOG_DEAD_LETTERS:
+        groups_handle_dead(stream->groups, message);
+        break;
     default:
         groups_handle_pending(stream->groups, message);
         break;
@@ -148,6 +151,7 @@ void logd_dispatch(struct logd *self, struct bus_link *link, struct bus_message 
     case RAILGUN__BUS_TYPE__BUS_LOG_PURGE:
     case RAILGUN__BUS_TYPE__BUS_LOG_GROUP_CONTROL:
     case RAILGUN__BUS_TYPE__BUS_LOG_DEDUP:
+    case RAILGUN__BUS_TYPE__BUS_LOG_DEAD_LETTERS:
         if (message->is_request) {
             dispatch_stream(self, link, message);
             return;

@@ -33,6 +33,7 @@ static void group_stop(struct group *self)
     ranges_destroy(&self->delayed_new);
     group_dues_release(&self->ready_dues);
     group_dues_release(&self->delayed_dues);
+    deaths_release(self);
     self->is_started = false;
 }
 
@@ -116,6 +117,7 @@ void group_start(struct group *self)
     self->tell_full = false;
     self->deadline_ms = UINT64_MAX;
     group_start_ready(self);
+    deaths_start(self);
 }
 
 void group_rest(struct group *self)
@@ -166,6 +168,7 @@ void group_join(struct group *self, struct group_member *member, uint64_t number
 void group_leave(struct group *self, struct group_member *member, bool count_failed)
 {
     struct range held;
+    group_blame(self, span_of("the consumer went away"), member->standing.name);
     while (ranges_lowest(member->held, &held)) {
         group_give_back(self, member, held.first, held.last, count_failed, 0);
     }
@@ -254,7 +257,7 @@ static bool group_may_begin_new(struct group *self)
         self->is_full = true;
         self->tell_full = true;
     }
-    return !self->is_full;
+    return !self->is_full && !deaths_hold_up_new(self);
 }
 
 /* What is to be delivered again next. *ret_waits: in strict order something delayed holds up all that is behind it. */
@@ -270,7 +273,7 @@ static bool group_next_ready(struct group *self, struct range *ret_again, bool *
 bool group_next(struct group *self, uint64_t end, struct group_page *ret_page)
 {
     if (self->ready_count == 0 || self->held >= self->state.limits.in_flight_max ||
-        self->paused != 0) {
+        self->paused != 0 || deaths_hold_up(self)) {
         return false;
     }
     struct group_page page = {0};

@@ -10,6 +10,8 @@
  *   delayed  came back, and waits until it is due
  *   skipped  the stored data is damaged: never delivered, never acknowledged
  *
+ * Dead letters count as acknowledged (group_deaths.h); when they are replayed they are ready again, and the floor falls if need be.
+ *
  *            deliver                ack
  *   new ───────────────► held ────────────────► acked ──► floor
  *    │                   │  ▲ │ nack with delay
@@ -36,6 +38,7 @@
 #include "common/base/list.h"
 #include "common/base/ranges.h"
 #include "logd/ack_result.h"
+#include "logd/group_deaths.h"
 #include "logd/group_exclusive.h"
 #include "logd/group_dues.h"
 #include "logd/group_state.h"
@@ -151,7 +154,7 @@ enum group_verb {
     GROUP_RELEASE, /* the same, not counted as failed */
     GROUP_DELAY,   /* group_handle_nack */
     GROUP_EXTEND,  /* do I still have it? Then its deadline begins anew */
-    GROUP_REFUSE,  /* what we cannot do yet: UNSUPPORTED for what it holds */
+    GROUP_REJECT, /* to the dead letters; BAD_CONFIG, and it stays with the member: the group has none */
 };
 /* For each part of [first, last] (from outside, any numbers): done, or a result: ALREADY, STALE_DELIVERY (another has it, or it is
  * ready or delayed), NOT_DELIVERED, BAD_REQUEST. */
@@ -191,6 +194,7 @@ struct group_changes {
     uint64_t tries_last;
     uint64_t delayed_last;
     uint64_t delivered; /* 0: nothing new */
+    size_t deaths;      /* bytes of their news */
 };
 bool group_has_changes(const struct group *self);
 /* Only counters of deliveries changed: nobody waits for that, a little later is soon enough. */

@@ -4,13 +4,12 @@
 
 #include "common/base/err.h"
 #include "common/base/invariant.h"
+#include "common/wire/log.pb-c.h"
 #include "logd/group_own.h"
 #include "logd/planted.h"
 
-/* Into the leader's view of what is acknowledged, and into what is to be proposed. */
-static void group_accept(struct group *self, uint64_t first, uint64_t last)
+void group_settle(struct group *self, uint64_t first, uint64_t last)
 {
-    ranges_set(self->acked_new, first, last, 0);
     if (ranges_count(self->tries) > 0) {
         ranges_clear_range(self->tries, first, last);
         ranges_clear_range(self->tries_new, first, last);
@@ -29,6 +28,14 @@ static void group_accept(struct group *self, uint64_t first, uint64_t last)
         self->floor = next.last;
         ranges_clear_range(self->acked, next.first, next.last);
     }
+}
+
+/* Into the leader's view of what is acknowledged, and into what is to be proposed. */
+static void group_accept(struct group *self, uint64_t first, uint64_t last)
+{
+    ranges_set(self->acked_new, first, last, 0);
+    group_settle(self, first, last);
+    deaths_acked(self, first, last);
 }
 
 void group_let_go(struct group *self, struct group_member *member, uint64_t first, uint64_t last)
@@ -75,10 +82,21 @@ void group_give_back(struct group *self, struct group_member *member, uint64_t f
                      bool count_failed, uint64_t avoid)
 {
     group_let_go(self, member, first, last);
-    if (count_failed) {
-        group_count_try(self, first, last, 0, 1);
+    if (!count_failed) {
+        group_make_ready(self, first, last, self->real_ms, avoid);
+        return;
     }
-    group_make_ready(self, first, last, self->real_ms, avoid);
+    group_count_try(self, first, last, 0, 1);
+    for (uint64_t at = first; at <= last;) {
+        bool dies;
+        uint64_t until = deaths_part(self, at, last, 0, &dies);
+        if (dies) {
+            deaths_die(self, at, until, RAILGUN__DEAD__REASON__MAX_FAILED);
+        } else {
+            group_make_ready(self, at, until, self->real_ms, avoid);
+        }
+        at = until + 1;
+    }
 }
 
 /* How far from `at` on things are as they are at `at`, in one map. */
@@ -160,8 +178,13 @@ static void group_do(struct group *self, struct group_member *member, const stru
             group_hold(self, member, first, last);
         }
         break;
-    case GROUP_REFUSE:
-        ack_results_add(results, first, last, ERR_UNSUPPORTED);
+    case GROUP_REJECT:
+        if (!self->state.limits.dlq.is_on) {
+            ack_results_add(results, first, last, ERR_BAD_CONFIG);
+            break;
+        }
+        group_let_go(self, member, first, last);
+        deaths_die(self, first, last, RAILGUN__DEAD__REASON__REJECTED);
         break;
     }
 }

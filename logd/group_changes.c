@@ -21,20 +21,22 @@ bool group_has_changes(const struct group *self)
 {
     return self->is_started &&
            (group_changes_count(self) > 0 || self->cursor - 1 > self->delivered_proposed ||
-            self->seek_new != 0 || self->paused_new);
+            self->seek_new != 0 || self->paused_new || self->deaths.news.size > 0);
 }
 
 bool group_changes_can_wait(const struct group *self)
 {
     return ranges_count(self->acked_new) == 0 && ranges_count(self->delayed_new) == 0 &&
-           self->seek_new == 0 && !self->paused_new && !self->exclusive.is_to_propose;
+           self->seek_new == 0 && !self->paused_new && !self->exclusive.is_to_propose &&
+           self->deaths.news.size == 0;
 }
 
 size_t group_changes_count(const struct group *self)
 {
     return self->is_started
                ? ranges_count(self->acked_new) + ranges_count(self->tries_new) +
-                     ranges_count(self->delayed_new) + (self->exclusive.is_to_propose ? 1 : 0)
+                     ranges_count(self->delayed_new) + (self->exclusive.is_to_propose ? 1 : 0) +
+                     (self->deaths.news.size > 0 ? 1 : 0)
                : 0;
 }
 
@@ -129,6 +131,9 @@ void group_changes_encode(const struct group *self, struct buf *out, size_t byte
         changes_append(self, out, size_max, self->tries_new, tries_append, &changes);
     changes.delayed_last =
         changes_append(self, out, size_max, self->delayed_new, delays_append, &changes);
+    changes.deaths = deaths_encode(self, out, size_max);
+    changes.is_empty = changes.is_empty && changes.deaths == 0;
+    changes.is_all = changes.is_all && changes.deaths == self->deaths.news.size;
     *ret_changes = changes;
 }
 
@@ -142,6 +147,7 @@ void group_changes_proposed(struct group *self, const struct group_changes *chan
     }
     ranges_clear_range(self->delayed_new, 0, changes->delayed_last);
     self->delivered_proposed = max_u64(self->delivered_proposed, changes->delivered);
+    deaths_proposed(self, changes->deaths, self->seek_new != 0);
     self->seek_new = 0;
     self->paused_new = false;
     self->proposed++;

@@ -12,6 +12,7 @@ bool group_pause(struct group *self, uint32_t how)
     }
     self->paused = how;
     self->paused_new = true;
+    self->deaths.breaker = (struct group_breaker){0};
     return true;
 }
 
@@ -65,6 +66,7 @@ void group_seek(struct group *self, uint64_t floor)
     self->seek_new = floor + 1;
     self->is_full = false;
     self->exclusive.order_next = 0;
+    deaths_seek(self);
     group_members_changed(self);
 }
 

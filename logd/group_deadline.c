@@ -52,6 +52,7 @@ bool group_expire(struct group *self, struct group_expired *ret_expired)
             continue;
         }
         uint64_t returned = exclusive_before_return(self, member, held.first, held.last);
+        group_blame(self, span_of("the deadline is over"), member->standing.name);
         group_give_back(self, member, held.first, held.last, true, member->number);
         exclusive_after_return(self, member, returned);
         group_member_changed(self, member);

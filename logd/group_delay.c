@@ -4,6 +4,7 @@
 
 #include "common/base/err.h"
 #include "common/base/invariant.h"
+#include "common/wire/log.pb-c.h"
 #include "logd/group_own.h"
 #include "logd/planted.h"
 
@@ -45,8 +46,19 @@ void group_do_nack(struct group *self, struct group_member *member, const struct
     while (at <= last && room > 0) {
         uint64_t until = last;
         uint64_t delay_ms = nack->delay_ms;
+        bool dies = false;
+        if (!nack->no_count) {
+            until = deaths_part(self, at, last, 1, &dies);
+        }
+        if (dies) {
+            group_let_go(self, member, at, until);
+            group_count_try(self, at, until, 0, 1);
+            deaths_die(self, at, until, RAILGUN__DEAD__REASON__MAX_FAILED);
+            at = until + 1;
+            continue;
+        }
         if (!nack->has_delay) {
-            struct group_tries tries = group_tries_at(self, at, last, &until);
+            struct group_tries tries = group_tries_at(self, at, until, &until);
             delay_ms = backoff_ms(self, tries.failed < UINT32_MAX ? tries.failed + 1 : UINT32_MAX);
         }
         until = min_u64(until, at + room - 1);

@@ -121,20 +121,21 @@ static void limits_complete(struct group_limits *self)
         }
     }
     struct group_dlq_limits *dlq = &self->dlq;
-    dlq->max_failed = (uint32_t) or_default(dlq->max_failed, GROUP_DLQ_FAILED_DEFAULT);
     dlq->breaker_window_ms = or_default(dlq->breaker_window_ms, GROUP_BREAKER_WINDOW_MS_DEFAULT);
     dlq->breaker_min = (uint32_t) or_default(dlq->breaker_min, GROUP_BREAKER_MIN_DEFAULT);
 }
 
 void group_limits_default(struct group_limits *self)
 {
-    *self = (struct group_limits){.jitter_percent = GROUP_JITTER_DEFAULT};
+    *self = (struct group_limits){.jitter_percent = GROUP_JITTER_DEFAULT,
+                                  .dlq.max_failed = GROUP_DLQ_FAILED_DEFAULT};
     limits_complete(self);
 }
 
 int group_limits_read(struct span spec, struct group_limits *ret_limits)
 {
-    struct group_limits limits = {.jitter_percent = GROUP_JITTER_DEFAULT};
+    struct group_limits limits = {.jitter_percent = GROUP_JITTER_DEFAULT,
+                                  .dlq.max_failed = GROUP_DLQ_FAILED_DEFAULT};
     struct pb_field field;
     int more;
     while ((more = pb_next(&spec, &field)) > 0) {

@@ -23,11 +23,11 @@ enum {
 #define GROUP_DELAY_MS_MAX (UINT64_C(7) * 24 * 3600 * 1000)
 
 struct group_dlq_limits {
-    bool is_on; /* it names a stream: group_limits_dlq_stream */
-    bool park;  /* when that stream does not take a message; otherwise the group stops */
-    uint32_t max_failed;
-    uint64_t max_distance;          /* 0: not used */
-    uint64_t max_age_ms;            /* 0: not used */
+    bool is_on;            /* it names a stream: group_limits_dlq_stream */
+    bool park;             /* when that stream does not take a message; otherwise the group stops */
+    uint32_t max_failed;   /* 0: not used */
+    uint64_t max_distance; /* 0: not used */
+    uint64_t max_age_ms;   /* 0: not used */
     uint32_t breaker_ratio_percent; /* 0: not used */
     uint64_t breaker_window_ms;
     uint32_t breaker_min;

@@ -49,6 +49,7 @@ struct group {
     bool tell_full;
     uint64_t redelivered_total;
     struct group_exclusive exclusive;
+    struct group_deaths deaths;
 };
 
 /* `member` may have become able, or unable, to take something. */
@@ -58,6 +59,10 @@ void group_head_moved(struct group *self);
 /* What the member held in [first, last] is ready again. */
 void group_give_back(struct group *self, struct group_member *member, uint64_t first, uint64_t last,
                      bool count_failed, uint64_t avoid);
+/* [first, last], which is nothing else any more, is settled: acknowledged in the leader's memory. */
+void group_settle(struct group *self, uint64_t first, uint64_t last);
+/* Whoever holds something of [first, last], and wherever it waits: no more. */
+void group_take_out(struct group *self, uint64_t first, uint64_t last);
 /* [first, last] is held by the member no more. */
 void group_let_go(struct group *self, struct group_member *member, uint64_t first, uint64_t last);
 /* [first, last], which is nothing else, is ready, since `due_ms`. */

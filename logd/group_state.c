@@ -27,6 +27,7 @@ void group_state_release(struct group_state *self)
     ranges_destroy(&self->delayed);
     buf_release(&self->spec);
     group_epoch_release(&self->epoch);
+    group_dead_release(&self->dead);
     MEM_FREE(self->name);
 }
 
@@ -67,6 +68,7 @@ void group_state_ack(struct group_state *self, uint64_t first, uint64_t last)
     if (ranges_count(self->delayed) > 0) {
         ranges_clear_range(self->delayed, first, last);
     }
+    group_dead_acked(&self->dead, first, last);
     state_known(self, last);
     if (first > self->floor + 1) {
         ranges_set(self->acked, first, last, 0);
@@ -127,6 +129,7 @@ void group_state_seek(struct group_state *self, uint64_t floor)
     ranges_clear(self->acked);
     ranges_clear(self->attempts);
     ranges_clear(self->delayed);
+    group_dead_seek(&self->dead, floor);
     self->floor = floor;
     self->delivered = floor;
 }
@@ -138,8 +141,18 @@ uint64_t group_state_trim(struct group_state *self, uint64_t first_offset)
     if (last <= self->floor) {
         return 0;
     }
-    uint64_t gap = last - self->floor - ranges_clear_range(self->acked, 0, last);
-    group_state_ack(self, self->floor + 1, last);
+    uint64_t gap = 0;
+    for (uint64_t at = self->floor + 1; at <= last;) {
+        const struct group_grave *kept = group_graves_from(&self->dead.reopened, at);
+        if (kept != NULL && kept->first <= at) {
+            at = kept->last + 1;
+            continue;
+        }
+        uint64_t until = kept != NULL && kept->first <= last ? kept->first - 1 : last;
+        gap += until - at + 1 - ranges_clear_range(self->acked, at, until);
+        group_state_ack(self, at, until);
+        at = until + 1;
+    }
     self->gap_records += gap;
     return gap;
 }
@@ -171,5 +184,6 @@ bool group_state_invariant(const struct group_state *self)
     if (ranges_highest(self->acked, &range) && range.last > self->delivered) {
         return false;
     }
-    return is_pending(self, self->attempts) && is_pending(self, self->delayed);
+    return is_pending(self, self->attempts) && is_pending(self, self->delayed) &&
+           group_dead_invariant(self);
 }

@@ -14,6 +14,7 @@
 #include "common/base/buf.h"
 #include "common/base/ranges.h"
 #include "common/base/span.h"
+#include "logd/group_dead.h"
 #include "logd/group_epoch.h"
 #include "logd/group_limits.h"
 
@@ -41,6 +42,7 @@ struct group_state {
     uint32_t paused;          /* a GroupPause */
     struct group_epoch epoch; /* exclusive groups */
     uint64_t gap_records;     /* removed from the stream before they were settled */
+    struct group_dead dead;   /* dead letters; the dying and the dead count as acknowledged */
 };
 
 void group_state_init(struct group_state *self, uint64_t id);
@@ -58,7 +60,8 @@ void group_state_try(struct group_state *self, uint64_t first, uint64_t last,
 void group_state_delay(struct group_state *self, uint64_t first, uint64_t last, uint64_t due_ms);
 /* Everything up to `floor` counts as acknowledged, nothing above it was ever delivered. */
 void group_state_seek(struct group_state *self, uint64_t floor);
-/* What lies below `first_offset` is gone from the stream. Returns how much of it was not settled (also added to gap_records). */
+/* What lies below `first_offset` is gone from the stream. Returns how much of it was not settled (also added to gap_records). Reopened dead letters
+ * are pending still: there is a copy of them. */
 uint64_t group_state_trim(struct group_state *self, uint64_t first_offset);
 
 /* Append the encoded GroupState. */

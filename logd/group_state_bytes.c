@@ -36,8 +36,10 @@ enum {
 };
 
 /* What an entry may say, in the order in which it counts. */
-static const uint32_t acks_order[] = {ACKS_SEEK,    ACKS_ACKED, ACKS_ATTEMPTS, ACKS_DELIVERED,
-                                      ACKS_DELAYED, ACKS_EPOCH, ACKS_PAUSED};
+static const uint32_t acks_order[] = {ACKS_SEEK,        ACKS_ACKED,         ACKS_ATTEMPTS,
+                                      ACKS_DELIVERED,   ACKS_DELAYED,       DEAD_ACKS_DEAD,
+                                      DEAD_ACKS_BURIED, DEAD_ACKS_REPLAYED, DEAD_ACKS_DROPPED,
+                                      ACKS_EPOCH,       ACKS_PAUSED};
 
 /* --- writing --- */
 
@@ -91,6 +93,7 @@ void group_state_encode(const struct group_state *self, struct buf *out)
     for (uint64_t at = 0; ranges_find_from(self->delayed, at, &range); at = range.last + 1) {
         group_delayed_append(out, STATE_DELAYED, range.first, range.last, range.value);
     }
+    group_dead_encode(&self->dead, out);
     if (self->epoch.epoch != 0) {
         group_epoch_append(out, STATE_EPOCH, self->epoch.epoch, buf_span(&self->epoch.owner));
     }
@@ -243,7 +246,7 @@ static int acks_field(struct group_state *self, const struct pb_field *field)
     case ACKS_SEEK:
         return apply_seek(self, field);
     default:
-        return 0;
+        return group_dead_acks_field(self, field);
     }
 }
 
@@ -332,7 +335,7 @@ static int state_field(struct group_state *self, const struct pb_field *field)
     case STATE_PAUSED:
         return apply_paused(self, field);
     default:
-        return 0;
+        return group_dead_state_field(self, field);
     }
 }
 

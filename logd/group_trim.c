@@ -3,25 +3,30 @@
 
 #include "logd/group_own.h"
 
-/* The leader's memory: nothing below is held, ready or known any more. */
+/* The leader's memory: of [first, last] nothing is held, ready or known any more. */
+static void group_trim_run(struct group *self, uint64_t first, uint64_t last)
+{
+    struct ranges *maps[] = {self->acked, self->tries, self->acked_new, self->tries_new,
+                             self->delayed_new};
+    group_take_out(self, first, last);
+    for (size_t i = 0; i < sizeof maps / sizeof maps[0]; i++) {
+        ranges_clear_range(maps[i], first, last);
+    }
+    group_settle(self, first, last);
+    self->cursor = max_u64(self->cursor, last + 1);
+}
+
+/* All below is settled but what was replayed, of which there is a copy. */
 static void group_trim_memory(struct group *self, uint64_t last)
 {
-    struct ranges *maps[] = {self->acked,     self->skipped,   self->tries,
-                             self->acked_new, self->tries_new, self->delayed_new};
-    group_take_all(self, last);
-    for (size_t i = 0; i < sizeof maps / sizeof maps[0]; i++) {
-        ranges_clear_range(maps[i], 0, last);
+    for (uint64_t at = self->floor + 1; at <= last;) {
+        uint64_t until;
+        if (!group_is_reopened(self, at, last, &until)) {
+            group_trim_run(self, at, until);
+        }
+        at = until + 1;
     }
-    group_dues_clear_range(&self->ready_dues, self->ready, 0, last);
-    group_dues_clear_range(&self->delayed_dues, self->delayed, 0, last);
-    self->floor = last;
-    struct range next;
-    if (ranges_lowest(self->acked, &next) && next.first == self->floor + 1) {
-        self->floor = next.last;
-        ranges_clear_range(self->acked, next.first, next.last);
-    }
-    self->cursor = max_u64(self->cursor, self->floor + 1);
-    self->delivered_proposed = max_u64(self->delivered_proposed, self->floor);
+    self->delivered_proposed = max_u64(self->delivered_proposed, last);
     group_members_changed(self);
 }
 

@@ -37,6 +37,7 @@ struct groups *groups_new(struct stream *stream)
     list_init(&self->syncs);
     list_init(&self->cancels);
     list_init(&self->draining);
+    list_init(&self->burials);
     ephemerals_init(&self->ephemerals);
     self->count = (struct groups_counters){
         .delivered = metrics_counter(metrics, "railgun_group_delivered_records_total"),
@@ -50,6 +51,9 @@ struct groups *groups_new(struct stream *stream)
         .delay_full = metrics_counter(metrics, "railgun_group_delay_full_total"),
         .gap_records = metrics_counter(metrics, "railgun_group_gap_records_total"),
         .reattached = metrics_counter(metrics, "railgun_group_reattached_total"),
+        .dead = metrics_counter(metrics, "railgun_group_dead_records_total"),
+        .dead_errors = metrics_counter(metrics, "railgun_group_dead_letter_errors_total"),
+        .breakers = metrics_counter(metrics, "railgun_group_breaker_opened_total"),
     };
     self->timer_at_ms = UINT64_MAX;
     self->expiry_at_ms = UINT64_MAX;
@@ -62,6 +66,7 @@ static void hosted_destroy(struct hosted *hosted)
     list_remove(&hosted->changed);
     list_remove(&hosted->unsaved);
     list_remove(&hosted->resting);
+    list_remove(&hosted->burial.node);
     group_destroy(&hosted->group);
     mem_free(hosted);
 }
@@ -215,6 +220,7 @@ struct hosted *groups_host(struct groups *groups, struct group_state *state)
     list_init(&self->changed);
     list_init(&self->unsaved);
     list_init(&self->resting);
+    list_init(&self->burial.node);
     hash64_put(groups->hosted, group_replicated(self->group)->id, self);
     return self;
 }
@@ -352,6 +358,7 @@ static int groups_apply_acks(struct groups *self, uint64_t index, struct span pa
         groups_trim_one(self, hosted, stream_first_offset(self->stream));
         group_changes_applied(hosted->group);
         groups_exclusive_applied(self, hosted);
+        groups_dead_applied(self, hosted);
         group_rest(hosted->group);
         hosted_mark_unsaved(hosted);
     }
@@ -426,7 +433,9 @@ int groups_load(struct groups *self, struct span bytes)
         group_state_release(&state);
         return ERR_BAD_FORMAT;
     }
-    groups_idle(self, groups_host(self, &state));
+    struct hosted *hosted = groups_host(self, &state);
+    groups_idle(self, hosted);
+    groups_dead_applied(self, hosted);
     return 0;
 }
 

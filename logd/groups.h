@@ -72,6 +72,7 @@ uint64_t groups_flush(struct groups *self, uint64_t now_ms);
 void groups_handle_attach(struct groups *self, struct bus_link *link, struct bus_message *message);
 void groups_handle_info(struct groups *self, struct bus_message *message);
 void groups_handle_pending(struct groups *self, struct bus_message *message);
+void groups_handle_dead(struct groups *self, struct bus_message *message);
 void groups_handle_control(struct groups *self, struct bus_message *message);
 
 /* --- a consumer: one member, found by (link, consumer id) in the daemon's table --- */

@@ -224,7 +224,8 @@ uint64_t groups_flush(struct groups *self, uint64_t now_ms)
     if (self->deliver_more) {
         groups_wake(self);
     }
-    uint64_t again = acks_flush(self, now_ms);
+    uint64_t dead_again = groups_dead_turn(self, now_ms); /* first: it may have news */
+    uint64_t again = earlier(dead_again, acks_flush(self, now_ms));
     again = earlier(again, groups_drain_turn(self, now_ms));
     again = earlier(again, ephemerals_turn(self, now_ms));
     if (!drops_propose(self)) {

@@ -29,6 +29,18 @@ enum {
     GROUPS_EXPIRY_AGAIN_MS = 2000,   /* until the catalogue is asked once more */
 };
 
+/* Of a group with messages that are dying: how far their move is (deadletter.h). */
+struct burial {
+    struct list node; /* in groups.burials while something is dying */
+    bool is_moving;   /* a batch is on its way into the dead-letter stream */
+    uint64_t
+        noted; /* it is there, the entry that says so is not applied: its lowest offset; 0: no */
+    uint64_t dlq_log_group; /* where the stream was found last */
+    uint64_t retry_at_ms;   /* after an error; 0: at once */
+    uint64_t backoff_ms;
+    uint64_t told_ms; /* the last DLQ_ERROR */
+};
+
 /* One group in its stream. */
 struct hosted {
     struct group *group;
@@ -38,11 +50,12 @@ struct hosted {
     struct list unsaved;    /* in groups.unsaved */
     uint64_t spec_revision; /* of the catalogue, of the newest configuration seen by a member */
     uint64_t check_errors;
-    bool is_ephemeral;            /* in memory only: never proposed, never saved */
-    struct list resting;          /* in groups.ephemerals while it has no members */
-    uint64_t rests_until_ms;      /* then it ends */
-    uint64_t floor_told;          /* to the servers of its members */
-    uint64_t reattached;          /* consumers that had stood still */
+    bool is_ephemeral;       /* in memory only: never proposed, never saved */
+    struct list resting;     /* in groups.ephemerals while it has no members */
+    uint64_t rests_until_ms; /* then it ends */
+    uint64_t floor_told;     /* to the servers of its members */
+    uint64_t reattached;     /* consumers that had stood still */
+    struct burial burial;
     uint64_t still_since_ms;      /* nothing is delivered though it could be; 0: not so */
     uint64_t idle_since_ms;       /* without members */
     bool is_expiring;             /* the catalogue was asked to delete it: nobody may join */
@@ -81,6 +94,7 @@ struct sync_ack {
 struct groups_counters { /* cells of the daemon's metrics */
     uint64_t *delivered, *redelivered, *acked, *nacked, *skipped, *check_errors, *bad_acks;
     uint64_t *deadlines, *delay_full, *gap_records, *reattached;
+    uint64_t *dead, *dead_errors, *breakers;
 };
 
 struct groups {
@@ -93,6 +107,7 @@ struct groups {
     struct list syncs;    /* those not proposed yet are at the end */
     struct list cancels;  /* of struct member: still to be told that they are out */
     struct list draining; /* of struct member: they leave when they hold nothing */
+    struct list burials;  /* of struct hosted: something of them is dying */
     struct ephemerals ephemerals;
     size_t attach_count;
     size_t sync_count;
@@ -140,6 +155,14 @@ bool groups_put_back(struct groups *self, struct hosted *hosted, uint64_t number
 
 /* Does it still add up? Counted and logged if not. */
 void groups_check_one(struct groups *self, struct hosted *hosted);
+
+/* groups_dead.c: an entry with changes of it was applied, or it was loaded; after acknowledgements, and once a turn; once a turn for all that is dying: when
+ * (loop time) to come again. */
+void groups_dead_applied(struct groups *self, struct hosted *hosted);
+void groups_dead_check(struct groups *self, struct hosted *hosted);
+uint64_t groups_dead_turn(struct groups *self, uint64_t now_ms);
+/* What of the group is not moved yet lies from here on; UINT64_MAX: nothing. */
+uint64_t groups_dying_first(const struct hosted *hosted);
 
 /* groups_trim.c: records below are gone; what was not settled is a gap. */
 void groups_trim_one(struct groups *self, struct hosted *hosted, uint64_t first_offset);

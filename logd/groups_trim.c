@@ -57,7 +57,9 @@ size_t groups_settled_upto(const struct groups *self, uint64_t *ret_offset)
     while ((hosted = hash64_next(self->hosted, &cursor)) != NULL) {
         uint64_t floor = group_replicated(hosted->group)->floor;
         if (!hosted->is_ephemeral) {
+            uint64_t dying = groups_dying_first(hosted);
             lowest = floor < lowest ? floor : lowest;
+            lowest = dying <= lowest ? dying - 1 : lowest; /* they are still to be read */
             count++;
         }
     }

@@ -38,8 +38,9 @@ static void nack_handle(struct groups *self, struct member *member, const struct
                         bool is_request)
 {
     struct group *group = member->hosted->group;
-    if (said->reject) { /* dead letters are not built yet: it stays with the member */
-        group_handle_range(group, &member->share, GROUP_REFUSE, said->range.first, said->range.last,
+    group_blame(group, said->reason, span_of(member->name));
+    if (said->reject) {
+        group_handle_range(group, &member->share, GROUP_REJECT, said->range.first, said->range.last,
                            &self->results);
         return;
     }
@@ -113,6 +114,9 @@ void member_handle_ack(struct member *member, struct bus_message *message)
     groups_tick(self, member->hosted);
     ack_results_reset(&self->results);
     ack_walk(self, member, &ack, message->is_request);
+    group_blame(member->hosted->group, (struct span){0}, (struct span){0});
+    group_check_distance(member->hosted->group);
+    groups_dead_check(self, member->hosted);
     *self->count.acked += member->share.acked - acked;
     groups_touched(self, member->hosted);
     if (!message->is_request) {

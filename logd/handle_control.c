@@ -86,13 +86,17 @@ bool groups_pause(struct groups *self, struct hosted *hosted, uint32_t how)
     if (!group_pause(hosted->group, how)) {
         return false;
     }
-    bool is_paused = how != RAILGUN__GROUP_PAUSE__NOT_PAUSED;
-    groups_tell_all(self, hosted,
-                    &(struct told){.type = is_paused ? RAILGUN__GROUP_EVENT__TYPE__EVENT_PAUSED
-                                                     : RAILGUN__GROUP_EVENT__TYPE__EVENT_RESUMED});
-    groups_note(self, hosted,
-                &(struct event){.type = is_paused ? RAILGUN__EVENT__TYPE__PAUSED
-                                                  : RAILGUN__EVENT__TYPE__RESUMED});
+    struct told told = {.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_RESUMED};
+    struct event event = {.type = RAILGUN__EVENT__TYPE__RESUMED};
+    if (how == RAILGUN__GROUP_PAUSE__PAUSED_BY_BREAKER) {
+        told.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_BREAKER;
+        event.type = RAILGUN__EVENT__TYPE__BREAKER;
+    } else if (how != RAILGUN__GROUP_PAUSE__NOT_PAUSED) {
+        told.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_PAUSED;
+        event.type = RAILGUN__EVENT__TYPE__PAUSED;
+    }
+    groups_tell_all(self, hosted, &told);
+    groups_note(self, hosted, &event);
     groups_touched(self, hosted);
     return true;
 }

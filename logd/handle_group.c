@@ -35,6 +35,8 @@ enum {
     INFO_NEXT_DUE = 17,
     INFO_PAUSED = 20,
     INFO_PAUSE_REASON = 21,
+    INFO_DEAD = 23,
+    INFO_DYING = 24,
     INFO_GAP_RECORDS = 25,
     INFO_REATTACHED = 26,
     MEMBER_NUMBER = 1,
@@ -174,6 +176,8 @@ static void info_append(struct groups *self, const struct hosted *hosted)
             meta, INFO_PAUSE_REASON,
             span_of(paused == RAILGUN__GROUP_PAUSE__PAUSED_BY_BREAKER ? "breaker" : "operator"));
     }
+    pb_append_varint(meta, INFO_DEAD, state->dead.dead.total);
+    pb_append_varint(meta, INFO_DYING, state->dead.dying.total);
     pb_append_varint(meta, INFO_GAP_RECORDS, state->gap_records);
     pb_append_varint(meta, INFO_REATTACHED, hosted->reattached);
 }

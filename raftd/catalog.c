@@ -415,6 +415,13 @@ static int catalog_apply_ensure(struct catalog *self, const Railgun__CatalogComm
         return ERR_BAD_FORMAT;
     }
     catalog_decide(self, &request, ret_decision);
+    struct uuid dlq_id;
+    if (command->has_fresh_dlq_id &&
+        uuid_from_bytes(span_make(command->fresh_dlq_id.data, command->fresh_dlq_id.len),
+                        &dlq_id) == 0) {
+        catalog_dead_decide(self, &request, ret_decision);
+        catalog_dead_create(self, &request, command->now_us, &dlq_id, ret_decision);
+    }
     switch (ret_decision->action) {
     case ENSURE_DO_NOTHING:
         break;

@@ -76,6 +76,11 @@ const struct catalog_endpoint *catalog_next_endpoint(const struct catalog *self,
 void catalog_decide(const struct catalog *self, const struct ensure_request *request,
                     struct ensure_decision *ret_decision);
 
+/* The same for the stream that a group's dead letters are to go to: the decision may become BAD_CONFIG or QUOTA. Comes after catalog_decide, for requests that
+ * come with an id for such a stream. */
+void catalog_dead_decide(const struct catalog *self, const struct ensure_request *request,
+                         struct ensure_decision *decision);
+
 /* A hash over the whole state: equal states have equal digests. Walks everything: for tests. */
 uint64_t catalog_digest(const struct catalog *self);
 

@@ -43,6 +43,11 @@ int catalog_put_endpoint(struct catalog *self, const Railgun__CatalogEndpoint *m
 /* Who we are. 0 or ERR_BAD_FORMAT. */
 int catalog_apply_bootstrap(struct catalog *self, const Railgun__CatalogNode *message);
 
+/* Before the group of this decision is stored: make its dead-letter stream if there is none. */
+void catalog_dead_create(struct catalog *self, const struct ensure_request *request,
+                         uint64_t now_us, const struct uuid *fresh_id,
+                         const struct ensure_decision *decision);
+
 /* Commands: 0 with the outcome, or ERR_BAD_FORMAT. */
 int catalog_apply_delete(struct catalog *self, const Railgun__CatalogDelete *message,
                          uint64_t now_us, struct catalog_outcome *outcome);

@@ -100,10 +100,13 @@ static void handle_ensure_propose(struct raftd *self, Railgun__CatalogEnsure *en
                                   uint64_t ticket, struct span key)
 {
     struct uuid fresh = uuid_random();
+    struct uuid fresh_dlq = uuid_random();
     Railgun__CatalogCommand command = RAILGUN__CATALOG_COMMAND__INIT;
     command.ensure = ensure;
     command.has_fresh_id = 1;
     command.fresh_id = (ProtobufCBinaryData){sizeof(fresh.bytes), fresh.bytes};
+    command.has_fresh_dlq_id = ensure->ensure->kind == RAILGUN__KIND__KIND_GROUP;
+    command.fresh_dlq_id = (ProtobufCBinaryData){sizeof(fresh_dlq.bytes), fresh_dlq.bytes};
     raftd_propose(self, &command, ticket, key);
 }
 
@@ -114,6 +117,7 @@ static void handle_ensure_decide(struct raftd *self, Railgun__CatalogEnsure *ens
     catalog_stream_key(&key, request->namespace_, request->name);
     struct ensure_decision decision;
     catalog_decide(raftd_catalog(self), request, &decision);
+    catalog_dead_decide(raftd_catalog(self), request, &decision);
     if (decision.action != ENSURE_DO_NOTHING || raftd_is_pending(self, buf_span(&key))) {
         handle_ensure_propose(self, ensure, ticket, buf_span(&key));
     } else {

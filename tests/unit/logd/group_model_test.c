@@ -305,7 +305,7 @@ static void step_handle(struct model *model, unsigned member, enum group_verb ve
     }
     for (uint64_t i = first; i <= last; i++) {
         int error = expected_error(model, member, i);
-        errors[i] = error == 0 && verb == GROUP_REFUSE ? ERR_UNSUPPORTED : error;
+        errors[i] = error == 0 && verb == GROUP_REJECT ? ERR_BAD_CONFIG : error;
         if (error == 0 && verb == GROUP_DELAY) {
             errors[i] = do_nack(model, member, &nack, i);
         } else if (error == 0) {

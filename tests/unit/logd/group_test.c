@@ -254,7 +254,7 @@ TEST(each_part_of_a_range_has_its_own_result)
     ck_assert_str_eq(handle(group, &a, GROUP_NACK, 8, 8), "");
     ck_assert_str_eq(handle(group, &a, GROUP_EXTEND, 1, 12),
                      "1-3:ALREADY 6-6:ALREADY 8-8:STALE_DELIVERY 11-12:STALE_DELIVERY");
-    ck_assert_str_eq(handle(group, &a, GROUP_REFUSE, 3, 5), "3-3:ALREADY 4-5:UNSUPPORTED");
+    ck_assert_str_eq(handle(group, &a, GROUP_REJECT, 3, 5), "3-3:ALREADY 4-5:BAD_CONFIG");
     ck_assert_str_eq(handle(group, &a, GROUP_ACK, 0, 5), "0-5:BAD_REQUEST");
     ck_assert_str_eq(handle(group, &a, GROUP_ACK, 5, 4), "5-4:BAD_REQUEST");
     ck_assert_str_eq(handle(group, &a, GROUP_ACK, 9, UINT64_MAX),
