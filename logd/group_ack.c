@@ -199,7 +199,7 @@ static void group_handle(struct group *self, struct group_member *member,
     }
     bool is_return =
         saying->verb == GROUP_NACK || saying->verb == GROUP_RELEASE || saying->verb == GROUP_DELAY;
-    bool is_nack = is_return || saying->verb == GROUP_REFUSE;
+    bool is_nack = is_return || saying->verb == GROUP_REJECT;
     uint64_t returned =
         is_return ? exclusive_before_return(self, member, first, last) : self->cursor;
     if (saying->verb == GROUP_ACK) {

@@ -254,7 +254,7 @@ TEST(each_nack_in_strict_order_is_answered)
     group_handle_nack(group, &one, &too_long, 2, 2, &results);
     ck_assert_uint_eq(one.standing.rewound, 6); /* nothing came back */
     group_told(group, &one);
-    group_handle_range(group, &one, GROUP_REFUSE, 2, 2, &results);
+    group_handle_range(group, &one, GROUP_REJECT, 2, 2, &results);
     ck_assert_uint_eq(one.standing.rewound, 6);
     group_told(group, &one);
     group_handle_nack(group, &one, &at_once, 9, 9, &results); /* never delivered */

@@ -220,8 +220,7 @@ TEST(what_is_rejected_in_a_group_without_dead_letters_stays_with_the_consumer)
     talk_begin(10);
     (void) talk_expect_deliver(&talk_front, 5, 1, 10);
     talk_nack(&talk_front, 5, 4, 0, true);
-    ck_assert_uint_eq(fake_number(fake_bytes(talk_expect_reply(0), 1), 3),
-                      -ERR_BAD_CONFIG);
+    ck_assert_uint_eq(fake_number(fake_bytes(talk_expect_reply(0), 1), 3), -ERR_BAD_CONFIG);
     talk_ack(&talk_front, 5, 3, 4, false);
     ck_assert_uint_eq(talk_expect_reply(0).size, 0); /* it stayed with the consumer */
     fake_stop();
