@@ -359,8 +359,9 @@ int rg_consumer_next(struct rg_consumer *consumer, uint32_t timeout_ms,
                      struct rg_record *ret_record);
 
 /* Acknowledge offsets first..last. Batched in the background, at most a millisecond: neighbouring acknowledgements become one range. rg_ack_sync
- * sends all and returns when they are durable. RG_ERR_NOT_DELIVERED: they did not come on this connection (that one was lost, and they come again).
- * RG_ERR_STALE_DELIVERY: they were given back, or taken back meanwhile. RG_ERR_FENCED: another member of the exclusive group is active. RG_ERR_TIMEOUT: unknown; repeating it does no harm. */
+ * sends all and returns when they are durable. RG_ERR_NOT_DELIVERED: they did not come on this connection (that one was lost, and they come again), or
+ * were given back. RG_ERR_STALE_DELIVERY: they were taken back meanwhile (deadline, release). RG_ERR_FENCED: another member of the exclusive group is
+ * active. RG_ERR_TIMEOUT: unknown; repeating it does no harm. */
 int rg_ack(struct rg_consumer *consumer, uint64_t first, uint64_t last);
 int rg_ack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last);
 
@@ -383,7 +384,8 @@ int rg_nack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last,
                  const struct rg_nack *nack);
 
 /* Still at work: the deadline (the group's ack_wait) of first..last begins anew. The library does it by itself for everything that was delivered and is
- * not answered, also while on_message runs; so this is for looking whether something is still yours (errors as rg_ack_sync). */
+ * not answered, also while on_message runs; so this is for looking whether something is still yours (errors as rg_ack_sync;
+ * RG_ERR_STALE_DELIVERY also for what you gave back). */
 int rg_extend(struct rg_consumer *consumer, uint64_t first, uint64_t last);
 
 /* The group's name, also if the server made it. Valid as long as the consumer. */
