@@ -24,6 +24,7 @@ struct turn {
     uint32_t failures; /* nacks so far */
     bool is_asked;     /* an ack was sent */
     bool is_dead;
+    bool is_buried; /* it will be dead at the end */
     bool is_gap;
 };
 
@@ -134,6 +135,7 @@ static void check_delivery(struct checker *self, const struct faults *faults, st
     *turn = (struct turn){.delivered_ns = event->time_ns,
                           .attempt = event->attempt,
                           .failures = turn->failures,
+                          .is_buried = turn->is_buried,
                           .is_asked = turn->is_asked};
 }
 
@@ -182,7 +184,6 @@ struct owners {
     struct epoch epochs[EPOCHS_MAX];
     size_t count;
     uint64_t last_offset; /* delivered last in the newest epoch */
-    uint64_t rewind_to;   /* nacked, and not back yet; 0: nothing */
     bool may_go_back;     /* a fault, or a new epoch */
 };
 
@@ -196,8 +197,8 @@ static struct epoch *owners_find(struct owners *self, uint64_t number)
     return NULL;
 }
 
-static void check_owner(struct checker *self, struct owners *owners, const struct event *event,
-                        bool is_strict)
+static void check_owner(struct checker *self, struct owners *owners, const struct turn *turns,
+                        const struct event *event, bool is_strict)
 {
     struct epoch *epoch = owners_find(owners, event->epoch);
     if (epoch == NULL && owners->count < EPOCHS_MAX) {
@@ -213,17 +214,17 @@ static void check_owner(struct checker *self, struct owners *owners, const struc
             return; /* of an epoch that is over: it was on its way */
         }
     }
-    if (is_strict && owners->last_offset != 0 && event->offset != owners->last_offset + 1 &&
-        !(owners->may_go_back && event->offset <= owners->last_offset) &&
-        event->offset != owners->rewind_to) {
+    uint64_t wanted = owners->last_offset + 1;
+    while (wanted < event->offset && turns[wanted].is_buried) {
+        wanted++;
+    }
+    if (is_strict && owners->last_offset != 0 && event->offset != wanted &&
+        !(owners->may_go_back && event->offset <= owners->last_offset)) {
         violated(self, RULE_ORDER_IN_GROUP,
                  "group %u, epoch %" PRIu64 ": offset %" PRIu64 " after %" PRIu64, event->group,
                  event->epoch, event->offset, owners->last_offset);
     }
     owners->may_go_back = false;
-    if (event->offset <= owners->rewind_to) {
-        owners->rewind_to = 0;
-    }
     owners->last_offset = event->offset;
 }
 
@@ -296,18 +297,18 @@ static bool owners_are_past(const struct owners *self, const struct event *event
     return false;
 }
 
-/* In a strict group what came behind it comes again with it. */
-static void owners_nacked(struct owners *owners, struct turn *turns, const struct event *event)
+/* A strict group begins again there. */
+static void owners_rewound(struct owners *owners, struct turn *turns, const struct event *event)
 {
     if (owners_are_past(owners, event)) {
         return;
     }
-    for (uint64_t o = event->offset + 1; o <= owners->last_offset; o++) {
+    for (uint64_t o = event->offset; o <= owners->last_offset; o++) {
+        turns[o].due_ns = turns[o].is_nacked ? turns[o].due_ns : 0;
         turns[o].is_nacked = true;
-        turns[o].due_ns = 0;
     }
-    if (owners->rewind_to == 0 || event->offset < owners->rewind_to) {
-        owners->rewind_to = event->offset;
+    if (event->offset <= owners->last_offset) {
+        owners->last_offset = event->offset - 1;
     }
 }
 
@@ -328,6 +329,12 @@ static void check_group(struct checker *self, const struct faults *faults, uint3
     bool has_begun = false; /* every ack was noted before it was sent */
     for (size_t i = 0; i < self->event_count; i++) {
         const struct event *event = &self->events[i];
+        if (event->type == EVENT_DEAD && event->group == group) {
+            turns[event->offset].is_buried = true;
+        }
+    }
+    for (size_t i = 0; i < self->event_count; i++) {
+        const struct event *event = &self->events[i];
         struct turn *turn = &turns[event->offset];
         if (event->group != group) {
             owners->may_go_back = owners->may_go_back || event->type == EVENT_FAULT_BEGAN;
@@ -339,10 +346,7 @@ static void check_group(struct checker *self, const struct faults *faults, uint3
                 check_delivery(self, faults, turn, event);
             }
             if (event->epoch != 0) {
-                check_owner(self, owners, event, facts->is_strict);
-            }
-            if (facts->is_strict && owners->rewind_to != 0 && !is_past) {
-                turn->is_nacked = true; /* one before it was given back: it comes again */
+                check_owner(self, owners, turns, event, facts->is_strict);
             }
         } else if (event->type == EVENT_ACKED) {
             turn->acked_ns = event->time_ns;
@@ -354,9 +358,8 @@ static void check_group(struct checker *self, const struct faults *faults, uint3
             turn->posted_ns = event->time_ns;
         } else if (event->type == EVENT_NACKED) {
             turn_nacked(turn, event);
-            if (facts->is_strict) {
-                owners_nacked(owners, turns, event);
-            }
+        } else if (event->type == EVENT_REWOUND) {
+            owners_rewound(owners, turns, event);
         } else if (event->type == EVENT_NACK_KEPT) {
             turn->is_kept = turn->is_nacked;
         } else if (event->type == EVENT_ACK_BEGAN) {

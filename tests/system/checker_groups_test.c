@@ -165,7 +165,7 @@ TEST(a_strict_group_rewinds_after_a_nack)
     deliver_in(&story, EPOCH, 1, MEMBER, 1);
     deliver_in(&story, EPOCH, 2, MEMBER, 1);
     history_nacked(story.history, GROUP, 1);
-    history_nacked(story.history, GROUP, 2);
+    history_rewound(story.history, GROUP, EPOCH, 1);
     deliver_in(&story, EPOCH, 1, MEMBER, 2);
     deliver_in(&story, EPOCH, 2, MEMBER, 2);
     deliver_in(&story, EPOCH, 3, MEMBER, 1);
@@ -182,6 +182,7 @@ TEST(a_nack_of_who_was_replaced_rewinds_nothing)
     deliver_in(&story, EPOCH + 1, 1, OTHER, 2);
     deliver_in(&story, EPOCH + 1, 2, OTHER, 1);
     history_nacked_for(story.history, GROUP, EPOCH, 1, 0);
+    history_rewound(story.history, GROUP, EPOCH, 1);
     deliver_in(&story, EPOCH + 1, 1, OTHER, 3);
     story_end(&story, RULE_ORDER_IN_GROUP);
 }
@@ -244,8 +245,10 @@ static void fail_twice(struct story *self, uint64_t offset)
 {
     deliver_in(self, EPOCH, offset, MEMBER, 1);
     history_nacked(self->history, GROUP, offset);
+    history_rewound(self->history, GROUP, EPOCH, offset);
     deliver_in(self, EPOCH, offset, MEMBER, 2);
     history_nacked(self->history, GROUP, offset);
+    history_rewound(self->history, GROUP, EPOCH, offset);
 }
 
 TEST(a_message_that_failed_often_enough_and_is_dead_once_is_good)

@@ -1,5 +1,5 @@
-/* Everything a persistent stream promises at once, while daemons are killed with -9: message IDs with retries, delays, shared groups and strict exclusive
- * ones. The checker decides. */
+/* Everything a persistent stream promises at once, while daemons are killed with -9: message IDs with retries, delays, dead letters, shared groups and
+ * strict exclusive ones. The checker decides. */
 #include "tests/lib/test.h"
 #include "tests/system/history.h"
 #include "tests/system/load.h"
@@ -12,7 +12,7 @@
 #include "common/base/rand.h"
 #include "common/wire/scan.h"
 
-enum { LONG = 30, ROUNDS = 12, CALM = 15000 };
+enum { LONG = 30, ROUNDS = 12, CALM = 15000, MAX_FAILED = 3 };
 
 static const struct load_options full_load = {
     .stream = "orders",
@@ -27,6 +27,9 @@ static const struct load_options full_load = {
     .sync_percent = 50,
     .seed = 3,
     .with_ids = true,
+    .poison_per_mille = 2,
+    .max_failed = MAX_FAILED,
+    .dlq = "orders.dead",
 };
 
 /* A stream that deduplicates, and a group. */
@@ -126,14 +129,14 @@ static void storm(const struct load_options *options)
     node_destroy(&node);
 }
 
-TEST_WITHIN(a_shared_group_with_delays_keeps_its_promises_in_a_storm, 120)
+TEST_WITHIN(a_shared_group_with_delays_and_dead_letters_keeps_its_promises_in_a_storm, 120)
 {
     struct load_options options = full_load;
     options.nack_delay_ms = 200;
     storm(&options);
 }
 
-TEST_WITHIN(a_strict_exclusive_group_keeps_its_promises_in_a_storm, 120)
+TEST_WITHIN(a_strict_exclusive_group_with_dead_letters_keeps_its_promises_in_a_storm, 120)
 {
     struct load_options options = full_load;
     options.is_strict = true;

@@ -269,6 +269,12 @@ void history_nacked_for(struct history *self, uint32_t group, uint64_t epoch, ui
                                    .due_ns = delay_ms * 1000000});
 }
 
+void history_rewound(struct history *self, uint32_t group, uint64_t epoch, uint64_t offset)
+{
+    add_event(self, (struct event){
+                        .type = EVENT_REWOUND, .group = group, .epoch = epoch, .offset = offset});
+}
+
 void history_nack_kept(struct history *self, uint32_t group, uint64_t offset)
 {
     add_event(self, (struct event){.type = EVENT_NACK_KEPT, .group = group, .offset = offset});

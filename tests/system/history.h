@@ -38,6 +38,7 @@ enum event_type {
     EVENT_NACKED,      /* about to be sent; not to come again before `due_ns` */
     EVENT_NACK_KEPT,   /* its answer says that it is durable */
     EVENT_ACK_BEGAN,   /* about to be sent */
+    EVENT_REWOUND,     /* a strict group told its member that all from `offset` on comes again */
     EVENT_DEAD,        /* the dead-letter stream holds it */
     EVENT_GAP,         /* the group passed over [offset, value] */
     EVENT_FAULT_BEGAN, /* something is broken from now on: a daemon killed, a member gone */
@@ -122,6 +123,7 @@ void history_acked_in(struct history *self, uint32_t group, uint64_t epoch, uint
                       bool is_sync, uint64_t began_ns);
 void history_nacked_for(struct history *self, uint32_t group, uint64_t epoch, uint64_t offset,
                         uint64_t delay_ms);
+void history_rewound(struct history *self, uint32_t group, uint64_t epoch, uint64_t offset);
 void history_nack_kept(struct history *self, uint32_t group, uint64_t offset);
 /* Found in the dead-letter stream, at the end. */
 void history_dead(struct history *self, uint32_t group, uint64_t offset, struct span payload);

@@ -27,7 +27,7 @@ struct load_options {
         with_ids; /* the stream deduplicates: what has no known outcome is sent again until it has */
     bool is_strict; /* the group is exclusive and strict */
     uint64_t nack_delay_ms;
-    unsigned slow_per_mille; /* deliveries that a consumer takes 20 ms for */
+    unsigned slow_per_mille;   /* deliveries that a consumer takes 20 ms for */
     unsigned poison_per_mille; /* records that are nacked whenever they come */
     uint32_t max_failed;       /* of the group's dead letters; 0: it has none */
     const char *dlq;           /* their stream */

@@ -111,6 +111,7 @@ static bool consumer_delivered(struct consumer *self, const struct raw_frame *fr
     struct span rest = delivery.batch;
     uint64_t offset = delivery.base_offset;
     self->open[saying.slot].corr = corr;
+    self->epoch = delivery.epoch;
     self->open[saying.slot].epoch = delivery.epoch;
     self->open[saying.slot].is_sync = is_sync;
     buf_reset(&self->open[saying.slot].offsets);
@@ -129,9 +130,6 @@ static bool consumer_delivered(struct consumer *self, const struct raw_frame *fr
         uint64_t value = 0;
         bool is_poison =
             history_payload_get(record.payload, &value) && load_is_poison(options, value);
-        if (self->rewound != 0 && offset <= self->rewound) {
-            self->rewound = 0; /* it is back */
-        }
         if (self->rewound != 0 || saying.is_over) {
             continue; /* comes again */
         }
@@ -199,6 +197,22 @@ static void consumer_acked(struct consumer *self, const struct raw_frame *frame)
     SCAN_FREE(&ok);
 }
 
+/* A nack in a strict group is answered: from here on all is new again. */
+static void consumer_told(struct consumer *self, const struct raw_frame *frame)
+{
+    Railgun__GroupEvent *event = NULL;
+    TEST_ASSERT_FAST(SCAN_UNPACK(frame->body, railgun__group_event, &event) == 0);
+    if (event->type == RAILGUN__GROUP_EVENT__TYPE__EVENT_REWOUND) {
+        self->rewound = 0;
+        if (event->range != NULL) {
+            history_rewound(self->load->history, GROUP_ID, self->epoch, event->range->first);
+        }
+    } else if (event->type == RAILGUN__GROUP_EVENT__TYPE__EVENT_GAP && event->range != NULL) {
+        history_gap(self->load->history, GROUP_ID, event->range->first, event->range->last);
+    }
+    SCAN_FREE(&event);
+}
+
 /* Does it drop its connection now? What it holds comes again, to others or to itself. */
 static bool consumer_leaves(struct consumer *self)
 {
@@ -226,6 +240,8 @@ static void consumer_work(struct consumer *self)
             if (!consumer_delivered(self, &frame) || consumer_leaves(self)) {
                 return;
             }
+        } else if (frame.field == RAW_GROUP_EVENT) {
+            consumer_told(self, &frame);
         } else if (frame.field == RAW_CANCEL) {
             return;
         } else if (frame.corr != 0) {

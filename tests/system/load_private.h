@@ -52,7 +52,8 @@ struct consumer {
         struct buf offsets; /* of struct asked: acknowledged */
         struct buf nacked;  /* of uint64_t */
     } open[WINDOW_MAX];
-    uint64_t rewound; /* strict groups: nacked, everything until it comes again is void; 0: no */
+    uint64_t epoch;   /* of what came last */
+    uint64_t rewound; /* strict groups: nacked, everything until that is answered is void; 0: no */
 };
 
 struct asked {
