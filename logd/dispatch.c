@@ -3,7 +3,9 @@
 #include "common/base/err.h"
 #include "common/base/mem.h"
 #include "common/wire/bus.pb-c.h"
+#include "common/wire/log.pb-c.h"
 #include "common/wire/pb.h"
+#include "common/wire/scan.h"
 #include "logd/answer.h"
 #include "logd/append.h"
 #include "logd/catalog_client.h"
@@ -113,6 +115,26 @@ static void dispatch_stream(struct logd *self, struct bus_link *link, struct bus
     }
 }
 
+/* What was changed in the catalogue up to a revision holds here: for those who tell a client that it is done. */
+static void dispatch_seen(struct logd *self, struct bus_link *link, struct bus_message *message)
+{
+    Railgun__LogSeen *seen = NULL;
+    int error = SCAN_UNPACK(message->meta, railgun__log_seen, &seen);
+    uint64_t revision = error == 0 ? seen->revision : 0;
+    SCAN_FREE(&seen);
+    if (error == 0 && revision > catalog_client_revision(self->catalog)) {
+        error = parking_take(self->parking, link, message, revision);
+        if (error == 0) {
+            return;
+        }
+    }
+    if (error != 0) {
+        answer_error(self, message->ticket, &(struct answer_error){.error = error});
+    } else {
+        answer_ok(self, message->ticket, RAILGUN__BUS_TYPE__BUS_LOG_SEEN, (struct span){0}, NULL);
+    }
+}
+
 /* --- messages of a consumer --- */
 
 static void dispatch_member(struct logd *self, struct bus_link *link, struct bus_message *message)
@@ -171,6 +193,12 @@ void logd_dispatch(struct logd *self, struct bus_link *link, struct bus_message 
     case RAILGUN__BUS_TYPE__BUS_LOG_CREDIT:
         if (!message->is_request) {
             dispatch_member(self, link, message);
+            return;
+        }
+        break;
+    case RAILGUN__BUS_TYPE__BUS_LOG_SEEN:
+        if (message->is_request) {
+            dispatch_seen(self, link, message);
             return;
         }
         break;

@@ -195,3 +195,32 @@ TEST_WITHIN(adminctl_publishes_with_ids_conditions_and_fences, 60)
     process_release(&said);
     node_destroy(&node);
 }
+
+TEST_WITHIN(an_old_fence_is_refused_when_a_new_one_was_ensured, 60)
+{
+    enum { ROUNDS = 300 };
+    struct node *node = node_new();
+    struct rg_client *owner = NULL;
+    struct rg_client *former = NULL;
+    const struct rg_message message = {.payload = {"x", 1}};
+    char fences[2][16] = {"f0", ""};
+    node_start_all(node);
+    ck_assert_int_eq(rg_connect(node_address(node), NULL, &owner), RG_OK);
+    ck_assert_int_eq(rg_connect(node_address(node), NULL, &former), RG_OK);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        char *fence = fences[i % 2];
+        (void) snprintf(fence, sizeof(fences[0]), "f%u", i);
+        const struct rg_stream_spec spec = {.version = i + 1, .fence = fence};
+        ck_assert_int_eq(rg_stream_ensure(owner, "orders", &spec, NULL), RG_OK);
+        const char *old = fences[1 - i % 2];
+        struct rg_expect expect = {.fence = {old, strlen(old)}};
+        ck_assert_int_eq(rg_publish_batch(former, "orders", &message, 1, &expect, NULL),
+                         RG_ERR_FENCED);
+        expect.fence = (struct rg_bytes){fence, strlen(fence)};
+        ck_assert_int_eq(rg_publish_batch(former, "orders", &message, 1, &expect, NULL), RG_OK);
+    }
+    rg_close(&former);
+    rg_close(&owner);
+    node_stop_all(node);
+    node_destroy(&node);
+}
