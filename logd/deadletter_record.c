@@ -11,6 +11,7 @@
 #include "common/wire/log.pb-c.h"
 #include "logd/group_dead.h"
 #include "logd/ids_key.h"
+#include "logd/planted.h"
 
 enum { ID_GROUP_MAX = 48, ID_MAX = 128 };
 
@@ -47,6 +48,9 @@ void deadletter_id(const struct deadletter_origin *origin, uint64_t offset, uint
     buf_printf(out, "/%" PRIu64, offset);
     if (round != 0) {
         buf_printf(out, "/%" PRIu32, round);
+    }
+    if (PLANTED(DEAD_ID_OF_PROCESS)) {
+        buf_printf(out, "/%p", (const void *) PREFIX);
     }
     INVARIANT(out->size <= ID_MAX);
 }
@@ -114,7 +118,7 @@ void deadletter_append(const struct deadletter_origin *origin, const struct grou
     }
     put_text(&headers, "rg-dlq-stream", origin->stream);
     put_text(&headers, "rg-dlq-group", origin->group);
-    put_number(&headers, "rg-dlq-offset", offset);
+    put_number(&headers, "rg-dlq-offset", PLANTED(DEAD_NEIGHBOUR) ? offset + 1 : offset);
     put_number(&headers, "rg-dlq-ts", ts_us);
     put_text(&headers, "rg-dlq-reason", span_of(deadletter_reason(grave->reason)));
     put_number(&headers, "rg-dlq-failed", grave->failed);
