@@ -148,7 +148,7 @@ int ctl_open(const struct ctl *ctl, struct rg_client **ret_client)
         return ctl_fail(ctl, result,
                         result == RG_ERR_CLOSED
                             ? "nobody answers there: is the node up? (adminctl up --detach)"
-                            : NULL,
+                            : rg_last_error(NULL),
                         "cannot connect to %s", server);
     }
     return 0;

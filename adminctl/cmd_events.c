@@ -118,6 +118,16 @@ static int events_show(struct showing *self, struct rg_watch *watch)
     return result;
 }
 
+static bool is_event_name(const char *name)
+{
+    for (unsigned type = RG_WATCH_GAP; type <= RG_WATCH_GROUP_DELETED; type++) {
+        if (strcmp(rg_watch_event_name((enum rg_watch_event_type) type), name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int cmd_events(struct ctl *ctl, int argc, char **argv)
 {
     const char *group = NULL;
@@ -145,6 +155,11 @@ int cmd_events(struct ctl *ctl, int argc, char **argv)
     const char *stream = args.count > 0 ? args.arguments[0] : NULL;
     if (group != NULL && stream == NULL) {
         return ctl_usage("events: --group needs its STREAM");
+    }
+    if (showing.only != NULL && !is_event_name(showing.only)) {
+        return ctl_usage("events: --event: there is no '%s'; they are written as GAP, EPOCH, "
+                         "DUPLICATE_MISMATCH",
+                         showing.only);
     }
     int result = ctl_connect(ctl);
     if (result != 0) {

@@ -104,12 +104,8 @@ static int configure_parse(struct configure *self, const struct command_help *he
     size_t own = 4;
     if (is_group) {
         specs[own++] = (struct option_spec){
-            "from",
-            0,
-            OPTION_TEXT,
-            &self->from,
-            "WHERE",
-            "where a new group starts: first (default), latest, -N (the last N) or an offset"};
+            "from",      0,       OPTION_TEXT,
+            &self->from, "WHERE", "where a new group starts (default: first): " CTL_START_FORMS};
     } else {
         specs[own++] = (struct option_spec){
             "file",      'f',    OPTION_TEXT,
@@ -241,7 +237,7 @@ static int configure_start(const char *from, Railgun__GroupSpec *spec)
         return 0;
     }
     if (ctl_start_parse(from, &start) < 0) {
-        return ctl_usage("group ensure: --from is first, latest, -N or an offset, not '%s'", from);
+        return ctl_usage("group ensure: --from is " CTL_START_FORMS ", not '%s'", from);
     }
     if (spec->start == NULL) {
         spec->start = (Railgun__Start *) setting_new(&railgun__start__descriptor);

@@ -2,6 +2,7 @@
  *
  * The detail is kept for each thread and not in the client: two threads that fail at the same moment must not read each other's
  * reason, and rg_connect has no client yet when it fails. It is the one global of the library. */
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -116,6 +117,13 @@ int error_note_body(int code, struct span body)
         if (field.number == 10 && field.type == PB_BYTES) {
             error_append_diff(field.bytes);
         }
+    }
+    if (last_error.text[0] == 0 && code == ERR_OUT_OF_RANGE && answer.next_offset != 0) {
+        return answer.first_offset < answer.next_offset
+                   ? error_note(code, "the stream holds offsets %" PRIu64 " to %" PRIu64,
+                                answer.first_offset, answer.next_offset - 1)
+                   : error_note(code, "the stream is empty, and goes on at offset %" PRIu64,
+                                answer.next_offset);
     }
     if (last_error.text[0] == 0) {
         error_append(span_of(err_text(code)));

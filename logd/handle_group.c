@@ -262,6 +262,10 @@ void groups_handle_pending(struct groups *self, struct bus_message *message)
     limit = ref.limit != 0 && ref.limit < PENDING_MAX ? (size_t) ref.limit : limit;
     buf_reset(&self->meta);
     struct hosted *hosted = group_ref_find(self, &ref);
+    if (hosted == NULL && ref.group_id == 0) {
+        (void) bus_reply_error(groups_bus(self), message->ticket, ERR_NOT_FOUND, "no such group");
+        return;
+    }
     if (hosted != NULL) {
         groups_tick(self, hosted);
         if (!group_pending_list(hosted->group, ref.after, limit, pending_append, self)) {

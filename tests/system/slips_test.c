@@ -6,7 +6,7 @@
 
 #include "client/railgun.h"
 
-enum { LONG = 60, OK = 0, USAGE = 2, NOT_FOUND = 3 };
+enum { LONG = 60, OK = 0, FAILED = 1, USAGE = 2, NOT_FOUND = 3 };
 
 static const char not_utf8[] = "\xff\xfe";
 
@@ -36,6 +36,10 @@ TEST_WITHIN(an_offset_of_zero_neither_purges_all_nor_publishes_anywhere, LONG)
                      USAGE);
     ck_assert_int_eq(NODE_CTL(node, &said, "group", "release", "orders", "g", "--range", "-5"),
                      USAGE);
+    ck_assert_int_eq(NODE_CTL(node, &said, "group", "pending", "orders", "nobody"), NOT_FOUND);
+    ck_assert_int_eq(NODE_CTL(node, &said, "events", "--event", "NO_SUCH", "--for", "1ms"), USAGE);
+    ck_assert_int_eq(NODE_CTL(node, &said, "read", "orders", "--from", "7"), FAILED);
+    ck_assert(process_complained(&said, "offsets 1 to 2"));
     process_release(&said);
     node_stop_all(node);
     node_destroy(&node);
