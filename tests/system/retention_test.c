@@ -27,6 +27,7 @@ static struct node *node_up(void)
     node_set(node, NODE_LOGD, "journal.release_interval=20ms");
     node_set(node, NODE_LOGD, "journal.file_size=1M");
     node_set(node, NODE_LOGD, "limits.batch_size=256k");
+    node_set(node, NODE_LOGD, "journal.reserve=1M");
     node_set(node, NODE_LOGD, "limits.record_size=128k");
     node_start_all(node);
     return node;
@@ -382,7 +383,7 @@ static uint64_t publish_or_die(struct node *node, struct raw *raw, uint64_t corr
 /* Publish, consume and acknowledge until logd is killed; false: it lives on after `most` records. */
 static bool work_until_killed(struct node *node, struct known *known, unsigned most)
 {
-    static char text[20 << 10];
+    static char text[100 << 10]; /* ten in a file */
     struct raw *raw = raw_open(node);
     struct raw *member = raw_open(node);
     bool was_killed = false;
@@ -417,9 +418,10 @@ static void acknowledge_all(struct node *node, struct known *known)
     raw_close(&member);
 }
 
-static void check_all_there(struct node *node, const struct known *known)
+static void check_all_there(struct node *node, const struct known *known, uint64_t most)
 {
     struct raw *raw = raw_open(node);
+    ck_assert(WAIT_FOR(ask_stream(node).next - ask_stream(node).first <= most, LONG));
     Railgun__DescribeOk *ok = raw_describe(raw, stream, NULL);
     uint64_t first = ok->stream->first_offset;
     uint64_t next = ok->stream->next_offset;
@@ -442,15 +444,15 @@ static void check_all_there(struct node *node, const struct known *known)
     raw_close(&raw);
 }
 
-TEST_WITHIN(logd_killed_while_it_gives_files_back_loses_nothing, 300)
+TEST_WITHIN(logd_killed_while_it_gives_files_back_loses_nothing, 240)
 {
     static const char *const steps[] = {
-        "unlinkat:signal=SIGKILL:when=1",  "renameat:signal=SIGKILL:when=1",
-        "renameat:signal=SIGKILL:when=2",  "renameat:signal=SIGKILL:when=3",
-        "renameat:signal=SIGKILL:when=4",  "unlinkat:signal=SIGKILL:when=2",
-        "fsync:signal=SIGKILL:when=1",     "fsync:signal=SIGKILL:when=2",
-        "fsync:signal=SIGKILL:when=3",     "fdatasync:signal=SIGKILL:when=150",
-        "pwritev:signal=SIGKILL:when=150", "pwrite64:signal=SIGKILL:when=30",
+        "unlinkat:signal=SIGKILL:when=1", "renameat:signal=SIGKILL:when=1",
+        "renameat:signal=SIGKILL:when=2", "renameat:signal=SIGKILL:when=3",
+        "renameat:signal=SIGKILL:when=4", "unlinkat:signal=SIGKILL:when=2",
+        "fsync:signal=SIGKILL:when=1",    "fsync:signal=SIGKILL:when=2",
+        "fsync:signal=SIGKILL:when=3",    "fdatasync:signal=SIGKILL:when=40",
+        "pwritev:signal=SIGKILL:when=40", "pwrite64:signal=SIGKILL:when=10",
     };
     if (!node_can_trace()) {
         return;
@@ -461,15 +463,15 @@ TEST_WITHIN(logd_killed_while_it_gives_files_back_loses_nothing, 300)
     struct raw *raw = raw_open(node);
     Railgun__StreamSpec spec = RAILGUN__STREAM_SPEC__INIT;
     spec.has_max_records = true;
-    spec.max_records = 60;
+    spec.max_records = 20;
     raw_ensure_specs(raw, stream, &spec, group, NULL);
     raw_close(&raw);
     char path[4096];
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
-        ck_assert(!work_until_killed(node, &known, 120));
+        ck_assert(!work_until_killed(node, &known, 40));
         acknowledge_all(node, &known);
         node_inject(node, NODE_LOGD, steps[i]);
-        ck_assert_msg(work_until_killed(node, &known, 1500), "%s has not fired", steps[i]);
+        ck_assert_msg(work_until_killed(node, &known, 500), "%s has not fired", steps[i]);
         int status = 0;
         ck_assert(node_wait_end(node, NODE_LOGD, LONG, &status));
         if (i % 2 == 0) {
@@ -478,7 +480,7 @@ TEST_WITHIN(logd_killed_while_it_gives_files_back_loses_nothing, 300)
         }
         node_start(node, NODE_LOGD);
         node_wait_ready(node, NODE_LOGD, LONG);
-        check_all_there(node, &known);
+        check_all_there(node, &known, 20);
     }
     ck_assert(WAIT_FOR(is_small_again(node, 12 << 20), LONG));
     process_release(&removed);
