@@ -10,6 +10,9 @@
 #include <sys/stat.h>
 
 #include "common/base/err.h"
+#include "common/wire/batch.h"
+#include "common/wire/frame.h"
+#include "common/wire/pb.h"
 #include "common/wire/scan.h"
 
 enum { LONG = 20, CHANNEL = 3 };
@@ -24,6 +27,7 @@ static struct node *node_up(void)
     node_set(node, NODE_LOGD, "journal.release_interval=20ms");
     node_set(node, NODE_LOGD, "journal.file_size=1M");
     node_set(node, NODE_LOGD, "limits.batch_size=256k");
+    node_set(node, NODE_LOGD, "journal.reserve=1M");
     node_set(node, NODE_LOGD, "limits.record_size=128k");
     node_start_all(node);
     return node;
@@ -332,6 +336,154 @@ TEST_WITHIN(the_disk_stays_bounded_under_endless_publishing, 120)
     buf_release(&page.batch);
     raw_close(&member);
     raw_close(&raw);
+    node_stop_all(node);
+    node_destroy(&node);
+}
+
+/* --- killed at each step --- */
+
+/* What was acknowledged to us. */
+struct known {
+    uint64_t stored; /* records */
+    uint64_t settled;
+};
+
+static bool is_dead(const struct node *node)
+{
+    return !node_is_running(node, NODE_LOGD);
+}
+
+/* Publish one record: its offset; 0: logd was killed meanwhile. */
+static uint64_t publish_or_die(struct node *node, struct raw *raw, uint64_t corr, struct span text)
+{
+    struct buf batch = {0};
+    struct buf publish = {0};
+    struct buf frame_bytes = {0};
+    uint64_t offset = 0;
+    batch_append(&batch, text, (struct span){0}, (struct span){0}, (struct span){0});
+    pb_append_bytes(&publish, 1, span_of(stream));
+    pb_append_bytes(&publish, 2, buf_span(&batch));
+    frame_append(&frame_bytes, 0, corr, RAW_PUBLISH, buf_span(&publish));
+    ck_assert(raw_send_bytes(raw, buf_span(&frame_bytes)));
+    while (offset == 0 && !is_dead(node)) {
+        struct raw_frame frame;
+        if (raw_receive(raw, 0.05, &frame) == RAW_FRAME && frame.field == RAW_PUBLISH_OK) {
+            Railgun__PublishOk *ok = NULL;
+            ck_assert_int_eq(SCAN_UNPACK(frame.body, railgun__publish_ok, &ok), 0);
+            offset = ok->base_offset;
+            SCAN_FREE(&ok);
+        }
+    }
+    buf_release(&batch);
+    buf_release(&publish);
+    buf_release(&frame_bytes);
+    return offset;
+}
+
+/* Publish, consume and acknowledge until logd is killed; false: it lives on after `most` records. */
+static bool work_until_killed(struct node *node, struct known *known, unsigned most)
+{
+    static char text[100 << 10]; /* ten in a file */
+    struct raw *raw = raw_open(node);
+    struct raw *member = raw_open(node);
+    bool was_killed = false;
+    memset(text, 'x', sizeof(text));
+    raw_consume(member, CHANNEL, stream, group, 100000);
+    for (unsigned i = 0; i < most && !was_killed; i++) {
+        uint64_t offset = publish_or_die(node, raw, 1000 + i, span_make(text, sizeof(text)));
+        was_killed = offset == 0;
+        known->stored = was_killed ? known->stored : offset;
+        struct raw_delivery delivery;
+        while (!was_killed && raw_has_input(member) && raw_deliver(member, CHANNEL, 1, &delivery)) {
+            raw_post_ack(member, CHANNEL, delivery.base, delivery.base + delivery.count - 1);
+        }
+    }
+    raw_close(&member);
+    raw_close(&raw);
+    return was_killed;
+}
+
+/* All of it, durably. */
+static void acknowledge_all(struct node *node, struct known *known)
+{
+    struct raw *member = raw_open(node);
+    raw_consume(member, CHANNEL, stream, group, 100000);
+    struct raw_delivery delivery;
+    while (known->settled < known->stored && raw_deliver(member, CHANNEL, 1, &delivery)) {
+        uint64_t last = delivery.base + delivery.count - 1;
+        int result = raw_ack(member, CHANNEL, delivery.base, last, true);
+        ck_assert(result == 0 || result == -ERR_ALREADY); /* retention was faster */
+        known->settled = last;
+    }
+    raw_close(&member);
+}
+
+static void check_all_there(struct node *node, const struct known *known, uint64_t most)
+{
+    struct raw *raw = raw_open(node);
+    ck_assert(WAIT_FOR(ask_stream(node).next - ask_stream(node).first <= most, LONG));
+    Railgun__DescribeOk *ok = raw_describe(raw, stream, NULL);
+    uint64_t first = ok->stream->first_offset;
+    uint64_t next = ok->stream->next_offset;
+    ck_assert_uint_gt(next, known->stored);
+    ck_assert_uint_le(next - first, known->stored);
+    ck_assert_uint_eq(ok->stream->n_corrupt, 0);
+    SCAN_FREE(&ok);
+    struct raw_page page = {0};
+    for (uint64_t at = first; at < next; at = page.next) {
+        raw_read(raw, stream, at, &page);
+        ck_assert_int_eq(page.code, 0);
+        ck_assert_uint_gt(page.next, at);
+    }
+    ok = raw_describe(raw, stream, group);
+    ck_assert_uint_ge(ok->group->floor, known->settled);
+    ck_assert_uint_lt(ok->group->floor, next);
+    ck_assert_uint_eq(ok->group->check_errors, 0);
+    SCAN_FREE(&ok);
+    buf_release(&page.batch);
+    raw_close(&raw);
+}
+
+TEST_WITHIN(logd_killed_while_it_gives_files_back_loses_nothing, 240)
+{
+    static const char *const steps[] = {
+        "unlinkat:signal=SIGKILL:when=1", "renameat:signal=SIGKILL:when=1",
+        "renameat:signal=SIGKILL:when=2", "renameat:signal=SIGKILL:when=3",
+        "renameat:signal=SIGKILL:when=4", "unlinkat:signal=SIGKILL:when=2",
+        "fsync:signal=SIGKILL:when=1",    "fsync:signal=SIGKILL:when=2",
+        "fsync:signal=SIGKILL:when=3",    "fdatasync:signal=SIGKILL:when=40",
+        "pwritev:signal=SIGKILL:when=40", "pwrite64:signal=SIGKILL:when=10",
+    };
+    if (!node_can_trace()) {
+        return;
+    }
+    struct node *node = node_up();
+    struct known known = {0};
+    struct process removed = {0};
+    struct raw *raw = raw_open(node);
+    Railgun__StreamSpec spec = RAILGUN__STREAM_SPEC__INIT;
+    spec.has_max_records = true;
+    spec.max_records = 20;
+    raw_ensure_specs(raw, stream, &spec, group, NULL);
+    raw_close(&raw);
+    char path[4096];
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        ck_assert(!work_until_killed(node, &known, 40));
+        acknowledge_all(node, &known);
+        node_inject(node, NODE_LOGD, steps[i]);
+        ck_assert_msg(work_until_killed(node, &known, 500), "%s has not fired", steps[i]);
+        int status = 0;
+        ck_assert(node_wait_end(node, NODE_LOGD, LONG, &status));
+        if (i % 2 == 0) {
+            const char *const words[] = {"rm", "-rf", node_path(node, "data/logd/db", path), NULL};
+            ck_assert_int_eq(process_run(&removed, LONG, words, NULL), 0);
+        }
+        node_start(node, NODE_LOGD);
+        node_wait_ready(node, NODE_LOGD, LONG);
+        check_all_there(node, &known, 20);
+    }
+    ck_assert(WAIT_FOR(is_small_again(node, 12 << 20), LONG));
+    process_release(&removed);
     node_stop_all(node);
     node_destroy(&node);
 }
