@@ -2,11 +2,15 @@
  * applied: that decision is the answer. */
 #include "raftd/handle.h"
 
+#include <inttypes.h>
+
 #include "common/base/err.h"
 #include "common/base/uuid.h"
 #include "common/wire/bus.pb-c.h"
 #include "common/wire/scan.h"
 #include "raftd/raftd.h"
+
+static const uint64_t HANDLE_VERSION_MAX = UINT64_C(1) << 62;
 
 static Railgun__EnsureOk__Result ensure_result_to_wire(enum ensure_result result)
 {
@@ -140,6 +144,12 @@ void handle_ensure(struct raftd *self, const struct bus_message *message)
     error = ensure_read(ensure->namespace_, ensure->ensure, &request, &problem);
     if (error == 0 && request.kind != SPEC_EXCHANGE && ensure->ensure->exchange != NULL) {
         buf_append_text(&problem, "exchange: a specification of the other kind");
+        error = ERR_BAD_REQUEST;
+        ensure_request_release(&request);
+    }
+    if (error == 0 && request.version > HANDLE_VERSION_MAX) {
+        /* Behind the last number there is no higher one: nobody could change it any more. */
+        buf_printf(&problem, "version: at most %" PRIu64, HANDLE_VERSION_MAX);
         error = ERR_BAD_REQUEST;
         ensure_request_release(&request);
     }

@@ -36,6 +36,15 @@ TEST_WITHIN(an_offset_of_zero_neither_purges_all_nor_publishes_anywhere, LONG)
                      USAGE);
     ck_assert_int_eq(NODE_CTL(node, &said, "group", "release", "orders", "g", "--range", "-5"),
                      USAGE);
+    static const char *const huge[] = {"18446744073709551615", "18446744073709551614"};
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(NODE_CTL(node, &said, "stream", "ensure", "orders", "-V", huge[i]), USAGE);
+        ck_assert_int_ne(NODE_CTL(node, &said, "stream", "purge", "orders", "--before", huge[i],
+                                  "--yes", "orders"),
+                         OK);
+    }
+    ck_assert_uint_eq(records(node, &said, "orders"), 2);
+    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "set", "orders", "description=x"), OK);
     ck_assert_int_eq(NODE_CTL(node, &said, "group", "pending", "orders", "nobody"), NOT_FOUND);
     ck_assert_int_eq(NODE_CTL(node, &said, "events", "--event", "NO_SUCH", "--for", "1ms"), USAGE);
     ck_assert_int_eq(NODE_CTL(node, &said, "read", "orders", "--from", "7"), FAILED);
