@@ -73,7 +73,8 @@ void load_stop_producers(struct load *self, double seconds)
 static uint64_t ask_floor(struct raw *raw, const struct load *self, uint64_t *ret_check_errors)
 {
     Railgun__DescribeOk *ok = raw_describe(raw, self->options.stream, self->options.group);
-    uint64_t floor = ok->group != NULL ? ok->group->floor : 0;
+    /* What is dying counts as acknowledged, but is not where it belongs yet. */
+    uint64_t floor = ok->group != NULL && ok->group->dying == 0 ? ok->group->floor : 0;
     *ret_check_errors = ok->group != NULL ? ok->group->check_errors : 0;
     SCAN_FREE(&ok);
     return floor;
