@@ -41,6 +41,7 @@ static int group_ls(struct ctl *ctl, int argc, char **argv)
         request.after = after;
         int result = ASK(ctl, ASK_LIST, &request, railgun__list_ok, "list groups", &answer);
         if (result != 0) {
+            output_discard(&out);
             return result;
         }
         for (size_t i = 0; i < answer->n_items; i++) {
@@ -230,6 +231,7 @@ static int group_pending(struct ctl *ctl, int argc, char **argv)
         request.limit = (uint32_t) (limit < 1000 ? limit : 1000);
         int result = ASK(ctl, ASK_PENDING, &request, railgun__pending_ok, what, &answer);
         if (result != 0) {
+            output_discard(&out);
             return result;
         }
         for (size_t i = 0; i < answer->n_ranges && limit > 0; i++, limit--) {

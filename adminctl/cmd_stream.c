@@ -49,7 +49,7 @@ static int stream_ls(struct ctl *ctl, int argc, char **argv)
         request.after = after;
         int result = ASK(ctl, ASK_LIST, &request, railgun__list_ok, "list streams", &answer);
         if (result != 0) {
-            ctl->format = OUTPUT_TABLE; /* what was gathered is not shown: half a list misleads */
+            output_discard(&out);
             return result;
         }
         for (size_t i = 0; i < answer->n_items; i++) {

@@ -93,6 +93,7 @@ int exchange_ls(struct ctl *ctl, int argc, char **argv)
         request.after = after;
         int result = ASK(ctl, ASK_LIST, &request, railgun__list_ok, "list exchanges", &answer);
         if (result != 0) {
+            output_discard(&out);
             return result;
         }
         for (size_t i = 0; i < answer->n_items; i++) {

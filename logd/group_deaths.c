@@ -294,8 +294,7 @@ size_t deaths_encode(const struct group *self, struct buf *out, size_t size_max)
 void deaths_proposed(struct group *self, size_t bytes, bool has_seek)
 {
     struct buf *news = &self->deaths.news;
-    memmove(news->data, news->data + bytes, news->size - bytes);
-    news->size -= bytes;
+    buf_consume(news, bytes);
     if (news->size == 0) {
         buf_release(news);
     }
