@@ -275,7 +275,9 @@ static void check_drained(struct checker *self, const struct turn *turns,
                           const struct drained *drained, bool has_begun)
 {
     for (uint64_t o = drained->first; o <= drained->last; o++) {
-        bool is_excused = o <= self->offset_max && turns[o].is_gap;
+        /* Whom a gap was told may have died since: what is gone in the end is excused, too. */
+        bool is_excused = (o <= self->offset_max && turns[o].is_gap) ||
+                          (self->options->may_trim && o < self->final_first);
         if (!is_excused && (o > self->offset_max || turns[o].delivered_ns == 0)) {
             violated(self, RULE_CURSOR_SKIP, "offset %" PRIu64 " never came to group %u", o,
                      drained->group);

@@ -43,6 +43,8 @@ static struct node *node_with_everything(const struct load_options *options)
     dedup.has_mode = true;
     dedup.mode = RAILGUN__DEDUP_SPEC__MODE__DEDUP_REQUIRED;
     stream.dedup = &dedup;
+    stream.has_max_records = options->max_records != 0;
+    stream.max_records = options->max_records;
     if (options->dlq != NULL) {
         memcpy(&dlq.stream, &options->dlq, sizeof(char *)); /* protobuf-c has no const strings */
         dlq.has_max_failed = true;
@@ -141,5 +143,16 @@ TEST_WITHIN(a_strict_exclusive_group_with_dead_letters_keeps_its_promises_in_a_s
     struct load_options options = full_load;
     options.is_strict = true;
     options.slow_per_mille = 10;
+    storm(&options);
+}
+
+TEST_WITHIN(a_group_that_retention_overtakes_keeps_its_promises_in_a_storm, 120)
+{
+    struct load_options options = full_load;
+    options.max_records = 2000;
+    options.slow_per_mille = 200; /* they cannot follow */
+    options.poison_per_mille = 0;
+    options.dlq = NULL;
+    options.max_failed = 0;
     storm(&options);
 }

@@ -112,8 +112,10 @@ void load_stop(struct load **self)
 uint64_t load_read_all(const struct node *node, struct history *history, const char *stream)
 {
     struct raw *raw = raw_open(node);
-    struct raw_page page = {.next = 1};
+    Railgun__DescribeOk *ok = raw_describe(raw, stream, NULL);
+    struct raw_page page = {.next = ok->stream->first_offset};
     uint64_t first = 0;
+    SCAN_FREE(&ok);
     do {
         raw_read(raw, stream, page.next, &page);
         ck_assert_msg(page.code == 0, "reading: error %d for %lu to %lu", page.code,
@@ -159,6 +161,26 @@ static void load_read_dead(const struct load *self)
     buf_release(&page.batch);
 }
 
+static uint64_t ask_records(struct raw *raw, const char *stream)
+{
+    Railgun__DescribeOk *ok = raw_describe(raw, stream, NULL);
+    uint64_t records = ok->stream->next_offset - ok->stream->first_offset;
+    SCAN_FREE(&ok);
+    return records;
+}
+
+/* Until retention has done what it will do. */
+static void load_wait_trimmed(const struct load *self, double seconds)
+{
+    if (self->options.max_records == 0) {
+        return;
+    }
+    struct raw *raw = raw_open(self->node);
+    ck_assert(
+        WAIT_FOR(ask_records(raw, self->options.stream) <= self->options.max_records, seconds));
+    raw_close(&raw);
+}
+
 uint64_t load_finish(struct load **self, double seconds)
 {
     /* A fault is noticed late by clients that wait to reconnect; slow machines take longer for everything. */
@@ -167,11 +189,13 @@ uint64_t load_finish(struct load **self, double seconds)
         .ack_settle_ns = (uint64_t) (500e6 * test_slowness()),
         .fault_grace_ns = (uint64_t) (1000e6 * test_slowness()),
         .late_ns = (uint64_t) (1000e6 * test_slowness()),
+        .may_trim = (*self)->options.max_records != 0,
     };
     struct load *load = *self;
     struct history *history = load->history;
     struct verdict verdict;
     load_stop_producers(load, seconds);
+    load_wait_trimmed(load, seconds);
     uint64_t next = load_read_all(load->node, history, load->options.stream);
     if (load->options.consumers > 0) {
         load_wait_drained(load, next - 1, seconds);

@@ -23,8 +23,9 @@ struct load_options {
     unsigned
         leave_per_mille; /* how often a delivery makes a consumer drop its connection, unacknowledged */
     uint64_t seed;
-    bool
-        with_ids; /* the stream deduplicates: what has no known outcome is sent again until it has */
+    uint64_t max_records; /* of the stream's retention; 0: it keeps all */
+    /* the stream deduplicates: what has no known outcome is sent again until it has */
+    bool with_ids;
     bool is_strict; /* the group is exclusive and strict */
     uint64_t nack_delay_ms;
     unsigned slow_per_mille;   /* deliveries that a consumer takes 20 ms for */
