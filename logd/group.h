@@ -229,7 +229,7 @@ struct group_numbers {
 };
 void group_numbers(struct group *self, struct group_numbers *ret_numbers);
 
-enum group_where { GROUP_HELD, GROUP_READY, GROUP_DELAYED, GROUP_SKIPPED };
+enum group_where { GROUP_HELD, GROUP_READY, GROUP_DELAYED, GROUP_SKIPPED, GROUP_DYING };
 struct group_pending {
     uint64_t first;
     uint64_t last;
@@ -239,7 +239,7 @@ struct group_pending {
     uint64_t due_ms;                   /* GROUP_DELAYED: real time */
     struct group_tries tries;          /* deliveries so far, this one included; failures */
 };
-/* Visit what is not acknowledged behind `after`, in order of offset, at most `max` ranges; false: there are more. A group at rest
+/* Visit what is not acknowledged behind `after`, and what is dying, in order of offset, at most `max` ranges; false: there are more. A group at rest
  * begins to work for that; group_rest ends it. */
 typedef void group_pending_fn(void *ud, const struct group_pending *pending);
 bool group_pending_list(struct group *self, uint64_t after, size_t max, group_pending_fn *visit,

@@ -64,25 +64,49 @@ struct pending_list {
     size_t capacity;
 };
 
+static void pending_add(struct pending_list *list, const struct group_pending *pending)
+{
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
+        list->items = mem_resize(list->items, list->capacity, sizeof *list->items);
+    }
+    list->items[list->count++] = *pending;
+}
+
 static void pending_collect(struct pending_list *list, const struct ranges *map, uint64_t after,
                             size_t max, enum group_where where, const struct group_member *member)
 {
     struct range range;
     uint64_t at = after + 1;
     for (size_t i = 0; i < max && ranges_find_from(map, at, &range); i++) {
-        if (list->count == list->capacity) {
-            list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
-            list->items = mem_resize(list->items, list->capacity, sizeof *list->items);
-        }
-        list->items[list->count++] = (struct group_pending){
-            .first = max_u64(range.first, at),
-            .last = range.last,
-            .where = where,
-            .member = member,
-            .since_ms = where == GROUP_HELD ? range.value : 0,
-            .due_ms = where == GROUP_DELAYED ? range.value : 0,
-        };
+        pending_add(list, &(struct group_pending){
+                              .first = max_u64(range.first, at),
+                              .last = range.last,
+                              .where = where,
+                              .member = member,
+                              .since_ms = where == GROUP_HELD ? range.value : 0,
+                              .due_ms = where == GROUP_DELAYED ? range.value : 0,
+                          });
         at = range.last + 1;
+    }
+}
+
+/* On their way to the dead letters; what has just died follows when its entry is applied. */
+static void pending_collect_dying(struct pending_list *list, const struct group_graves *dying,
+                                  uint64_t after, size_t max)
+{
+    for (size_t i = 0, found = 0; i < dying->count && found < max; i++) {
+        const struct group_grave *grave = &dying->items[i];
+        if (grave->last <= after) {
+            continue;
+        }
+        pending_add(list, &(struct group_pending){
+                              .first = max_u64(grave->first, after + 1),
+                              .last = grave->last,
+                              .where = GROUP_DYING,
+                              .tries = {.attempt = grave->attempts, .failed = grave->failed},
+                          });
+        found++;
     }
 }
 
@@ -99,6 +123,10 @@ static size_t pending_visit(const struct group *self, struct group_pending pendi
 {
     uint64_t last = pending.last;
     size_t count = 0;
+    if (pending.where == GROUP_DYING) {
+        visit(ud, &pending);
+        return 1;
+    }
     while (count < max && pending.first <= last) {
         pending.tries = group_tries_at(self, pending.first, last, &pending.last);
         visit(ud, &pending);
@@ -119,6 +147,7 @@ bool group_pending_list(struct group *self, uint64_t after, size_t max, group_pe
     pending_collect(&list, self->ready, after, max + 1, GROUP_READY, NULL);
     pending_collect(&list, self->delayed, after, max + 1, GROUP_DELAYED, NULL);
     pending_collect(&list, self->skipped, after, max + 1, GROUP_SKIPPED, NULL);
+    pending_collect_dying(&list, &self->state.dead.dying, after, max + 1);
     for (const struct group_member *member = group_member_next(self, NULL); member != NULL;
          member = group_member_next(self, member)) {
         pending_collect(&list, member->held, after, max + 1, GROUP_HELD, member);
@@ -136,8 +165,9 @@ bool group_pending_list(struct group *self, uint64_t after, size_t max, group_pe
 
 bool group_is_standing_still(const struct group *self, uint64_t end)
 {
-    bool has_some = ranges_count(self->ready) > 0 || (self->cursor < end && !self->is_full);
-    if (!has_some || exclusive_waits(self) || self->paused != 0 ||
+    bool has_some = ranges_count(self->ready) > 0 ||
+                    (self->cursor < end && !self->is_full && !deaths_hold_up_new(self));
+    if (!has_some || exclusive_waits(self) || self->paused != 0 || deaths_hold_up(self) ||
         self->held >= self->state.limits.in_flight_max) {
         return false;
     }

@@ -217,6 +217,8 @@ static uint64_t pending_state(enum group_where where)
         return RAILGUN__PENDING_RANGE__STATE__WAITING;
     case GROUP_DELAYED:
         return RAILGUN__PENDING_RANGE__STATE__DELAYED;
+    case GROUP_DYING:
+        return RAILGUN__PENDING_RANGE__STATE__DYING;
     case GROUP_SKIPPED:
         break;
     }

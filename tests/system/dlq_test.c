@@ -569,6 +569,10 @@ TEST_WITHIN(a_group_that_parks_goes_on_while_its_dead_letters_cannot_be_moved, 9
     }
     ck_assert_uint_eq(group_number(node, "dying"), 10);
     ck_assert_uint_eq(group_number(node, "floor"), 10);
+    struct process ctl = {0};
+    ck_assert_int_eq(NODE_CTL(node, &ctl, "group", "pending", stream, group), 0);
+    ck_assert(json_has_text(buf_text(&ctl.out), "state", "dying"));
+    process_release(&ctl);
     logd_restart(node, true);
     ck_assert_uint_eq(group_number(node, "dying"), 10);
     ck_assert_int_eq(rg_stream_undelete(client, dlq, NULL), RG_OK);
