@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "common/base/err.h"
+#include "common/base/invariant.h"
 #include "common/base/mem.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/scan.h"
@@ -56,6 +57,7 @@ int rg_dead_letters_list(struct rg_client *client, const char *stream, const cha
     if (result < 0) {
         return result;
     }
+    INVARIANT(ok != NULL); /* as dead_ask promises */
     struct rg_dead_letters letters = {
         .dlq_stream = text_or_empty(ok->dlq_stream),
         .items = mem_new_array(ok->n_items, sizeof(*letters.items)),
