@@ -56,7 +56,7 @@ REPLAY_BINS := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/tests/fuzz/%)
 EXAMPLES  := $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 
 .SECONDARY:
-.PHONY: bench-raft sanitized all programs lib examples unit-bins test-bins help clean format deps demo check unit system replay fuzz fuzz-bins lint bench install
+.PHONY: planted bench-raft sanitized all programs lib examples unit-bins test-bins help clean format deps demo check unit system replay fuzz fuzz-bins lint bench install
 
 all: programs lib examples ## build everything but the tests
 programs: $(PROGRAMS:%=$(B)/bin/%)
@@ -188,10 +188,10 @@ demo: ## install what is missing, build, run a node in ./run/demo and show it at
 check: ## install what is missing, build, run every test
 	@sh tests/lib/deps.sh check
 	@$(MAKE) --no-print-directory -j2 all test-bins
-	@sh tests/lib/run.sh $(B) unit replay system
+	@sh tests/lib/run.sh $(B) unit sim replay system
 sanitized: ## unit tests, corpora and system tests under ASan and UBSan (make BUILD=asan sanitized)
 	@$(MAKE) --no-print-directory -j2 all test-bins
-	@sh tests/lib/run.sh $(B) unit replay system
+	@SIM_SEEDS=$${SIM_SEEDS:-500} SEARCH_STATES=$${SEARCH_STATES:-30000} sh tests/lib/run.sh $(B) unit sim replay system
 unit: ## the unit tests alone
 	@$(MAKE) --no-print-directory -j2 $(UNIT_BINS) && sh tests/lib/run.sh $(B) unit
 system: ## the system tests alone (real daemons, killed and restarted)
@@ -205,9 +205,12 @@ sim: ## simulate SEEDS (1000) clusters of the consensus core, and play its scrip
 search: ## search all small states of the consensus core (STATES, 1000000)
 	@$(MAKE) --no-print-directory -j2 BUILD=release build/release/tests/sim/search
 	@build/release/tests/sim/search --states $(or $(STATES),1000000)
-mutants: ## plant each known bug into the consensus core and let the simulator find it (MUTANTS=n: so many, by the day; MUTANT=n: that one)
-	@$(MAKE) --no-print-directory -j2 BUILD=release build/release/tests/sim/sim build/release/tests/unit/common/raft
-	@MUTANT=$(MUTANT) sh tests/sim/mutants.sh build/release $(or $(MUTANTS),0)
+mutants: ## plant each known bug into the consensus core and let the simulator find it (MUTANTS=n: so many, by the commit; MUTANT=n: that one)
+	@$(MAKE) --no-print-directory -j2 $(B)/tests/sim/sim
+	@MUTANT=$(MUTANT) CC="$(CC)" LINK="$(LDFLAGS_ALL)" sh tests/sim/mutants.sh $(B) $(or $(MUTANTS),0)
+planted: ## plant each known bug into logd and let the checker of the fault tests find it (PLANTED=n: that one; COUNT=n: so many, by the commit)
+	@$(MAKE) --no-print-directory -j2 all $(SYSTEM_BIN)
+	@PLANTED=$(PLANTED) CC="$(CC)" CFLAGS="$(CFLAGS_ALL)" LINK="$(LDFLAGS_ALL)" LIBRARIES="$(call stand_on,logd) $(LIBS)" sh tests/system/planted.sh $(B) $(or $(COUNT),0)
 fuzz: ## run each fuzz target for FUZZ_SECONDS (60) with libFuzzer
 	@sh tests/lib/deps.sh lint
 	@$(MAKE) --no-print-directory -j2 BUILD=fuzz fuzz-bins

@@ -25,6 +25,9 @@ static const struct {
     {"read", cmd_read, "read a stream in order, without a group"},
     {"consume", cmd_consume, "consume with a group; acknowledge"},
     {"group", cmd_group, "list groups, their state, what is pending"},
+    {"dlq", cmd_dlq, "dead letters of a group: ls, show, replay, drop"},
+    {"dedup", cmd_dedup, "message IDs that a stream remembers: show, forget"},
+    {"events", cmd_events, "follow what happens in streams and groups"},
     {"es", cmd_es, "ephemeral messages: publish, subscribe; exchanges"},
     {"req", cmd_req, "send a request, print the replies"},
     {"reply", cmd_reply, "answer requests with a command, a text, or what came"},
@@ -63,25 +66,6 @@ int ctl_usage(const char *format, ...)
     (void) fprintf(stderr, "   (adminctl --help)\n");
     va_end(arguments);
     return CTL_USAGE;
-}
-
-int ctl_start_parse(const char *text, struct rg_start *ret_start)
-{
-    uint64_t number = 0;
-    bool from_end = text[0] == '-';
-    if (strcmp(text, "first") == 0) {
-        *ret_start = (struct rg_start){RG_START_FIRST, 0};
-        return 0;
-    }
-    if (strcmp(text, "latest") == 0) {
-        *ret_start = (struct rg_start){RG_START_LATEST, 0};
-        return 0;
-    }
-    if (str_to_u64(span_of(from_end ? text + 1 : text), &number) < 0 || number == 0) {
-        return ERR_BAD_FORMAT;
-    }
-    *ret_start = (struct rg_start){from_end ? RG_START_LAST_N : RG_START_OFFSET, number};
-    return 0;
 }
 
 static int exit_of(int error)
@@ -164,7 +148,7 @@ int ctl_open(const struct ctl *ctl, struct rg_client **ret_client)
         return ctl_fail(ctl, result,
                         result == RG_ERR_CLOSED
                             ? "nobody answers there: is the node up? (adminctl up --detach)"
-                            : NULL,
+                            : rg_last_error(NULL),
                         "cannot connect to %s", server);
     }
     return 0;

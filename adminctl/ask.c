@@ -19,23 +19,19 @@ static const struct scan_limits ask_limits = {.depth_max = 8,
                                               .memory_factor = 64,
                                               .memory_extra = 1 << 20};
 
-static int explain(struct ctl *ctl, int error, uint32_t field, struct span body, const char *what)
+int ask_explain(struct ctl *ctl, int error, Railgun__Error *refusal, const char *what)
 {
-    Railgun__Error *answer = NULL;
-    if (what == NULL) {
-        return CTL_FAILED;
+    if (refusal == NULL) {
+        return ctl_fail(ctl, error, rg_last_error(ctl->client), "cannot %s", what);
     }
-    if (field == ASK_ERROR_FIELD && SCAN_UNPACK(body, railgun__error, &answer) == 0) {
-        int exit_code = ctl_fail(ctl, error, answer->detail, "cannot %s", what);
-        for (size_t i = 0; i < answer->n_diff; i++) {
-            const Railgun__Diff *diff = answer->diff[i];
-            (void) fprintf(stderr, "  %s: is %s, wanted %s (%s)\n", diff->path, diff->current,
-                           diff->wanted, diff->class_);
-        }
-        SCAN_FREE(&answer);
-        return exit_code;
+    int exit_code = ctl_fail(ctl, error, refusal->detail, "cannot %s", what);
+    for (size_t i = 0; i < refusal->n_diff; i++) {
+        const Railgun__Diff *diff = refusal->diff[i];
+        (void) fprintf(stderr, "  %s: is %s, wanted %s (%s)\n", diff->path, diff->current,
+                       diff->wanted, diff->class_);
     }
-    return ctl_fail(ctl, error, rg_last_error(ctl->client), "cannot %s", what);
+    SCAN_FREE(&refusal);
+    return exit_code;
 }
 
 /* An answer came, and is of no use. */
@@ -44,33 +40,50 @@ static int refuse_answer(struct ctl *ctl, int error, const char *detail, const c
     return what != NULL ? ctl_fail(ctl, error, detail, "cannot %s", what) : CTL_FAILED;
 }
 
-int ask(struct ctl *ctl, enum ask_field field, const ProtobufCMessage *request,
-        const ProtobufCMessageDescriptor *answer_type, const char *what,
-        ProtobufCMessage **ret_answer)
+int ask_quietly(struct ctl *ctl, enum ask_field field, const ProtobufCMessage *request,
+                const ProtobufCMessageDescriptor *answer_type, ProtobufCMessage **ret_answer,
+                Railgun__Error **ret_refusal)
 {
     struct buf packed = {0};
     uint32_t answer_field = 0;
     void *body = NULL;
     size_t size = 0;
 
-    int result = ctl_connect(ctl);
-    if (result != 0) {
-        return result;
-    }
+    *ret_refusal = NULL;
     scan_pack(&packed, request);
     int error = rg_raw_request(ctl->client, (uint32_t) field, packed.data, packed.size,
                                &answer_field, &body, &size);
     buf_release(&packed);
-    if (error < 0) {
-        result = explain(ctl, error, body != NULL ? answer_field : 0, span_make(body, size), what);
-    } else if (answer_field != (uint32_t) field + 1) {
-        result = refuse_answer(ctl, ERR_PROTOCOL, "the answer is of another kind", what);
-    } else {
+    if (error < 0 && body != NULL && answer_field == ASK_ERROR_FIELD) {
+        /* One that cannot be read is as none. */
+        (void) SCAN_UNPACK(span_make(body, size), railgun__error, ret_refusal);
+    } else if (error == 0 && answer_field != (uint32_t) field + 1) {
+        error = ERR_PROTOCOL;
+    } else if (error == 0) {
         error = scan_unpack(span_make(body, size), answer_type, &ask_limits, ret_answer);
-        result = error < 0 ? refuse_answer(ctl, error, "the answer cannot be read", what) : 0;
     }
     rg_free(body);
-    return result;
+    return error;
+}
+
+int ask(struct ctl *ctl, enum ask_field field, const ProtobufCMessage *request,
+        const ProtobufCMessageDescriptor *answer_type, const char *what,
+        ProtobufCMessage **ret_answer)
+{
+    Railgun__Error *refusal = NULL;
+    int result = ctl_connect(ctl);
+    if (result != 0) {
+        return result;
+    }
+    int error = ask_quietly(ctl, field, request, answer_type, ret_answer, &refusal);
+    if (error == 0) {
+        return 0;
+    }
+    if (what != NULL) {
+        return ask_explain(ctl, error, refusal, what);
+    }
+    SCAN_FREE(&refusal);
+    return CTL_FAILED;
 }
 
 int ask_describe(struct ctl *ctl, const char *name, const char *group, const char *what,

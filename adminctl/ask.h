@@ -13,6 +13,9 @@ enum ask_field {
     ASK_LIST = 44,
     ASK_DELETE = 46,
     ASK_PENDING = 48,
+    ASK_UNDELETE = 54,
+    ASK_LOCK = 68,
+    ASK_PURGE = 52,
 };
 
 /* Send `request` as body `field`, expect the answer with field + 1 of this type. 0 and an owned *ret_answer (scan_free it), or a ctl_exit after
@@ -20,6 +23,14 @@ enum ask_field {
 int ask(struct ctl *ctl, enum ask_field field, const ProtobufCMessage *request,
         const ProtobufCMessageDescriptor *answer_type, const char *what,
         ProtobufCMessage **ret_answer);
+
+/* The same without a word: 0 and the owned *ret_answer, or the error (a negative rg_err; *ret_refusal: the server's, owned, may be NULL). To be
+ * shown with ask_explain, which returns a ctl_exit and takes the refusal. */
+struct Railgun__Error;
+int ask_quietly(struct ctl *ctl, enum ask_field field, const ProtobufCMessage *request,
+                const ProtobufCMessageDescriptor *answer_type, ProtobufCMessage **ret_answer,
+                struct Railgun__Error **ret_refusal);
+int ask_explain(struct ctl *ctl, int error, struct Railgun__Error *refusal, const char *what);
 
 #define ASK(ctl, field, request, lower, what, ret_answer)                                          \
     ask((ctl), (field), &(request)->base, &lower##__descriptor, (what),                            \

@@ -8,7 +8,10 @@
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
 #include "common/base/rand.h"
+#include "common/wire/client.pb-c.h"
+#include "common/wire/scan.h"
 
+#include "adminctl/ask.h"
 #include "adminctl/bench.h"
 
 enum { ID_BYTES = 16, SLOTS_MAX = 65536 };
@@ -131,12 +134,35 @@ static int publish_one_by_one(struct ctl *ctl, struct publishing *self, uint8_t 
     return 0;
 }
 
+/* A stream that remembers IDs as long as it has room: more may be published than that. */
+static int ensure_with_ids(struct ctl *ctl, char *name)
+{
+    Railgun__Ensure request = RAILGUN__ENSURE__INIT;
+    Railgun__StreamSpec spec = RAILGUN__STREAM_SPEC__INIT;
+    Railgun__DedupSpec dedup = RAILGUN__DEDUP_SPEC__INIT;
+    Railgun__EnsureOk *answer = NULL;
+    dedup.has_mode = true;
+    dedup.mode = RAILGUN__DEDUP_SPEC__MODE__DEDUP_OPTIONAL;
+    dedup.has_shrink_when_full = true;
+    dedup.shrink_when_full = true;
+    spec.dedup = &dedup;
+    request.has_kind = true;
+    request.kind = RAILGUN__KIND__KIND_STREAM;
+    request.name = name;
+    request.stream = &spec;
+    int result =
+        ASK(ctl, ASK_ENSURE, &request, railgun__ensure_ok, "ensure a stream with ids", &answer);
+    SCAN_FREE(&answer);
+    return result == 0 ? 0 : RG_ERR_BAD_CONFIG;
+}
+
 static int ensure_streams(struct ctl *ctl, const struct bench_options *options)
 {
     char name[288];
     for (uint64_t s = 0; s < options->streams; s++) {
-        int result = rg_stream_ensure(
-            ctl->client, bench_stream_name(options, s, name, sizeof(name)), NULL, NULL);
+        (void) bench_stream_name(options, s, name, sizeof(name));
+        int result = options->ids ? ensure_with_ids(ctl, name)
+                                  : rg_stream_ensure(ctl->client, name, NULL, NULL);
         if (result < 0) {
             return result;
         }

@@ -4,9 +4,11 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "common/base/buf.h"
 #include "common/base/clock.h"
+#include "common/base/str.h"
 
 #include "adminctl/ctl.h"
 #include "adminctl/exec.h"
@@ -30,6 +32,7 @@ struct consuming {
     const char *format;
     const char *command; /* NULL: print */
     uint64_t nack_every;
+    struct rg_nack nack;
     uint64_t received;
     uint64_t acked;
     uint64_t nacked;
@@ -45,22 +48,36 @@ struct consuming {
 
 static void on_event(void *ud, struct rg_consumer *consumer, const struct rg_event *event)
 {
-    static const char *const names[] = {"attached again", "connection lost; reconnecting",
-                                        "GAP: offsets are gone",
-                                        "CORRUPT: offsets are damaged and skipped",
-                                        "FULL: delivery stopped, too many unacknowledged holes"};
+    static const char *const names[] = {
+        [RG_EVENT_UP] = "attached again",
+        [RG_EVENT_DOWN] = "connection lost; reconnecting",
+        [RG_EVENT_GAP] = "GAP: offsets are gone",
+        [RG_EVENT_CORRUPT] = "CORRUPT: offsets are damaged and skipped",
+        [RG_EVENT_FULL] = "FULL: delivery stopped, too many unacknowledged holes",
+        [RG_EVENT_ACTIVE] = "ACTIVE: this consumer gets the messages",
+        [RG_EVENT_STANDBY] = "STANDBY: another consumer is active",
+        [RG_EVENT_LOST] = "LOST: the ephemeral group was lost and is made again",
+        [RG_EVENT_DEADLINE] = "DEADLINE: not acknowledged in time, taken back",
+        [RG_EVENT_PAUSED] = "PAUSED: nothing is delivered until the group is resumed",
+        [RG_EVENT_RESUMED] = "RESUMED",
+        [RG_EVENT_SEEK] = "SEEK: the position of the group was set anew",
+    };
     struct consuming *self = ud;
     (void) consumer;
     if (event->type == RG_EVENT_CLOSED) {
         atomic_store(&self->closed_code, event->code); /* said at the end, once */
     }
-    if (event->type == RG_EVENT_UP || event->type >= RG_EVENT_CLOSED) {
+    if (event->type == RG_EVENT_UP || (size_t) event->type >= sizeof(names) / sizeof(names[0]) ||
+        names[event->type] == NULL) {
         return;
     }
     (void) fprintf(stderr, "adminctl: %s", names[event->type]);
     if (event->first != 0) {
         (void) fprintf(stderr, " [%llu, %llu]", (unsigned long long) event->first,
                        (unsigned long long) event->last);
+    }
+    if (event->epoch != 0) {
+        (void) fprintf(stderr, " (epoch %llu)", (unsigned long long) event->epoch);
     }
     if (event->code != 0) {
         (void) fprintf(stderr, ": %s", rg_error_name(event->code));
@@ -104,11 +121,13 @@ static bool run_command(const struct consuming *self, const struct rg_record *re
 {
     char offset[32];
     char attempt[32];
+    char epoch[32];
     (void) snprintf(offset, sizeof(offset), "%llu", (unsigned long long) record->offset);
     (void) snprintf(attempt, sizeof(attempt), "%u", record->attempt);
-    const struct exec_variable variables[] = {{"RAILGUN_OFFSET", offset},
-                                              {"RAILGUN_ATTEMPT", attempt}};
-    return exec_run(self->command, record->payload, variables, 2, NULL, 0);
+    (void) snprintf(epoch, sizeof(epoch), "%llu", (unsigned long long) record->epoch);
+    const struct exec_variable variables[] = {
+        {"RAILGUN_OFFSET", offset}, {"RAILGUN_ATTEMPT", attempt}, {"RAILGUN_EPOCH", epoch}};
+    return exec_run(self->command, record->payload, variables, 3, NULL, 0);
 }
 
 static int take(struct consuming *self, const struct rg_record *record)
@@ -123,12 +142,12 @@ static int take(struct consuming *self, const struct rg_record *record)
     }
     if (nack) {
         self->nacked++;
-        if (self->failures >
-            0) { /* it comes again at once: a command that always fails must not spin */
+        if (self->failures > 0 && self->nack.delay_ms == 0) {
+            /* it comes again at once: a command that always fails must not spin */
             uint64_t pause_ms = self->failures * PAUSE_STEP_MS;
             (void) poll(NULL, 0, (int) (pause_ms < PAUSE_MAX_MS ? pause_ms : PAUSE_MAX_MS));
         }
-        return rg_nack(self->consumer, record->offset, record->offset, 0, true);
+        return rg_nack_with(self->consumer, record->offset, record->offset, &self->nack);
     }
     if (self->command == NULL && self->ctl->format == OUTPUT_JSON) {
         format_json(&self->out, record);
@@ -176,6 +195,34 @@ static int consume_all(struct consuming *self, uint64_t count, uint64_t idle_ms,
     return result < 0 ? result : flushed;
 }
 
+/* What was not printed goes back at once; what was is acknowledged, and the server says that it has it. */
+static void drain(struct consuming *self)
+{
+    struct rg_record record;
+    int result = rg_consumer_drain(self->consumer, 0);
+    while (result == 0 || result == RG_ERR_AGAIN) {
+        result = rg_consumer_next(self->consumer, 100, &record);
+    }
+}
+
+static int mode_parse(const char *mode, const char *order, enum rg_group_mode *ret_mode)
+{
+    bool is_relaxed = order != NULL && strcmp(order, "relaxed") == 0;
+    if (order != NULL && !is_relaxed && strcmp(order, "strict") != 0) {
+        return ctl_usage("consume: --order is strict or relaxed, not '%s'", order);
+    }
+    if (mode == NULL && order == NULL) {
+        *ret_mode = RG_MODE_DEFAULT;
+    } else if (mode != NULL && strcmp(mode, "exclusive") == 0) {
+        *ret_mode = is_relaxed ? RG_MODE_EXCLUSIVE_RELAXED : RG_MODE_EXCLUSIVE;
+    } else if (mode != NULL && strcmp(mode, "shared") == 0 && order == NULL) {
+        *ret_mode = RG_MODE_SHARED;
+    } else {
+        return ctl_usage("consume: --mode is shared or exclusive; --order is for exclusive groups");
+    }
+    return 0;
+}
+
 /* Say what was done, and why it ended. A ctl_exit. */
 static int end(struct consuming *self, int result)
 {
@@ -196,35 +243,116 @@ static int end(struct consuming *self, int result)
                : CTL_OK;
 }
 
+struct until {
+    uint64_t count;
+    uint64_t idle_ms;
+    uint64_t rate;
+};
+
+/* Join, consume, leave. A ctl_exit. */
+static int run(struct consuming *self, const char *stream, const char *group,
+               const struct rg_consume_options *options, const struct until *until)
+{
+    struct ctl *ctl = self->ctl;
+    int result = ctl_connect(ctl);
+    if (result != 0) {
+        return result;
+    }
+    result = rg_consume(ctl->client, stream, group, options, &self->consumer);
+    if (result < 0) {
+        return ctl_fail(ctl, result, rg_last_error(ctl->client),
+                        "cannot join group '%s' of stream '%s'", group != NULL ? group : "",
+                        stream);
+    }
+    struct sigaction action = {.sa_handler = on_stop};
+    (void) sigaction(SIGINT, &action, NULL);
+    (void) sigaction(SIGTERM, &action, NULL);
+    result = consume_all(self, until->count, until->idle_ms, until->rate);
+    if (result == 0) {
+        drain(self);
+    }
+    rg_consumer_close(&self->consumer);
+    buf_release(&self->out);
+    return end(self, result);
+}
+
+/* Options that are words with a meaning. */
+struct words {
+    const char *from;
+    const char *format;
+    const char *command;
+    const char *mode;
+    const char *order;
+    const char *nack_delay;
+};
+
+/* 0; others: explained. */
+static int words_take(const struct words *words, struct rg_consume_options *options,
+                      struct rg_nack *nack)
+{
+    if (mode_parse(words->mode, words->order, &options->mode) != 0) {
+        return CTL_USAGE;
+    }
+    if (words->from != NULL && ctl_start_parse(words->from, &options->start) < 0) {
+        return ctl_usage("consume: --from is first, latest, an offset or -N, not '%s'",
+                         words->from);
+    }
+    if (format_check(words->format) != NULL) {
+        return ctl_usage("consume: --format: %s", format_check(words->format));
+    }
+    if (strcmp(words->nack_delay, "backoff") == 0) {
+        nack->delay_ms = RG_BACKOFF;
+    } else if (str_to_duration_ms(span_of(words->nack_delay), &nack->delay_ms) < 0) {
+        return ctl_usage("consume: --nack-delay is a time or backoff, not '%s'", words->nack_delay);
+    }
+    return 0;
+}
+
 int cmd_consume(struct ctl *ctl, int argc, char **argv)
 {
     const char *group = NULL;
     const char *name = NULL;
-    const char *from = NULL;
-    const char *format = "%p\\n";
-    const char *command = NULL;
+    struct words words = {.format = "%p\\n", .nack_delay = "0"};
     uint64_t count = UINT64_MAX;
     uint64_t idle_ms = 0;
     uint64_t rate = 0;
     uint64_t nack_every = 0;
     uint64_t prefetch = 0;
+    uint64_t priority = 0;
+    bool ephemeral = false;
+    bool reject = false;
+    const char *reason = NULL;
     const struct option_spec specs[] = {
         {"group", 'g', OPTION_TEXT, &group, "GROUP",
          "which group to join (made if it does not exist)"},
         {"name", 0, OPTION_TEXT, &name, "TEXT", "of this consumer, shown in group info"},
-        {"from", 0, OPTION_TEXT, &from, "WHERE",
+        {"from", 0, OPTION_TEXT, &words.from, "WHERE",
          "where a new group starts: first (default), latest, an offset, -N"},
-        {"exec", 'e', OPTION_TEXT, &command, "CMD",
+        {"exec", 'e', OPTION_TEXT, &words.command, "CMD",
          "run CMD for each message (payload on its input): exit 0 acknowledges, else nack"},
         {"count", 'n', OPTION_NUMBER, &count, "N", "end after N acknowledged messages"},
         {"idle", 0, OPTION_DURATION, &idle_ms, "TIME", "end after TIME without a message"},
         {"rate", 'r', OPTION_NUMBER, &rate, "N", "at most N messages a second"},
         {"prefetch", 0, OPTION_NUMBER, &prefetch, "N",
          "messages held ahead (default 4096; 1 with --exec)"},
+        {"mode", 0, OPTION_TEXT, &words.mode, "MODE",
+         "of a new group: shared (default) or exclusive"},
+        {"order", 0, OPTION_TEXT, &words.order, "ORDER",
+         "of a new exclusive group: strict (default) or relaxed"},
+        {"priority", 0, OPTION_NUMBER, &priority, "N",
+         "exclusive groups: the highest of those that wait is next (default 0)"},
+        {"ephemeral", 0, OPTION_FLAG, &ephemeral, NULL,
+         "a group in memory, gone 5 s after its last consumer; -g may be left out"},
         {"nack-every", 0, OPTION_NUMBER, &nack_every, "N",
          "nack each Nth offset once, to try redelivery"},
-        {"format", 'f', OPTION_TEXT, &format, "TEXT",
-         "as in read, and %a: which attempt; default '%p\\n'"},
+        {"nack-delay", 0, OPTION_TEXT, &words.nack_delay, "TIME",
+         "when what was nacked comes again: 0 (default: at once), 250ms, 5s, ... or backoff: as "
+         "the "
+         "group says"},
+        {"reject", 0, OPTION_FLAG, &reject, NULL, "a nack sends it straight to the dead letters"},
+        {"reason", 0, OPTION_TEXT, &reason, "TEXT", "of nacks, for people"},
+        {"format", 'f', OPTION_TEXT, &words.format, "TEXT",
+         "as in read, and %a: which attempt, %e: the epoch; default '%p\\n'"},
     };
     const struct command_help help = {"adminctl consume STREAM -g GROUP [options]",
                                       "Join a group and print its messages (or run a command for "
@@ -237,38 +365,27 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
         0) {
         return exit_code;
     }
-    if (group == NULL) {
+    if (group == NULL && !ephemeral) {
         return ctl_usage("consume: which group? -g GROUP (to look without one: adminctl read %s)",
                          args.arguments[0]);
     }
-    if (from != NULL && ctl_start_parse(from, &options.start) < 0) {
-        return ctl_usage("consume: --from is first, latest, an offset or -N, not '%s'", from);
+    struct rg_nack nack = {.reject = reject, .reason = reason};
+    if (words_take(&words, &options, &nack) != 0) {
+        return CTL_USAGE;
     }
-    if (format_check(format) != NULL) {
-        return ctl_usage("consume: --format: %s", format_check(format));
-    }
-    int result = ctl_connect(ctl);
-    if (result != 0) {
-        return result;
-    }
-    struct consuming self = {
-        .ctl = ctl, .format = format, .command = command, .nack_every = nack_every};
+    struct consuming self = {.ctl = ctl,
+                             .format = words.format,
+                             .command = words.command,
+                             .nack_every = nack_every,
+                             .nack = nack};
     options.consumer = name;
     options.ud = &self;
+    options.priority = (uint32_t) priority;
+    options.ephemeral = ephemeral;
     options.prefetch_messages = prefetch > 0              ? (uint32_t) prefetch
-                                : command != NULL         ? 1
+                                : words.command != NULL   ? 1
                                 : rate > 0 && rate < 4096 ? (uint32_t) rate / 10 + 1
                                                           : 0;
-    result = rg_consume(ctl->client, args.arguments[0], group, &options, &self.consumer);
-    if (result < 0) {
-        return ctl_fail(ctl, result, rg_last_error(ctl->client),
-                        "cannot join group '%s' of stream '%s'", group, args.arguments[0]);
-    }
-    struct sigaction action = {.sa_handler = on_stop};
-    (void) sigaction(SIGINT, &action, NULL);
-    (void) sigaction(SIGTERM, &action, NULL);
-    result = consume_all(&self, count, idle_ms, rate);
-    rg_consumer_close(&self.consumer);
-    buf_release(&self.out);
-    return end(&self, result);
+    const struct until until = {count, idle_ms, rate};
+    return run(&self, args.arguments[0], group, &options, &until);
 }

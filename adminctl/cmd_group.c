@@ -1,4 +1,4 @@
-/* group: ls, info, pending, ensure, delete. */
+/* group: ls, info, pending, delete; ensure is in configure.c, pause, resume, seek and release in cmd_group_control.c. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,8 +8,13 @@
 #include "common/wire/scan.h"
 
 #include "adminctl/ask.h"
+#include "adminctl/change.h"
+#include "adminctl/cmd_group_control.h"
+#include "adminctl/configure.h"
 #include "adminctl/ctl.h"
+#include "adminctl/ensure.h"
 #include "adminctl/options.h"
+#include "adminctl/setting.h"
 #include "adminctl/verbs.h"
 
 static int group_ls(struct ctl *ctl, int argc, char **argv)
@@ -36,6 +41,7 @@ static int group_ls(struct ctl *ctl, int argc, char **argv)
         request.after = after;
         int result = ASK(ctl, ASK_LIST, &request, railgun__list_ok, "list groups", &answer);
         if (result != 0) {
+            output_discard(&out);
             return result;
         }
         for (size_t i = 0; i < answer->n_items; i++) {
@@ -74,6 +80,13 @@ static void put_members(struct output *out, const Railgun__GroupInfo *info)
                          output_bytes(member->credit_bytes, human));
         output_number(out, "delivered", member->delivered);
         output_number(out, "acked", member->acked);
+        if (info->epoch != 0) {
+            output_text(out, "role", span_of(member->active ? "active" : "standby"));
+            output_number(out, "priority", member->priority);
+        }
+        if (member->draining) {
+            output_text(out, "draining", span_of("yes"));
+        }
         output_end(out);
     }
     output_end(out);
@@ -87,6 +100,7 @@ static int group_info(struct ctl *ctl, int argc, char **argv)
     struct options_result args;
     int exit_code = 0;
     char what[600];
+    char human[32];
     Railgun__DescribeOk *answer = NULL;
 
     if (options_parse(&help, NULL, 0, argc, argv, 2, 2, &args, &exit_code) < 0) {
@@ -112,10 +126,32 @@ static int group_info(struct ctl *ctl, int argc, char **argv)
     output_number(out, "next_offset", info->next_offset);
     output_number(out, "lag", info->lag);
     output_number(out, "redelivered_total", info->redelivered_total);
+    output_number(out, "delayed", info->delayed);
+    output_text(out, "next_due",
+                span_of(info->next_due_us != 0 ? output_time_us(info->next_due_us, human) : ""));
+    output_text(
+        out, "paused",
+        span_of(info->paused ? info->pause_reason != NULL ? info->pause_reason : "yes" : "no"));
+    output_number(out, "dead", info->dead);
+    output_number(out, "dying", info->dying);
+    output_number(out, "skipped", info->skipped);
+    output_number(out, "gap_records", info->gap_records);
+    output_number(out, "reattached", info->reattached);
     output_number(out, "check_errors", info->check_errors);
     if (info->spec != NULL) {
         output_number(out, "max_in_flight", info->spec->max_in_flight);
         output_number(out, "max_holes", info->spec->max_holes);
+        output_object(out, "spec");
+        setting_show(out, &info->spec->base);
+        output_end(out);
+        ensure_put_locked(out, info->locked, info->n_locked);
+    }
+    if (info->ephemeral) {
+        output_text(out, "ephemeral", span_of("yes"));
+    }
+    if (info->epoch != 0) {
+        output_number(out, "epoch", info->epoch);
+        output_text(out, "owner", span_of(info->owner != NULL ? info->owner : ""));
     }
     put_members(out, info);
     output_end(out);
@@ -153,6 +189,10 @@ static void put_pending(struct output *out, const Railgun__PendingRange *range)
     output_number(out, "attempt", range->attempt);
     output_number(out, "failed", range->failed);
     output_number_as(out, "age_ms", range->age_ms, output_duration(range->age_ms, human));
+    output_text(out, "due",
+                span_of(range->due_us != 0 ? output_time_us(range->due_us, human) : ""));
+    output_text(out, "deadline_in",
+                span_of(range->has_deadline_ms ? output_duration(range->deadline_ms, human) : ""));
     output_end(out);
 }
 
@@ -191,6 +231,7 @@ static int group_pending(struct ctl *ctl, int argc, char **argv)
         request.limit = (uint32_t) (limit < 1000 ? limit : 1000);
         int result = ASK(ctl, ASK_PENDING, &request, railgun__pending_ok, what, &answer);
         if (result != 0) {
+            output_discard(&out);
             return result;
         }
         for (size_t i = 0; i < answer->n_ranges && limit > 0; i++, limit--) {
@@ -200,58 +241,6 @@ static int group_pending(struct ctl *ctl, int argc, char **argv)
         more = answer->more && answer->n_ranges > 0;
         SCAN_FREE(&answer);
     }
-    output_end(out);
-    return output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
-}
-
-static int group_ensure(struct ctl *ctl, int argc, char **argv)
-{
-    uint64_t version = 1;
-    uint64_t max_in_flight = 0;
-    const char *from = "first";
-    const char *description = NULL;
-    const struct option_spec specs[] = {
-        {"version", 'V', OPTION_NUMBER, &version, "N", "of this configuration (default 1)"},
-        {"max-in-flight", 0, OPTION_NUMBER, &max_in_flight, "N",
-         "unacknowledged messages of the group (default 10,000)"},
-        {"from", 0, OPTION_TEXT, &from, "WHERE",
-         "first (default), latest or an offset: where a new group starts"},
-        {"description", 0, OPTION_TEXT, &description, "TEXT", "for people"},
-    };
-    const struct command_help help = {"adminctl group ensure STREAM GROUP [options]",
-                                      "Make sure a group exists with this configuration."};
-    static const char *const results[] = {"unknown", "created",       "unchanged",
-                                          "updated", "stale_version", "differs"};
-    struct options_result args;
-    int exit_code = 0;
-    enum rg_ensure_result done = RG_CREATED;
-    struct rg_start start = {0};
-
-    if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 2, 2, &args, &exit_code) <
-        0) {
-        return exit_code;
-    }
-    if (ctl_start_parse(from, &start) < 0) {
-        return ctl_usage("group ensure: --from is first, latest or an offset, not '%s'", from);
-    }
-    struct rg_group_spec spec = {.version = version,
-                                 .max_in_flight = (uint32_t) max_in_flight,
-                                 .start = start,
-                                 .description = description};
-    int result = ctl_connect(ctl);
-    if (result != 0) {
-        return result;
-    }
-    result = rg_group_ensure(ctl->client, args.arguments[0], args.arguments[1], &spec, &done);
-    if (result < 0) {
-        return ctl_fail(ctl, result, rg_last_error(ctl->client), "cannot ensure group '%s'",
-                        args.arguments[1]);
-    }
-    struct output *out = output_new(ctl->format);
-    output_object(out, NULL);
-    output_text(out, "stream", span_of(args.arguments[0]));
-    output_text(out, "group", span_of(args.arguments[1]));
-    output_text(out, "result", span_of(done <= RG_DIFFERS ? results[done] : results[0]));
     output_end(out);
     return output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
 }
@@ -278,10 +267,17 @@ static int group_delete(struct ctl *ctl, int argc, char **argv)
 
 int cmd_group(struct ctl *ctl, int argc, char **argv)
 {
-    static const struct verb verbs[] = {{"ensure", group_ensure},
+    static const struct verb verbs[] = {{"ensure", configure_group_ensure},
+                                        {"set", change_group_set},
+                                        {"lock", change_group_lock},
+                                        {"unlock", change_group_unlock},
                                         {"ls", group_ls},
                                         {"info", group_info},
                                         {"pending", group_pending},
+                                        {"pause", group_pause},
+                                        {"resume", group_resume},
+                                        {"seek", group_seek},
+                                        {"release", group_release},
                                         {"delete", group_delete}};
     return VERBS_RUN("group", verbs, ctl, argc, argv);
 }

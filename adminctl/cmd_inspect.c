@@ -50,7 +50,8 @@ static const char *type_text(enum journal_type type)
 /* What the payload means is the owner's affair: raftd's log is group 1, streams begin at 1024. */
 static const char *kind_text(const struct journal_entry *entry)
 {
-    static const char *const stream_kinds[] = {"", "batch", "config", "group", "acks"};
+    static const char *const stream_kinds[] = {"",     "batch", "config", "group",
+                                               "acks", "trim",  "ids",    "state"};
     if (entry->type != JOURNAL_ENTRY) {
         return "";
     }

@@ -82,8 +82,7 @@ int cmd_read(struct ctl *ctl, int argc, char **argv)
     uint64_t count = UINT64_MAX;
     bool follow = false;
     const struct option_spec specs[] = {
-        {"from", 0, OPTION_TEXT, &from, "WHERE",
-         "first (default), latest, an offset, -N for the last N"},
+        {"from", 0, OPTION_TEXT, &from, "WHERE", "where to begin: " CTL_START_FORMS},
         {"count", 'n', OPTION_NUMBER, &count, "N", "at most N records"},
         {"follow", 'F', OPTION_FLAG, &follow, NULL, "do not stop at the end: wait for more"},
         {"format", 'f', OPTION_TEXT, &format, "TEXT",
@@ -102,7 +101,7 @@ int cmd_read(struct ctl *ctl, int argc, char **argv)
         return exit_code;
     }
     if (ctl_start_parse(from, &start) < 0) {
-        return ctl_usage("read: --from is first, latest, an offset or -N, not '%s'", from);
+        return ctl_usage("read: --from is %s, not '%s'", CTL_START_FORMS, from);
     }
     if (format_check(format) != NULL) {
         return ctl_usage("read: --format: %s", format_check(format));

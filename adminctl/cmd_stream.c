@@ -1,4 +1,4 @@
-/* stream: ensure, ls, info, delete. */
+/* stream: ls, info, delete; purge is in cmd_purge.c, ensure is in configure.c. */
 #include <stdio.h>
 #include <string.h>
 
@@ -6,85 +6,24 @@
 #include "common/wire/scan.h"
 
 #include "adminctl/ask.h"
+#include "adminctl/change.h"
+#include "adminctl/cmd_purge.h"
+#include "adminctl/configure.h"
 #include "adminctl/ctl.h"
 #include "adminctl/ensure.h"
 #include "adminctl/options.h"
+#include "adminctl/retire.h"
+#include "adminctl/setting.h"
 #include "adminctl/verbs.h"
-
-static int stream_ensure(struct ctl *ctl, int argc, char **argv)
-{
-    uint64_t version = 1;
-    uint64_t record_max = UINT64_MAX;
-    uint64_t replicas = UINT64_MAX;
-    const char *description = NULL;
-    const char *mode = "update";
-    bool allow_data_loss = false;
-    const struct option_spec specs[] = {
-        {"version", 'V', OPTION_NUMBER, &version, "N",
-         "of this configuration; a change needs a higher one (default 1)"},
-        {"mode", 'm', OPTION_TEXT, &mode, "MODE", "update (default), check, warn, create-only"},
-        {"description", 0, OPTION_TEXT, &description, "TEXT", "for people"},
-        {"record-max", 0, OPTION_SIZE, &record_max, "BYTES",
-         "largest record (default: the server's)"},
-        {"replicas", 0, OPTION_NUMBER, &replicas, "N",
-         "copies of the stream (1 until clustering is built)"},
-        {"allow-data-loss", 0, OPTION_FLAG, &allow_data_loss, NULL,
-         "permit changes that drop data"},
-    };
-    const struct command_help help = {
-        "adminctl stream ensure NAME [options]",
-        "Make sure the stream exists as given; what is not given does not matter. Doing it again "
-        "changes nothing.\n"
-        "Exit code 4 when it exists with another configuration (the differences are shown)."};
-    struct options_result args;
-    int exit_code = 0;
-    Railgun__Ensure request = RAILGUN__ENSURE__INIT;
-    Railgun__StreamSpec spec = RAILGUN__STREAM_SPEC__INIT;
-    Railgun__EnsureOk *answer = NULL;
-    char what[320];
-    char *name = NULL;
-    char *text = NULL;
-
-    if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 1, 1, &args, &exit_code) <
-        0) {
-        return exit_code;
-    }
-    if (!ensure_mode_parse(mode, &request.mode)) {
-        return ctl_usage("stream ensure: --mode is update, check, warn or create-only, not '%s'",
-                         mode);
-    }
-    memcpy(&name, &args.arguments[0], sizeof(name)); /* protobuf-c has no const strings */
-    memcpy(&text, &description, sizeof(text));
-    request.has_kind = true;
-    request.kind = RAILGUN__KIND__KIND_STREAM;
-    request.name = name;
-    request.has_version = true;
-    request.version = version;
-    request.has_mode = true;
-    request.has_allow_data_loss = allow_data_loss;
-    request.allow_data_loss = allow_data_loss;
-    request.stream = &spec;
-    spec.description = text;
-    spec.has_record_max_bytes = record_max != UINT64_MAX;
-    spec.record_max_bytes = record_max;
-    spec.has_replicas = replicas != UINT64_MAX;
-    spec.replicas = (uint32_t) (replicas > UINT32_MAX ? UINT32_MAX : replicas);
-    (void) snprintf(what, sizeof(what), "ensure stream '%.255s'", name);
-    int result = ASK(ctl, ASK_ENSURE, &request, railgun__ensure_ok, what, &answer);
-    if (result == 0) {
-        result = ensure_show(ctl, "stream", name, answer,
-                             request.mode == RAILGUN__ENSURE__MODE__MODE_WARN);
-        SCAN_FREE(&answer);
-    }
-    return result;
-}
 
 static int stream_ls(struct ctl *ctl, int argc, char **argv)
 {
     const char *prefix = NULL;
+    bool deleted = false;
     const struct option_spec specs[] = {
-        {"prefix", 0, OPTION_TEXT, &prefix, "TEXT", "only names that begin so"}};
-    const struct command_help help = {"adminctl stream ls [--prefix TEXT]",
+        {"prefix", 0, OPTION_TEXT, &prefix, "TEXT", "only names that begin so"},
+        {"deleted", 0, OPTION_FLAG, &deleted, NULL, "those that can be undeleted"}};
+    const struct command_help help = {"adminctl stream ls [--prefix TEXT] [--deleted]",
                                       "The streams, in order of name."};
     struct options_result args;
     int exit_code = 0;
@@ -95,6 +34,9 @@ static int stream_ls(struct ctl *ctl, int argc, char **argv)
     if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 0, 0, &args, &exit_code) <
         0) {
         return exit_code;
+    }
+    if (deleted) {
+        return retire_list(ctl, prefix);
     }
     struct output *out = output_new(ctl->format);
     output_list(out, NULL);
@@ -107,7 +49,7 @@ static int stream_ls(struct ctl *ctl, int argc, char **argv)
         request.after = after;
         int result = ASK(ctl, ASK_LIST, &request, railgun__list_ok, "list streams", &answer);
         if (result != 0) {
-            ctl->format = OUTPUT_TABLE; /* what was gathered is not shown: half a list misleads */
+            output_discard(&out);
             return result;
         }
         for (size_t i = 0; i < answer->n_items; i++) {
@@ -141,15 +83,24 @@ static void put_info(struct output *out, const Railgun__StreamInfo *info)
                             ? info->spec->description
                             : ""));
     output_text(out, "created", span_of(output_time_us(info->created_us, human)));
+    output_text(out, "first_record", span_of(output_time_us(info->first_ts_us, human)));
     output_text(out, "last_record", span_of(output_time_us(info->last_ts_us, human)));
     output_number(out, "first_offset", info->first_offset);
     output_number(out, "next_offset", info->next_offset);
     output_number(out, "records", info->records);
     output_number_as(out, "bytes", info->bytes, output_bytes(info->bytes, human));
+    output_number_as(out, "pinned_bytes", info->pinned_bytes,
+                     output_bytes(info->pinned_bytes, human));
     output_number(out, "groups", info->groups);
     output_number(out, "log_group", info->log_group);
     output_number(out, "term", info->term);
     output_number(out, "commit_index", info->commit_index);
+    if (info->spec != NULL) {
+        output_object(out, "spec");
+        setting_show(out, &info->spec->base);
+        output_end(out);
+    }
+    ensure_put_locked(out, info->locked, info->n_locked);
     output_list(out, "corrupt");
     for (size_t i = 0; i < info->n_corrupt; i++) {
         output_object(out, NULL);
@@ -187,31 +138,16 @@ static int stream_info(struct ctl *ctl, int argc, char **argv)
     return output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
 }
 
-static int stream_delete(struct ctl *ctl, int argc, char **argv)
-{
-    const char *confirm = NULL;
-    const struct option_spec specs[] = {{"yes", 'y', OPTION_TEXT, &confirm, "NAME",
-                                         "the stream's name once more: there is no way back"}};
-    const struct command_help help = {"adminctl stream delete NAME --yes NAME",
-                                      "Delete a stream, its records and its groups."};
-    struct options_result args;
-    int exit_code = 0;
-
-    if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 1, 1, &args, &exit_code) <
-        0) {
-        return exit_code;
-    }
-    if (confirm == NULL || strcmp(confirm, args.arguments[0]) != 0) {
-        return ctl_usage("stream delete: repeat the name to confirm: --yes %s", args.arguments[0]);
-    }
-    return ask_delete(ctl, args.arguments[0], NULL);
-}
-
 int cmd_stream(struct ctl *ctl, int argc, char **argv)
 {
-    static const struct verb verbs[] = {{"ensure", stream_ensure},
+    static const struct verb verbs[] = {{"ensure", configure_stream_ensure},
                                         {"ls", stream_ls},
                                         {"info", stream_info},
-                                        {"delete", stream_delete}};
+                                        {"purge", stream_purge},
+                                        {"set", change_stream_set},
+                                        {"lock", change_stream_lock},
+                                        {"unlock", change_stream_unlock},
+                                        {"delete", retire_delete},
+                                        {"undelete", retire_undelete}};
     return VERBS_RUN("stream", verbs, ctl, argc, argv);
 }

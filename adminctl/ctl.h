@@ -41,7 +41,11 @@ int ctl_fail(const struct ctl *ctl, int error, const char *detail, const char *f
 /* Wrong arguments: say so, point to --help; returns CTL_USAGE. */
 int ctl_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* "first", "latest", "-10" (the last ten), an offset. 0, or ERR_BAD_FORMAT. */
+/* A place in a stream (start.c): "first", "latest", "-10" (the last ten), an offset, or a time: "@2026-11-20T21:40:22.5Z" (UTC; date alone, or without
+ * seconds, is fine), "@1795000000" (seconds since 1970), "@-10m" (so long ago). 0, or ERR_BAD_FORMAT. */
+#define CTL_START_FORMS                                                                            \
+    "first, latest, an offset, -N for the last N, or @TIME (2026-11-20T21:40:22Z, seconds since "  \
+    "1970, or -10m for ten minutes ago)"
 int ctl_start_parse(const char *text, struct rg_start *ret_start);
 
 /* Do all daemons of the node answer frontd? Says nothing; false also when frontd itself cannot be asked. */
@@ -56,6 +60,9 @@ int cmd_group(struct ctl *ctl, int argc, char **argv);
 int cmd_pub(struct ctl *ctl, int argc, char **argv);
 int cmd_read(struct ctl *ctl, int argc, char **argv);
 int cmd_consume(struct ctl *ctl, int argc, char **argv);
+int cmd_dlq(struct ctl *ctl, int argc, char **argv);
+int cmd_dedup(struct ctl *ctl, int argc, char **argv);
+int cmd_events(struct ctl *ctl, int argc, char **argv);
 int cmd_es(struct ctl *ctl, int argc, char **argv);
 int cmd_req(struct ctl *ctl, int argc, char **argv);
 int cmd_reply(struct ctl *ctl, int argc, char **argv);

@@ -38,8 +38,6 @@ int exchange_ensure(struct ctl *ctl, int argc, char **argv)
     int exit_code = 0;
     Railgun__Ensure request = RAILGUN__ENSURE__INIT;
     Railgun__ExchangeSpec spec = RAILGUN__EXCHANGE_SPEC__INIT;
-    Railgun__EnsureOk *answer = NULL;
-    char what[320];
 
     if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 1, 1, &args, &exit_code) <
         0) {
@@ -62,14 +60,8 @@ int exchange_ensure(struct ctl *ctl, int argc, char **argv)
     spec.max_topics = topics;
     spec.has_max_fanout = fanout != UINT64_MAX;
     spec.max_fanout = fanout > UINT32_MAX ? UINT32_MAX : (uint32_t) fanout;
-    (void) snprintf(what, sizeof(what), "ensure exchange '%.255s'", args.arguments[0]);
-    int result = ASK(ctl, ASK_ENSURE, &request, railgun__ensure_ok, what, &answer);
-    if (result == 0) {
-        result = ensure_show(ctl, "exchange", args.arguments[0], answer,
-                             request.mode == RAILGUN__ENSURE__MODE__MODE_WARN);
-        SCAN_FREE(&answer);
-    }
-    return result;
+    const struct ensure_object object = {"exchange", NULL, args.arguments[0]};
+    return ensure_ask(ctl, &object, &request);
 }
 
 int exchange_ls(struct ctl *ctl, int argc, char **argv)
@@ -101,6 +93,7 @@ int exchange_ls(struct ctl *ctl, int argc, char **argv)
         request.after = after;
         int result = ASK(ctl, ASK_LIST, &request, railgun__list_ok, "list exchanges", &answer);
         if (result != 0) {
+            output_discard(&out);
             return result;
         }
         for (size_t i = 0; i < answer->n_items; i++) {

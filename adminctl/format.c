@@ -26,7 +26,7 @@ static const char *check(const char *format, const char *directives, const char 
 
 const char *format_check(const char *format)
 {
-    return check(format, "optikahs%", "behind % stands one of o p t i k a h s %");
+    return check(format, "optikahse%", "behind % stands one of o p t i k a h s e %");
 }
 
 const char *format_check_delivery(const char *format)
@@ -80,6 +80,9 @@ static void append_of_record(struct buf *out, char directive, const struct rg_re
         break;
     case 'a':
         buf_printf(out, "%" PRIu32, record->attempt);
+        break;
+    case 'e':
+        buf_printf(out, "%" PRIu64, record->epoch);
         break;
     default:
         buf_append_byte(out, (uint8_t) directive);
@@ -211,6 +214,9 @@ void format_json(struct buf *out, const struct rg_record *record)
                record->ts_us);
     if (record->attempt > 0) {
         buf_printf(out, "\"attempt\": %" PRIu32 ", ", record->attempt);
+    }
+    if (record->epoch > 0) {
+        buf_printf(out, "\"epoch\": %" PRIu64 ", ", record->epoch);
     }
     if (record->id.size > 0) {
         append_field(out, "id", record->id);

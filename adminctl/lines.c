@@ -66,6 +66,15 @@ static int lines_fill(struct lines *self)
     return 0;
 }
 
+bool lines_is_ready(const struct lines *self)
+{
+    struct pollfd input = {.fd = self->fd, .events = POLLIN};
+    size_t left = self->text.size - self->start;
+    return self->at_end ||
+           (left > 0 && memchr(self->text.data + self->start, '\n', left) != NULL) ||
+           poll(&input, 1, 0) > 0;
+}
+
 int lines_next(struct lines *self, struct span *ret_line)
 {
     for (;;) {

@@ -28,6 +28,9 @@ void lines_init(struct lines *self, int fd);
  * cannot be read; ERR_TOO_LARGE: the line is longer than LINES_LINE_BYTES_MAX; ERR_OVERLOADED: no memory for it. */
 int lines_next(struct lines *self, struct span *ret_line);
 
+/* Would lines_next return without waiting, as far as can be told? */
+bool lines_is_ready(const struct lines *self);
+
 void lines_release(struct lines *self);
 
 #endif

@@ -51,6 +51,7 @@ static const struct option_spec *find(const struct option_spec *specs, size_t sp
 /* 0 or an ERR. */
 static int assign(const struct option_spec *spec, const char *value)
 {
+    uint64_t number = 0;
     switch (spec->type) {
     case OPTION_FLAG:
         *(bool *) spec->target = true;
@@ -58,8 +59,12 @@ static int assign(const struct option_spec *spec, const char *value)
     case OPTION_TEXT:
         *(const char **) spec->target = value;
         return 0;
-    case OPTION_NUMBER:
-        return str_to_u64(span_of(value), spec->target);
+    case OPTION_NUMBER: /* the largest stands for "not given" */
+        if (str_to_u64(span_of(value), &number) < 0 || number == UINT64_MAX) {
+            return ERR_USAGE;
+        }
+        *(uint64_t *) spec->target = number;
+        return 0;
     case OPTION_SIZE:
         return str_to_size(span_of(value), spec->target);
     case OPTION_DURATION:

@@ -9,7 +9,7 @@
 enum option_type {
     OPTION_FLAG,     /* bool */
     OPTION_TEXT,     /* const char * (borrowed from argv) */
-    OPTION_NUMBER,   /* uint64_t */
+    OPTION_NUMBER,   /* uint64_t below UINT64_MAX, which may stand for "not given" */
     OPTION_SIZE,     /* uint64_t bytes: 64k, 8M */
     OPTION_DURATION, /* uint64_t ms: 250ms, 5s */
     OPTION_TEXTS,    /* struct option_texts: may be given several times */

@@ -316,6 +316,14 @@ static void free_node(struct node *node)
     mem_free(node);
 }
 
+void output_discard(struct output **self)
+{
+    if ((*self)->root != NULL) {
+        free_node((*self)->root);
+    }
+    MEM_FREE(*self);
+}
+
 int output_finish(struct output **self)
 {
     struct buf out = {0};

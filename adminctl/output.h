@@ -29,6 +29,8 @@ void output_real(struct output *self, const char *name, double value, unsigned d
 
 /* Print, flush and destroy. 0, or ERR_IO (a closed pipe or full disk). */
 int output_finish(struct output **self);
+/* Nothing of it: half a list misleads. */
+void output_discard(struct output **self);
 
 /* For output that is streamed, record by record: a JSON string with its quotes; is the text UTF-8? */
 void output_json_text(struct buf *out, struct span text);

@@ -25,6 +25,9 @@ int verbs_run(const char *name, const struct verb *verbs, size_t count, struct c
             return verbs[i].run(ctl, argc - 1, argv + 1);
         }
     }
+    if (argc >= 2) {
+        (void) fprintf(stderr, "adminctl: no such command: '%s %s'\n", name, argv[1]);
+    }
     print_usage(stderr, name, verbs, count);
     return CTL_USAGE;
 }

@@ -400,6 +400,10 @@ class Bench:
                    "jetstream": [("publish", {"count": peer, "inflight": 4000, "size": 100})],
                    "redis": [("publish", {"count": peer, "size": 100, "pipeline": 512})]}
         one = self.row("durable publish, 100 B, pipelined", publish, {"jetstream": 8, "redis": 2})
+        with_ids = self.row("durable publish, 100 B, random 16-byte message ids, window 10 min",
+                            {"railgun": [("publish", {"count": big, "size": 100, "ids": True})]}, {})
+        if one and with_ids:
+            print(f"  with ids {with_ids['railgun'] / one['railgun'] * 100:.0f} % of without (target 60 %)")
         self.row("durable publish, 100 B, one outstanding",
                  {"railgun": [("publish", {"count": small, "size": 100, "inflight": 1, "batch": 1})],
                   "jetstream": [("publish", {"count": small, "size": 100, "inflight": 1})],

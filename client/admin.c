@@ -4,10 +4,12 @@
 
 #include "common/base/err.h"
 #include "common/base/mem.h"
+#include "common/base/uuid.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/scan.h"
 
 #include "client/client_private.h"
+#include "client/specs.h"
 
 void start_fill(struct Railgun__Start *out, struct rg_start start)
 {
@@ -48,6 +50,16 @@ static char *text_of(const char *text)
     char *result;
     memcpy(&result, &text, sizeof(result));
     return result;
+}
+
+static ProtobufCBinaryData id_of(const uint8_t *stream_id)
+{
+    ProtobufCBinaryData id = {0, NULL};
+    if (stream_id != NULL) {
+        id.len = sizeof(struct uuid);
+        memcpy(&id.data, &stream_id, sizeof(id.data)); /* no const there */
+    }
+    return id;
 }
 
 static int admin_check(struct rg_client *client, const char *stream, const char *function)
@@ -105,15 +117,13 @@ int rg_stream_ensure(struct rg_client *client, const char *stream,
     }
     Railgun__Ensure request = RAILGUN__ENSURE__INIT;
     Railgun__StreamSpec stream_spec = RAILGUN__STREAM_SPEC__INIT;
+    Railgun__DedupSpec dedup = RAILGUN__DEDUP_SPEC__INIT;
     request.has_kind = true;
     request.kind = RAILGUN__KIND__KIND_STREAM;
     request.name = text_of(stream);
     if (spec != NULL) {
-        request.has_version = spec->version != 0;
-        request.version = spec->version;
-        stream_spec.description = text_of(spec->description);
-        stream_spec.has_record_max_bytes = spec->record_max_bytes != 0;
-        stream_spec.record_max_bytes = spec->record_max_bytes;
+        specs_fill_ensure(&request, spec->version, spec->mode, spec->allow_data_loss);
+        specs_fill_stream(&stream_spec, &dedup, spec);
         request.stream = &stream_spec;
     }
     return ensure(client, &request, ret_result);
@@ -132,18 +142,14 @@ int rg_group_ensure(struct rg_client *client, const char *stream, const char *gr
     Railgun__Ensure request = RAILGUN__ENSURE__INIT;
     Railgun__GroupSpec group_spec = RAILGUN__GROUP_SPEC__INIT;
     Railgun__Start start = RAILGUN__START__INIT;
+    Railgun__DlqSpec dlq = RAILGUN__DLQ_SPEC__INIT;
     request.has_kind = true;
     request.kind = RAILGUN__KIND__KIND_GROUP;
     request.name = text_of(stream);
     request.group = text_of(group);
     if (spec != NULL) {
-        request.has_version = spec->version != 0;
-        request.version = spec->version;
-        group_spec.has_max_in_flight = spec->max_in_flight != 0;
-        group_spec.max_in_flight = spec->max_in_flight;
-        group_spec.has_max_in_flight_member = spec->max_in_flight_member != 0;
-        group_spec.max_in_flight_member = spec->max_in_flight_member;
-        group_spec.description = text_of(spec->description);
+        specs_fill_ensure(&request, spec->version, spec->mode, false);
+        specs_fill_group(&group_spec, &dlq, spec);
         if (spec->start.at != RG_START_DEFAULT) {
             start_fill(&start, spec->start);
             group_spec.start = &start;
@@ -212,6 +218,44 @@ int rg_stream_delete(struct rg_client *client, const char *stream)
     return result == 0 ? admin_delete(client, RAILGUN__KIND__KIND_STREAM, stream) : result;
 }
 
+int rg_stream_delete_now(struct rg_client *client, const char *stream, const uint8_t *stream_id)
+{
+    int result = admin_check(client, stream, "rg_stream_delete_now");
+    if (result < 0) {
+        return result;
+    }
+    struct call call = {.field = RAILGUN__FRAME__BODY_DELETE};
+    Railgun__Delete request = RAILGUN__DELETE__INIT;
+    request.has_kind = true;
+    request.kind = RAILGUN__KIND__KIND_STREAM;
+    request.name = text_of(stream);
+    request.has_now = true;
+    request.now = true;
+    request.has_stream_id = stream_id != NULL;
+    request.stream_id = id_of(stream_id);
+    scan_pack(&call.body, &request.base);
+    result = call_ask(client, &call, RAILGUN__FRAME__BODY_DELETE_OK);
+    call_release(&call);
+    return result;
+}
+
+int rg_stream_undelete(struct rg_client *client, const char *stream, const uint8_t *stream_id)
+{
+    int result = admin_check(client, stream, "rg_stream_undelete");
+    if (result < 0) {
+        return result;
+    }
+    struct call call = {.field = RAILGUN__FRAME__BODY_UNDELETE, .may_repeat = true};
+    Railgun__Undelete request = RAILGUN__UNDELETE__INIT;
+    request.name = text_of(stream);
+    request.has_stream_id = stream_id != NULL;
+    request.stream_id = id_of(stream_id);
+    scan_pack(&call.body, &request.base);
+    result = call_ask(client, &call, RAILGUN__FRAME__BODY_UNDELETE_OK);
+    call_release(&call);
+    return result;
+}
+
 int rg_exchange_delete(struct rg_client *client, const char *exchange)
 {
     int result = admin_check(client, exchange, "rg_exchange_delete");
@@ -250,7 +294,8 @@ static bool field_may_repeat(uint32_t field)
 {
     return field == RAILGUN__FRAME__BODY_READ || field == RAILGUN__FRAME__BODY_ENSURE ||
            field == RAILGUN__FRAME__BODY_DESCRIBE || field == RAILGUN__FRAME__BODY_LIST ||
-           field == RAILGUN__FRAME__BODY_PENDING || field == RAILGUN__FRAME__BODY_PING;
+           field == RAILGUN__FRAME__BODY_PENDING || field == RAILGUN__FRAME__BODY_UNDELETE ||
+           field == RAILGUN__FRAME__BODY_LOCK || field == RAILGUN__FRAME__BODY_PING;
 }
 
 /* Frames whose answers the library itself must see. */

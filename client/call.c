@@ -5,6 +5,7 @@
 #include "common/base/err.h"
 #include "common/base/invariant.h"
 #include "common/wire/client.pb-c.h"
+#include "common/wire/scan.h"
 
 #include "client/client_private.h"
 
@@ -142,8 +143,25 @@ int call_ask_locked(struct rg_client *client, struct call *call, uint32_t ok_fie
     return 0;
 }
 
+/* A server ends the connection of who sends a text that is not UTF-8, and with it all that others have under way on it. */
+static int call_check(const struct call *call)
+{
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field(&railgun__frame__descriptor, call->field);
+    if (field != NULL && field->type == PROTOBUF_C_TYPE_MESSAGE &&
+        scan_check(buf_span(&call->body), (const ProtobufCMessageDescriptor *) field->descriptor,
+                   NULL) == ERR_PROTOCOL) {
+        return error_note(ERR_BAD_REQUEST, "a text in it is not UTF-8");
+    }
+    return 0;
+}
+
 int call_ask(struct rg_client *client, struct call *call, uint32_t ok_field)
 {
+    int checked = call_check(call);
+    if (checked < 0) {
+        return checked;
+    }
     client_lock(client);
     int result = call_ask_locked(client, call, ok_field);
     client_unlock(client);

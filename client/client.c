@@ -12,6 +12,7 @@
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
 #include "common/wire/client.pb-c.h"
+#include "common/wire/pb.h"
 
 #include "client/ask.h"
 #include "client/client_private.h"
@@ -19,6 +20,7 @@
 #include "client/outbox.h"
 #include "client/publish.h"
 #include "client/subscription.h"
+#include "client/watch.h"
 
 enum { US_OF_MS = 1000, NAME_BYTES_MAX = 255 };
 
@@ -130,6 +132,7 @@ static void client_free(struct rg_client *self)
     outbox_release(self);
     asks_release(self);
     subscriptions_release(self);
+    watches_release(self);
     hash64_destroy(&self->pending);
     hash64_destroy(&self->channels);
     conn_release(&self->conn);
@@ -219,6 +222,7 @@ static struct rg_client *client_new(const struct rg_options *options)
     outbox_init(self);
     asks_init(self);
     subscriptions_init(self);
+    watches_init(self);
     self->channels = hash64_new();
     list_init(&self->consumers);
     list_init(&self->busy);
@@ -293,6 +297,9 @@ int rg_connect(const char *addresses, const struct rg_options *options,
     }
     if (options != NULL && options->name != NULL && strlen(options->name) > NAME_BYTES_MAX) {
         return error_note(ERR_USAGE, "rg_connect: the name is longer than 255 bytes");
+    }
+    if (options != NULL && options->name != NULL && !pb_is_text(span_of(options->name))) {
+        return error_note(ERR_USAGE, "rg_connect: the name is not UTF-8");
     }
     if (options != NULL && options->namespace_ != NULL && options->namespace_[0] != 0) {
         const char *problem = name_check(span_of(options->namespace_));

@@ -253,6 +253,7 @@ struct rg_client {
     struct outbox outbox;
     struct asks asks;
     struct subscriptions subs;
+    struct list watches; /* struct rg_watch */
 
     struct hash64 *channels; /* struct rg_consumer */
     struct list consumers;
@@ -379,12 +380,19 @@ struct error_answer {
     bool has_range;
     uint64_t range_first;
     uint64_t range_last;
+    uint32_t retry_after_ms;
+    struct span last_id;
+    uint64_t offset; /* of the original of a duplicate */
+    uint64_t ts_us;
+    uint32_t record;
 };
 int error_read(struct span body, struct error_answer *ret_answer);
 /* Note the text for rg_last_error of this thread; returns `code`. */
 __attribute__((format(printf, 2, 3))) int error_note(int code, const char *format, ...);
 /* The same with the server's detail, or the code's own text; the differences too. */
 int error_note_body(int code, struct span body);
+/* Names that are given (not NULL): 0, or the noted error. */
+int error_check_names(const char *stream, const char *group);
 /* A text of this thread's that lives until its next call. */
 const char *error_keep_text(const char *text);
 

@@ -16,6 +16,7 @@
 #include "common/wire/scan.h"
 
 enum { PREFETCH_MESSAGES = 4096, PREFETCH_BYTES = 4 << 20 };
+enum { CONSUME_OK_SPEC = 7, SPEC_ACK_WAIT = 5 }; /* of client.proto */
 
 static struct rg_consumer *consumer_of(struct list *node)
 {
@@ -24,7 +25,7 @@ static struct rg_consumer *consumer_of(struct list *node)
 
 /* --- events --- */
 
-static void consumer_busy(struct rg_consumer *self)
+void consumer_busy(struct rg_consumer *self)
 {
     if (!list_is_linked(&self->of_busy)) {
         list_push_back(&self->client->busy, &self->of_busy);
@@ -55,7 +56,7 @@ static void event_free(struct event_item *item)
 
 /* --- deliveries --- */
 
-static void delivery_free(struct delivery *delivery)
+void delivery_free(struct delivery *delivery)
 {
     list_remove(&delivery->of_queue);
     slice_release(&delivery->body);
@@ -113,7 +114,13 @@ int consumer_deliver(struct rg_client *client, uint32_t channel, struct span bod
         INVARIANT(result == 0);
     }
     delivery->head = head;
+    delivery->limit = UINT64_MAX;
     list_push_back(&self->deliveries, &delivery->of_queue);
+    if (atomic_load(&self->is_draining)) {
+        consumer_give_back_queue(self);
+        client_wake(client);
+        return 0;
+    }
     if (self->options.on_message != NULL) {
         consumer_busy(self);
     } else {
@@ -134,7 +141,20 @@ static enum rg_event_type event_type(Railgun__GroupEvent__Type type, bool *ret_i
     if (type == RAILGUN__GROUP_EVENT__TYPE__EVENT_FULL) {
         return RG_EVENT_FULL;
     }
-    *ret_is_told = false; /* the others mean nothing to a consumer of a shared group */
+    if (type == RAILGUN__GROUP_EVENT__TYPE__EVENT_DEADLINE) {
+        return RG_EVENT_DEADLINE;
+    }
+    if (type == RAILGUN__GROUP_EVENT__TYPE__EVENT_PAUSED ||
+        type == RAILGUN__GROUP_EVENT__TYPE__EVENT_BREAKER) {
+        return RG_EVENT_PAUSED;
+    }
+    if (type == RAILGUN__GROUP_EVENT__TYPE__EVENT_RESUMED) {
+        return RG_EVENT_RESUMED;
+    }
+    if (type == RAILGUN__GROUP_EVENT__TYPE__EVENT_SEEK) {
+        return RG_EVENT_SEEK;
+    }
+    *ret_is_told = false; /* those of consume_role, or they mean nothing to a consumer */
     return RG_EVENT_GAP;
 }
 
@@ -148,6 +168,11 @@ int consumer_group_event(struct rg_client *client, uint32_t channel, struct span
     }
     bool is_told = false;
     struct rg_event event = {.type = event_type(group_event->type, &is_told)};
+    if (self != NULL && !is_told) {
+        is_told = consumer_role_event(self, (int) group_event->type,
+                                      group_event->range != NULL ? group_event->range->first : 0,
+                                      group_event->epoch, &event);
+    }
     if (self != NULL && is_told) {
         if (group_event->range != NULL) {
             event.first = group_event->range->first;
@@ -173,6 +198,8 @@ static void consumer_leave_channel(struct rg_consumer *self)
     consumer_drop_deliveries(self);
     list_remove(&self->of_acks);
     atomic_fetch_add(&self->generation, 1);
+    atomic_store(&self->is_rewinding, false);
+    self->is_active = false;
     acks_reset(&self->acks);
 }
 
@@ -187,7 +214,7 @@ static void consumer_down(struct rg_consumer *self, int code, struct span detail
     }
 }
 
-static void consumer_closed(struct rg_consumer *self, int code, struct span detail)
+void consumer_closed(struct rg_consumer *self, int code, struct span detail)
 {
     consumer_leave_channel(self);
     self->state = CONSUMER_CLOSED;
@@ -224,6 +251,25 @@ static void consumer_refused(struct rg_consumer *self, int code, struct span det
     }
 }
 
+/* The group's ack_wait_ms, from a ConsumeOk. */
+static uint64_t ack_wait_of(struct span consume_ok)
+{
+    uint64_t wait_ms = 0;
+    struct pb_field field;
+    while (pb_next(&consume_ok, &field) == 1) {
+        struct span spec = field.bytes;
+        if (field.number != CONSUME_OK_SPEC || field.type != PB_BYTES) {
+            continue;
+        }
+        while (pb_next(&spec, &field) == 1) {
+            if (field.number == SPEC_ACK_WAIT && field.type == PB_VARINT) {
+                wait_ms = field.value;
+            }
+        }
+    }
+    return wait_ms;
+}
+
 static void consumer_attached(struct call *call)
 {
     struct rg_consumer *self = call->ud;
@@ -235,6 +281,8 @@ static void consumer_attached(struct call *call)
         self->state = CONSUMER_UP;
         self->was_up = true;
         self->backoff_ms = client->options.reconnect_min_ms;
+        consumer_note_ok(self, call->ret_body.bytes);
+        extender_set(self, ack_wait_of(call->ret_body.bytes));
         consumer_tell(self, (struct rg_event){.type = RG_EVENT_UP}, (struct span){0});
     } else if (client->state != CLIENT_UP) {
         consumer_down(self, result, (struct span){0}); /* it is attached with the next connection */
@@ -259,13 +307,33 @@ static void consumer_attach(struct rg_consumer *self)
     Railgun__Consume consume = RAILGUN__CONSUME__INIT;
     Railgun__Start start = RAILGUN__START__INIT;
     Railgun__Credit credit = RAILGUN__CREDIT__INIT;
+    Railgun__GroupSpec spec = RAILGUN__GROUP_SPEC__INIT;
 
     consume.stream = self->stream;
     consume.group = self->group;
     consume.consumer = self->name;
-    if (self->options.start.at != RG_START_DEFAULT) {
+    uint64_t resume = acks_resume(&self->acks);
+    if (resume != 0) { /* an ephemeral group that may be gone: it goes on where it was */
+        start_fill(&start, (struct rg_start){.at = RG_START_OFFSET, .value = resume});
+        consume.start = &start;
+        consume.has_on_gap = true;
+        consume.on_gap = RAILGUN__CONSUME__ON_GAP__GAP_FIRST;
+    } else if (self->options.start.at != RG_START_DEFAULT) {
         start_fill(&start, self->options.start);
         consume.start = &start;
+    }
+    consume.has_ephemeral = consume.ephemeral = consumer_is_ephemeral(self);
+    consume.has_priority = self->options.priority != 0;
+    consume.priority = self->options.priority;
+    if (self->options.mode != RG_MODE_DEFAULT) {
+        spec.has_mode = spec.has_order = true;
+        spec.mode = self->options.mode == RG_MODE_SHARED
+                        ? RAILGUN__GROUP_SPEC__MODE__MODE_SHARED
+                        : RAILGUN__GROUP_SPEC__MODE__MODE_EXCLUSIVE;
+        spec.order = self->options.mode == RG_MODE_EXCLUSIVE_RELAXED
+                         ? RAILGUN__GROUP_SPEC__ORDER__ORDER_RELAXED
+                         : RAILGUN__GROUP_SPEC__ORDER__ORDER_STRICT;
+        consume.spec = &spec;
     }
     credit.has_messages = true;
     credit.messages = self->options.prefetch_messages;
@@ -301,7 +369,10 @@ void consumers_lost(struct rg_client *client)
     LIST_FOREACH (&client->consumers, node) {
         struct rg_consumer *self = consumer_of(node);
         call_cancel(client, &self->attach);
-        if (self->state != CONSUMER_CLOSED) {
+        call_cancel(client, &self->drain);
+        if (self->state != CONSUMER_CLOSED && atomic_load(&self->is_draining)) {
+            consumer_closed(self, 0, span_of("drained"));
+        } else if (self->state != CONSUMER_CLOSED) {
             consumer_down(self, client->last_reason, span_of(client->last_detail));
         }
     }
@@ -313,6 +384,7 @@ void consumers_stop(struct rg_client *client)
     LIST_FOREACH (&client->consumers, node) {
         struct rg_consumer *self = consumer_of(node);
         call_cancel(client, &self->attach);
+        call_cancel(client, &self->drain);
         if (self->state != CONSUMER_CLOSED) {
             consumer_closed(self, ERR_CLOSED, span_of("the client is closed"));
         }
@@ -357,9 +429,33 @@ void consumer_cancelled(struct rg_client *client, uint32_t channel, int code, st
     struct rg_consumer *self = hash64_get(client->channels, channel);
     if (self != NULL) {
         call_cancel(client, &self->attach);
+        call_cancel(client, &self->drain);
         consumer_refused(self, code, detail);
         (void) pthread_cond_broadcast(&self->changed);
     }
+}
+
+void consumer_lost_group(struct rg_client *client, uint32_t channel, uint64_t last_offset)
+{
+    struct rg_consumer *self = hash64_get(client->channels, channel);
+    if (self == NULL) {
+        return;
+    }
+    acks_resume_at(&self->acks, last_offset + 1);
+    struct rg_event event = {
+        .type = RG_EVENT_LOST, .code = ERR_EPHEMERAL_LOST, .first = acks_resume(&self->acks)};
+    call_cancel(client, &self->attach);
+    call_cancel(client, &self->drain);
+    consumer_leave_channel(self);
+    consumer_tell(self, event, (struct span){0});
+    if (atomic_load(&self->is_draining)) {
+        consumer_closed(self, 0, span_of("drained"));
+        return;
+    }
+    self->state = CONSUMER_DOWN;
+    self->code = ERR_EPHEMERAL_LOST;
+    consumer_retry_later(self);
+    (void) pthread_cond_broadcast(&self->changed);
 }
 
 /* --- life --- */
@@ -367,12 +463,14 @@ void consumer_cancelled(struct rg_client *client, uint32_t channel, int code, st
 static void consumer_free(struct rg_consumer *self)
 {
     struct list *node = NULL;
+    extender_stop(self);
     consumer_drop_deliveries(self);
     while ((node = list_pop_front(&self->events)) != NULL) {
         event_free(LIST_ENTRY(node, struct event_item, of_queue));
     }
     walk_close(&self->walk);
     call_release(&self->attach);
+    call_release(&self->drain);
     acks_release(&self->acks);
     (void) pthread_cond_destroy(&self->changed); /* nobody waits any more */
     mem_free(self->stream);
@@ -394,7 +492,9 @@ static struct rg_consumer *consumer_new(struct rg_client *client, const char *st
         self->options.prefetch_bytes = PREFETCH_BYTES;
     }
     self->stream = mem_strdup(stream);
-    self->group = mem_strdup(group);
+    self->group = mem_strdup(group != NULL ? group : "");
+    self->options.ephemeral = self->options.ephemeral || self->group[0] == '\0';
+    atomic_store(&self->walk_limit, UINT64_MAX);
     self->name = mem_strdup(self->options.consumer != NULL ? self->options.consumer : client->name);
     self->options.consumer = self->name;
     self->state = CONSUMER_DOWN;
@@ -424,6 +524,7 @@ static void consumer_detach(struct rg_consumer *self)
         client_wake(client);
     }
     call_cancel(client, &self->attach);
+    call_cancel(client, &self->drain);
     consumer_leave_channel(self);
     list_remove(&self->of_client);
     list_remove(&self->of_busy);
@@ -454,11 +555,18 @@ int rg_consume(struct rg_client *client, const char *stream, const char *group,
     if (result < 0) {
         return result;
     }
-    if (stream == NULL || group == NULL || ret_consumer == NULL) {
+    if (stream == NULL || ret_consumer == NULL) {
         return error_note(ERR_USAGE, "rg_consume: an argument is NULL");
     }
     if (options != NULL && options->auto_ack && options->on_message == NULL) {
         return error_note(ERR_USAGE, "rg_consume: auto_ack is for on_message");
+    }
+    if (options != NULL && options->consumer != NULL && !pb_is_text(span_of(options->consumer))) {
+        return error_note(ERR_BAD_REQUEST, "consumer: not UTF-8");
+    }
+    result = error_check_names(stream, group != NULL && group[0] != '\0' ? group : NULL);
+    if (result < 0) {
+        return result;
     }
     struct rg_consumer *self = consumer_new(client, stream, group, options);
     client_lock(client);

@@ -50,13 +50,28 @@ static bool consumer_open_next(struct rg_consumer *self)
     if (consumer_owes_credit(self)) {
         consumer_give_credit(self);
     }
-    struct list *node = list_pop_front(&self->deliveries);
-    if (node == NULL) {
-        return false;
+    struct delivery *delivery = NULL;
+    const struct hot_delivery *head = NULL;
+    for (;;) {
+        struct list *node = list_pop_front(&self->deliveries);
+        if (node == NULL) {
+            if (consumer_owes_credit(self)) {
+                consumer_give_credit(self);
+            }
+            return false;
+        }
+        delivery = LIST_ENTRY(node, struct delivery, of_queue);
+        head = &delivery->head;
+        if (head->base_offset < delivery->limit) {
+            break;
+        }
+        self->taken_messages += head->count; /* void: only its credit counts */
+        self->taken_bytes += head->batch.size;
+        delivery_free(delivery);
     }
-    struct delivery *delivery = LIST_ENTRY(node, struct delivery, of_queue);
-    const struct hot_delivery *head = &delivery->head;
-    acks_taken(&self->acks, head->base_offset, head->base_offset + head->count - 1);
+    uint64_t last = head->base_offset + head->count - 1;
+    acks_taken(&self->acks, head->base_offset, last < delivery->limit ? last : delivery->limit - 1);
+    atomic_store(&self->walk_limit, delivery->limit);
     walk_open_deliver(&self->walk, &delivery->body, head);
     mem_free(delivery);
     return true;
@@ -66,6 +81,12 @@ static bool consumer_open_next(struct rg_consumer *self)
 static int consumer_walk(struct rg_consumer *self, struct rg_record *ret_record)
 {
     if (self->walk.left == 0 || self->walk_generation != atomic_load(&self->generation)) {
+        return 0;
+    }
+    if (self->walk.offset >= atomic_load(&self->walk_limit)) { /* void: only its credit counts */
+        self->taken_messages += self->walk.left;
+        self->taken_bytes += self->walk.rest.size;
+        walk_close(&self->walk);
         return 0;
     }
     size_t before = self->walk.rest.size;
@@ -79,6 +100,13 @@ static int consumer_walk(struct rg_consumer *self, struct rg_record *ret_record)
 
 int consumer_take(struct rg_consumer *self, struct rg_record *ret_record)
 {
+    if (atomic_load(&self->is_draining)) {
+        consumer_give_back_walk(self);
+        return 0;
+    }
+    if (atomic_load(&self->is_rewinding)) {
+        return 0;
+    }
     int result = consumer_walk(self, ret_record);
     if (result == 1 && !consumer_owes_credit(self)) {
         return 1;
@@ -96,13 +124,13 @@ int consumer_take(struct rg_consumer *self, struct rg_record *ret_record)
 /* Until something is there. Lock held. 0, ERR_AGAIN or ERR_CLOSED. */
 static int consumer_wait(struct rg_consumer *self, uint64_t until_us)
 {
-    while (list_is_empty(&self->deliveries)) {
+    while (list_is_empty(&self->deliveries) || atomic_load(&self->is_rewinding)) {
         if (self->state == CONSUMER_CLOSED) {
             return error_note(ERR_CLOSED, "%s: %s", rg_error_name(self->code),
                               self->detail[0] != 0 ? self->detail : rg_error_text(self->code));
         }
         if (!cond_wait_until(&self->changed, &self->client->lock, until_us) &&
-            list_is_empty(&self->deliveries)) {
+            (list_is_empty(&self->deliveries) || atomic_load(&self->is_rewinding))) {
             return error_note(ERR_AGAIN, "nothing came");
         }
     }

@@ -15,11 +15,15 @@ enum {
     ACK_FRAME_BYTES = 64 << 10,
     SETTLED_RANGES_MAX = 1024,
     ACK_RANGES = 1,
+    EXTEND_RANGES = 1,
     ACK_NACKS = 3,
     ACK_SYNC = 4,
+    ACK_EPOCH = 5,
     NACK_RANGE = 1,
     NACK_DELAY = 2,
     NACK_NO_COUNT = 3,
+    NACK_REJECT = 4,
+    NACK_REASON = 5,
 };
 
 static void acks_lock(struct ack_book *self)
@@ -42,11 +46,20 @@ void acks_init(struct ack_book *self)
     self->settled = ranges_new();
 }
 
+static void nacks_forget(struct ack_book *self)
+{
+    for (size_t i = 0; i < self->nack_count; i++) {
+        mem_free(self->nacks[i].reason);
+    }
+    self->nack_count = 0;
+}
+
 void acks_release(struct ack_book *self)
 {
     ranges_destroy(&self->acked);
     ranges_destroy(&self->delivered);
     ranges_destroy(&self->settled);
+    nacks_forget(self);
     mem_free(self->nacks);
     (void) pthread_mutex_destroy(&self->lock); /* nobody holds it */
 }
@@ -59,12 +72,39 @@ void acks_taken(struct ack_book *self, uint64_t first, uint64_t last)
     acks_unlock(self);
 }
 
+void acks_void_from(struct ack_book *self, uint64_t first)
+{
+    acks_lock(self);
+    if (self->has_tail && self->tail.last >= first) {
+        self->tail.last = first - 1;
+        self->has_tail = self->tail.first < first;
+    }
+    (void) ranges_clear_range(self->acked, first, UINT64_MAX);
+    (void) ranges_clear_range(self->delivered, first, UINT64_MAX);
+    acks_unlock(self);
+}
+
+void acks_resume_at(struct ack_book *self, uint64_t offset)
+{
+    acks_lock(self);
+    self->resume = offset > self->resume ? offset : self->resume;
+    acks_unlock(self);
+}
+
+uint64_t acks_resume(struct ack_book *self)
+{
+    acks_lock(self);
+    uint64_t resume = self->resume;
+    acks_unlock(self);
+    return resume;
+}
+
 void acks_reset(struct ack_book *self)
 {
     acks_lock(self);
     self->is_scheduled = false;
     self->has_tail = false;
-    self->nack_count = 0;
+    nacks_forget(self);
     ranges_clear(self->acked);
     ranges_clear(self->delivered);
     ranges_clear(self->settled);
@@ -92,6 +132,12 @@ static void nack_append(struct buf *out, const struct nack_item *nack, uint64_t 
     if (!nack->count) {
         pb_append_varint(&body, NACK_NO_COUNT, 1);
     }
+    if (nack->reject) {
+        pb_append_varint(&body, NACK_REJECT, 1);
+    }
+    if (nack->reason != NULL) {
+        pb_append_bytes(&body, NACK_REASON, span_of(nack->reason));
+    }
     pb_append_bytes(out, ACK_NACKS, buf_span(&body));
     buf_release(&body);
 }
@@ -99,6 +145,9 @@ static void nack_append(struct buf *out, const struct nack_item *nack, uint64_t 
 static void frame_flush(struct rg_consumer *consumer, struct buf *body)
 {
     if (body->size != 0) {
+        if (consumer->epoch != 0) {
+            pb_append_varint(body, ACK_EPOCH, consumer->epoch);
+        }
         conn_queue_frame(consumer->client, consumer->channel, 0, RAILGUN__FRAME__BODY_ACK,
                          buf_span(body));
         buf_reset(body);
@@ -109,6 +158,9 @@ static void settle(struct ack_book *self, uint64_t first, uint64_t last)
 {
     struct range lowest;
     ranges_set(self->settled, first, last, 0);
+    if (self->resume != 0 && ranges_find(self->settled, self->resume, &lowest)) {
+        self->resume = lowest.last + 1;
+    }
     if (ranges_count(self->settled) > SETTLED_RANGES_MAX && ranges_lowest(self->settled, &lowest)) {
         (void) ranges_clear_range(self->settled, lowest.first, lowest.last); /* it was there */
     }
@@ -157,17 +209,23 @@ static void acks_encode(struct rg_consumer *consumer, struct buf *body)
             }
         }
     }
+    bool is_sent = self->nack_count == 0;
     for (size_t i = 0; i < self->nack_count; i++) {
         struct nack_item *nack = &self->nacks[i];
         while (delivered_take(self, &nack->first, nack->last, &first, &last)) {
             nack_append(body, nack, first, last);
+            is_sent = true;
             if (body->size >= ACK_FRAME_BYTES) {
                 frame_flush(consumer, body);
             }
         }
     }
-    self->nack_count = 0;
+    nacks_forget(self);
     self->is_scheduled = false;
+    if (!is_sent) { /* nothing of it was ours: there will be no answer */
+        atomic_store(&consumer->is_rewinding, false);
+        (void) pthread_cond_broadcast(&consumer->changed);
+    }
 }
 
 void acks_send(struct rg_consumer *consumer)
@@ -239,16 +297,23 @@ int consumer_ack(struct rg_consumer *self, uint64_t first, uint64_t last)
     return 0;
 }
 
-int consumer_nack(struct rg_consumer *self, const struct nack_item *nack)
+static void nack_put(struct ack_book *book, const struct nack_item *nack)
 {
-    struct ack_book *book = &self->acks;
-    acks_lock(book);
-    if (book->nack_count == book->nack_capacity) {
+    if (book->nacks == NULL || book->nack_count == book->nack_capacity) {
         size_t capacity = book->nack_capacity < 16 ? 16 : book->nack_capacity * 2;
         book->nacks = mem_resize(book->nacks, capacity, sizeof(*book->nacks));
         book->nack_capacity = capacity;
     }
     book->nacks[book->nack_count++] = *nack;
+}
+
+int consumer_nack(struct rg_consumer *self, const struct nack_item *nack)
+{
+    acks_lock(&self->acks);
+    nack_put(&self->acks, nack);
+    if (atomic_load(&self->is_strict)) {
+        atomic_store(&self->is_rewinding, true); /* what is behind it comes again: wait */
+    }
     acks_noted(self);
     return 0;
 }
@@ -272,13 +337,49 @@ int rg_ack(struct rg_consumer *consumer, uint64_t first, uint64_t last)
     return result < 0 ? result : consumer_ack(consumer, first, last);
 }
 
+/* A server ends the connection of who sends a text that is not UTF-8. */
+static int nack_check(const struct rg_consumer *consumer, uint64_t first, uint64_t last,
+                      const struct rg_nack *nack, const char *function)
+{
+    int result = ack_check(consumer, first, last, function);
+    if (result == 0 && nack != NULL && nack->reason != NULL && !pb_is_text(span_of(nack->reason))) {
+        result = error_note(ERR_BAD_REQUEST, "%s: the reason is not UTF-8", function);
+    }
+    return result;
+}
+
+static struct nack_item nack_item_of(uint64_t first, uint64_t last, const struct rg_nack *nack)
+{
+    return (struct nack_item){
+        .first = first,
+        .last = last,
+        .delay_ms = nack->delay_ms,
+        .has_delay = nack->delay_ms != RG_BACKOFF,
+        .count = !nack->uncounted,
+        .reject = nack->reject,
+        .reason = nack->reason != NULL ? mem_strdup(nack->reason) : NULL,
+    };
+}
+
+int rg_nack_with(struct rg_consumer *consumer, uint64_t first, uint64_t last,
+                 const struct rg_nack *nack)
+{
+    int result = nack_check(consumer, first, last, nack, "rg_nack");
+    if (result == 0 && nack == NULL) {
+        result = error_note(ERR_USAGE, "rg_nack: nack is NULL");
+    }
+    if (result < 0) {
+        return result;
+    }
+    struct nack_item item = nack_item_of(first, last, nack);
+    return consumer_nack(consumer, &item);
+}
+
 int rg_nack(struct rg_consumer *consumer, uint64_t first, uint64_t last, uint64_t delay_ms,
             bool count)
 {
-    int result = ack_check(consumer, first, last, "rg_nack");
-    struct nack_item nack = {
-        .first = first, .last = last, .delay_ms = delay_ms, .has_delay = true, .count = count};
-    return result < 0 ? result : consumer_nack(consumer, &nack);
+    const struct rg_nack nack = {.delay_ms = delay_ms, .uncounted = !count};
+    return rg_nack_with(consumer, first, last, &nack);
 }
 
 /* --- and waiting --- */
@@ -297,9 +398,10 @@ static bool acks_know(const struct ack_book *self, uint64_t first, uint64_t last
     return true;
 }
 
-/* The first remark of the server on something in this range. */
-static int results_read(struct span body, uint64_t first, uint64_t last)
+/* The first remark of the server on something in this range. What could not be delayed is still ours. */
+static int results_read(struct ack_book *book, struct span body, uint64_t first, uint64_t last)
 {
+    int result = 0;
     struct pb_field field;
     while (pb_next(&body, &field) == 1) {
         if (field.number != 1 || field.type != PB_BYTES) {
@@ -314,28 +416,45 @@ static int results_read(struct span body, uint64_t first, uint64_t last)
             }
         }
         int code = values[3] < 1000 ? -(int) values[3] : ERR_INTERNAL;
-        if (code != 0 && code != ERR_ALREADY && values[1] <= last && values[2] >= first) {
-            return error_note(code, "offsets %llu..%llu: %s", (unsigned long long) values[1],
-                              (unsigned long long) values[2], rg_error_text(code));
+        if (code == ERR_DELAY_FULL && values[1] != 0 && values[1] <= values[2]) {
+            acks_lock(book);
+            ranges_set(book->delivered, values[1], values[2], 0);
+            acks_unlock(book);
+        }
+        if (result == 0 && code != 0 && code != ERR_ALREADY && values[1] <= last &&
+            values[2] >= first) {
+            result = error_note(code, "offsets %llu..%llu: %s", (unsigned long long) values[1],
+                                (unsigned long long) values[2], rg_error_text(code));
         }
     }
-    return 0;
+    return result;
 }
 
-/* Encode the frame that is to be answered: all that is given, and this range. Client's lock held. */
+/* Encode the frame that is to be answered: all that is given, and this range: acknowledged, or nacked. Client's lock held. */
 static int ack_sync_encode(struct rg_consumer *consumer, uint64_t first, uint64_t last,
-                           struct buf *body)
+                           const struct rg_nack *nack, struct buf *body)
 {
     struct ack_book *book = &consumer->acks;
     if (consumer->state != CONSUMER_UP || consumer->client->state != CLIENT_UP) {
         return error_note(ERR_NOT_DELIVERED, "the connection it came on is lost: it comes again");
+    }
+    if (consumer->is_exclusive && !consumer->is_active) {
+        return error_note(ERR_FENCED, "another consumer of the group is active");
     }
     acks_lock(book);
     bool is_known = acks_know(book, first, last);
     if (is_known) {
         ranges_set(book->delivered, first, last, 0);
         tail_merge(book);
-        ranges_set(book->acked, first, last, 0);
+        if (nack != NULL) {
+            struct nack_item item = nack_item_of(first, last, nack);
+            nack_put(book, &item);
+            if (atomic_load(&consumer->is_strict)) {
+                atomic_store(&consumer->is_rewinding, true);
+            }
+        } else {
+            ranges_set(book->acked, first, last, 0);
+        }
         list_remove(&consumer->of_acks);
         acks_encode(consumer, body);
     }
@@ -344,14 +463,18 @@ static int ack_sync_encode(struct rg_consumer *consumer, uint64_t first, uint64_
         return error_note(ERR_NOT_DELIVERED, "not delivered on this connection, or given back");
     }
     pb_append_varint(body, ACK_SYNC, 1);
+    if (consumer->epoch != 0) {
+        pb_append_varint(body, ACK_EPOCH, consumer->epoch);
+    }
     return 0;
 }
 
-int rg_ack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last)
+static int settle_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last,
+                       const struct rg_nack *nack, const char *function)
 {
-    int result = ack_check(consumer, first, last, "rg_ack_sync");
+    int result = nack_check(consumer, first, last, nack, function);
     if (result == 0) {
-        result = client_check_blocking(consumer->client, "rg_ack_sync");
+        result = client_check_blocking(consumer->client, function);
     }
     if (result < 0) {
         return result;
@@ -359,14 +482,53 @@ int rg_ack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last)
     struct rg_client *client = consumer->client;
     struct call call = {.field = RAILGUN__FRAME__BODY_ACK};
     client_lock(client);
-    result = ack_sync_encode(consumer, first, last, &call.body);
+    result = ack_sync_encode(consumer, first, last, nack, &call.body);
     if (result == 0) {
         call.channel = consumer->channel;
         result = call_ask_locked(client, &call, RAILGUN__FRAME__BODY_ACK_OK);
     }
     client_unlock(client);
     if (result == 0) {
-        result = results_read(call.ret_body.bytes, first, last);
+        result = results_read(&consumer->acks, call.ret_body.bytes, first, last);
+    }
+    call_release(&call);
+    return result;
+}
+
+int rg_ack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last)
+{
+    return settle_sync(consumer, first, last, NULL, "rg_ack_sync");
+}
+
+int rg_nack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last,
+                 const struct rg_nack *nack)
+{
+    return nack == NULL ? error_note(ERR_USAGE, "rg_nack_sync: nack is NULL")
+                        : settle_sync(consumer, first, last, nack, "rg_nack_sync");
+}
+
+int rg_extend(struct rg_consumer *consumer, uint64_t first, uint64_t last)
+{
+    int result = ack_check(consumer, first, last, "rg_extend");
+    if (result == 0) {
+        result = client_check_blocking(consumer->client, "rg_extend");
+    }
+    if (result < 0) {
+        return result;
+    }
+    struct rg_client *client = consumer->client;
+    struct call call = {.field = RAILGUN__FRAME__BODY_EXTEND};
+    range_append(&call.body, EXTEND_RANGES, first, last);
+    client_lock(client);
+    if (consumer->state != CONSUMER_UP || client->state != CLIENT_UP) {
+        result = error_note(ERR_NOT_DELIVERED, "the connection it came on is lost: it comes again");
+    } else {
+        call.channel = consumer->channel;
+        result = call_ask_locked(client, &call, RAILGUN__FRAME__BODY_EXTEND_OK);
+    }
+    client_unlock(client);
+    if (result == 0) {
+        result = results_read(&consumer->acks, call.ret_body.bytes, first, last);
     }
     call_release(&call);
     return result;

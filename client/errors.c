@@ -2,11 +2,13 @@
  *
  * The detail is kept for each thread and not in the client: two threads that fail at the same moment must not read each other's
  * reason, and rg_connect has no client yet when it fails. It is the one global of the library. */
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "common/base/err.h"
+#include "common/base/name.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/pb.h"
 
@@ -51,6 +53,16 @@ const char *error_keep_text(const char *text)
 {
     (void) snprintf(last_error.kept, sizeof(last_error.kept), "%s", text);
     return last_error.kept;
+}
+
+int error_check_names(const char *stream, const char *group)
+{
+    const char *problem = stream != NULL ? name_check(span_of(stream)) : NULL;
+    if (problem != NULL) {
+        return error_note(ERR_BAD_REQUEST, "stream: %s", problem);
+    }
+    problem = group != NULL ? name_check(span_of(group)) : NULL;
+    return problem != NULL ? error_note(ERR_BAD_REQUEST, "group: %s", problem) : 0;
 }
 
 int error_note(int code, const char *format, ...)
@@ -106,6 +118,13 @@ int error_note_body(int code, struct span body)
             error_append_diff(field.bytes);
         }
     }
+    if (last_error.text[0] == 0 && code == ERR_OUT_OF_RANGE && answer.next_offset != 0) {
+        return answer.first_offset < answer.next_offset
+                   ? error_note(code, "the stream holds offsets %" PRIu64 " to %" PRIu64,
+                                answer.first_offset, answer.next_offset - 1)
+                   : error_note(code, "the stream is empty, and goes on at offset %" PRIu64,
+                                answer.next_offset);
+    }
     if (last_error.text[0] == 0) {
         error_append(span_of(err_text(code)));
     }
@@ -127,6 +146,25 @@ static int range_read(struct span body, struct error_answer *answer)
     return result;
 }
 
+/* What only publishes are told. */
+static bool error_read_publish(const struct pb_field *field, struct error_answer *answer)
+{
+    if (field->number == 4 && field->type == PB_VARINT) {
+        answer->retry_after_ms = field->value < UINT32_MAX ? (uint32_t) field->value : UINT32_MAX;
+    } else if (field->number == 8 && field->type == PB_BYTES) {
+        answer->last_id = field->bytes;
+    } else if (field->number == 11 && field->type == PB_VARINT) {
+        answer->offset = field->value;
+    } else if (field->number == 12 && field->type == PB_FIXED64) {
+        answer->ts_us = field->value;
+    } else if (field->number == 13 && field->type == PB_VARINT) {
+        answer->record = (uint32_t) field->value;
+    } else {
+        return false;
+    }
+    return true;
+}
+
 int error_read(struct span body, struct error_answer *ret_answer)
 {
     struct error_answer answer = {.code = ERR_INTERNAL};
@@ -143,6 +181,8 @@ int error_read(struct span body, struct error_answer *ret_answer)
             answer.next_offset = field.value;
         } else if (field.number == 6 && field.type == PB_VARINT) {
             answer.first_offset = field.value;
+        } else if (error_read_publish(&field, &answer)) {
+            continue;
         } else if (field.number == 7 && field.type == PB_BYTES) {
             result = range_read(field.bytes, &answer);
             if (result < 0) {

@@ -19,6 +19,7 @@
 #include "client/outbox.h"
 #include "client/publish.h"
 #include "client/subscription.h"
+#include "client/watch.h"
 
 enum { IO_SLEEP_US_MAX = 60 * 1000 * 1000, IO_EVENTS = 2 };
 
@@ -45,6 +46,7 @@ static uint64_t io_next_us(const struct rg_client *self, uint64_t now_us, uint64
     uint64_t at_us = earlier(now_us + IO_SLEEP_US_MAX, publish_us);
     at_us = earlier(at_us, consumers_next_us(self));
     at_us = earlier(at_us, subscriptions_next_us(self));
+    at_us = earlier(at_us, watches_next_us(self));
     at_us = earlier(at_us, outbox_next_us(self));
     at_us = earlier(at_us, self->asks.check_us);
     if (self->call_count != 0) {
@@ -186,6 +188,7 @@ static void io_due(struct rg_client *self, uint64_t now_us)
     }
     consumers_check(self, now_us);
     subscriptions_check(self, now_us);
+    watches_check(self, now_us);
     asks_check(self, now_us);
 }
 

@@ -90,6 +90,7 @@ static void pack_append(struct rg_client *client, struct pack *pack,
 {
     batch_append(&pack->records, parts->payload, parts->id, parts->key, parts->headers);
     pack->count++;
+    pack->with_id += parts->id.size != 0;
     if (pack->kind != PACK_WAITED) { /* each caller has one of those at most */
         client->pub.window_bytes += parts->size;
         client->pub.window_records++;

@@ -35,6 +35,8 @@ struct pack {
     struct buf head;    /* everything of the frame before the records */
     struct buf records; /* RecordBatch */
     uint32_t count;
+    uint32_t with_id; /* of them */
+    bool is_unsure;   /* it was sent before, without an answer */
     uint64_t frame_bytes;
     uint64_t deadline_us;
     struct completion *completions;
@@ -116,8 +118,10 @@ struct pack *pack_take(struct rg_client *client, enum pack_kind kind);
 int pack_submit(struct rg_client *client, struct pack *pack, struct span stream,
                 struct span head_extra);
 void pack_give(struct rg_client *client, struct pack *pack);
+/* What became of each of its records, when the server has answered. */
+void pack_results(const struct pack *pack, struct rg_record_result *results);
 /* Some of its records were not stored as they are: the first error, and the offset of the first record. */
-int pack_mixed_result(struct pack *pack, uint64_t *ret_offset);
+int pack_mixed_result(const struct pack *pack, uint64_t *ret_offset);
 /* Append a message; 0, or the error noted. */
 int pack_add(struct rg_client *client, struct pack *pack, const struct rg_message *message);
 /* The lane of a name: 0, or RG_ERR_BAD_REQUEST, noted. */

@@ -109,6 +109,8 @@ struct pack *pack_take(struct rg_client *client, enum pack_kind kind)
     pack->lane = NULL;
     pack->serial = self->next_serial++;
     pack->count = 0;
+    pack->with_id = 0;
+    pack->is_unsure = false;
     pack->deadline_us = client_request_deadline(client, client_now_us());
     pack->batch_done = NULL;
     pack->waiter = NULL;

@@ -1,5 +1,7 @@
 /* publish_outcome: batches from the queue to their completion: sent as far as the server's window allows, answered, given up, or unknown
  * because the connection was lost. Must never send beyond the window, nor report a record twice or not at all. */
+#include <string.h>
+
 #include "common/base/err.h"
 #include "common/base/mem.h"
 #include "common/wire/client.pb-c.h"
@@ -164,6 +166,40 @@ static int publish_ok(struct rg_client *client, struct pack *pack, struct span b
     return 0;
 }
 
+/* Would repeating it store something twice? */
+static bool pack_may_repeat(const struct rg_client *client, const struct pack *pack)
+{
+    return client->options.repeat_with_ids && pack->with_id == pack->count && !client->is_closing;
+}
+
+/* Its outcome is unknown: into the queue once more, before all that was given later. */
+static void pack_repeat(struct rg_client *client, struct pack *pack)
+{
+    struct list *queue = &client->pub.queue;
+    struct list *at = queue->next;
+    while (at != queue && pack_of(at)->serial < pack->serial) {
+        at = at->next;
+    }
+    list_remove(&pack->of_queue);
+    list_push_back(at, &pack->of_queue);
+    pack->state = PACK_QUEUED;
+    pack->is_unsure = true;
+}
+
+static void pack_take_error(struct pack *pack, const struct error_answer *answer)
+{
+    struct rg_published *published = &pack->published;
+    published->next_offset = answer->next_offset;
+    published->original_offset = answer->offset;
+    published->original_ts_us = answer->ts_us;
+    published->record = answer->record;
+    published->retry_after_ms = answer->retry_after_ms;
+    if (answer->last_id.size != 0 && answer->last_id.size <= sizeof(published->last_id)) {
+        memcpy(published->last_id, answer->last_id.data, answer->last_id.size);
+        published->last_id_size = answer->last_id.size;
+    }
+}
+
 int publish_answered(struct rg_client *client, struct pack *pack, uint32_t field, struct span body)
 {
     struct error_answer answer;
@@ -176,9 +212,13 @@ int publish_answered(struct rg_client *client, struct pack *pack, uint32_t field
     if (field != RAILGUN__FRAME__BODY_ERROR || error_read(body, &answer) < 0) {
         return ERR_PROTOCOL;
     }
-    pack->answer = session_keep(client, body);
-    pack->published.next_offset = answer.next_offset;
     client->pub.unanswered_bytes -= pack->frame_bytes;
+    if (answer.code == ERR_TIMEOUT && pack_may_repeat(client, pack)) {
+        pack_repeat(client, pack);
+        return 0;
+    }
+    pack->answer = session_keep(client, body);
+    pack_take_error(pack, &answer);
     pack_finish(client, pack, answer.code);
     return 0;
 }
@@ -199,9 +239,11 @@ int publish_check(struct rg_client *client, uint64_t now_us)
         lane_seal(client, lane_of(self->held.next));
     }
     while (!list_is_empty(&self->queue) && now_us >= pack_of(self->queue.next)->deadline_us) {
-        /* Certainly not stored: no byte of it was sent. */
+        /* Certainly not stored unless it was sent once before: no byte of it was sent. */
         bool is_up = client->state == CLIENT_UP;
-        pack_finish(client, pack_of(self->queue.next), is_up ? ERR_OVERLOADED : ERR_CLOSED);
+        bool is_unsure = pack_of(self->queue.next)->is_unsure;
+        int error = is_up ? ERR_OVERLOADED : ERR_CLOSED;
+        pack_finish(client, pack_of(self->queue.next), is_unsure ? ERR_TIMEOUT : error);
     }
     return 0;
 }
@@ -210,15 +252,20 @@ void publish_lost(struct rg_client *client)
 {
     struct publishing *self = &client->pub;
     struct list *sending = &client->conn.sending;
-    while (!list_is_empty(&self->sent)) {
-        pack_finish(client, pack_of(self->sent.next), ERR_TIMEOUT);
-    }
     /* Of these the server has a part at most, and it acts on whole frames only. */
     while (!list_is_empty(sending)) {
         struct pack *pack = pack_of(sending->previous);
         list_remove(&pack->of_queue);
         list_push_front(&self->queue, &pack->of_queue);
         pack->state = PACK_QUEUED;
+    }
+    while (!list_is_empty(&self->sent)) {
+        struct pack *pack = pack_of(self->sent.next);
+        if (pack_may_repeat(client, pack)) {
+            pack_repeat(client, pack);
+        } else {
+            pack_finish(client, pack, ERR_TIMEOUT);
+        }
     }
     while (!list_is_empty(&self->lost)) {
         ghost_free(client, LIST_ENTRY(self->lost.next, struct ghost, of_lost));
@@ -233,7 +280,8 @@ void publish_stop(struct rg_client *client)
     publish_lost(client);
     publish_seal_all(client);
     while (!list_is_empty(&self->queue)) {
-        pack_finish(client, pack_of(self->queue.next), ERR_CLOSED);
+        struct pack *pack = pack_of(self->queue.next);
+        pack_finish(client, pack, pack->is_unsure ? ERR_TIMEOUT : ERR_CLOSED);
     }
     (void) pthread_cond_broadcast(&self->room);
 }
@@ -245,63 +293,69 @@ bool publish_is_idle(const struct rg_client *client)
 
 /* --- completions --- */
 
-/* The outcome of each record of a batch in which some were not stored as they are. */
-struct record_outcome {
-    int result;
-    uint64_t offset;
-};
-
-static void outcomes_read(struct pack *pack, struct record_outcome *outcomes)
+static void exceptions_read(const struct pack *pack, struct rg_record_result *results)
 {
     struct span rest = pack->answer.bytes;
     struct pb_field field;
-    for (uint32_t i = 0; i < pack->count; i++) {
-        outcomes[i] = (struct record_outcome){1, 0};
-    }
     while (pb_next(&rest, &field) == 1) {
         struct hot_result one;
         if (field.number == PUBLISH_OK_EXCEPTIONS && hot_result_read(field.bytes, &one) == 0 &&
             one.record < pack->count) {
-            bool is_stored = (int) one.code == -ERR_DUPLICATE;
             int code = one.code != 0 && one.code < 1000 ? -(int) one.code : ERR_INTERNAL;
-            outcomes[one.record] = (struct record_outcome){is_stored ? 0 : code, one.offset};
+            results[one.record] = (struct rg_record_result){code, one.offset, one.ts_us};
         }
+    }
+}
+
+void pack_results(const struct pack *pack, struct rg_record_result *results)
+{
+    for (uint32_t i = 0; i < pack->count; i++) {
+        results[i] = (struct rg_record_result){.code = 1};
+    }
+    if (pack->answer.owner != NULL) {
+        exceptions_read(pack, results);
     }
     uint64_t offset = pack->published.base_offset;
     for (uint32_t i = 0; i < pack->count; i++) {
-        if (outcomes[i].result == 1) {
-            outcomes[i] = (struct record_outcome){0, offset++};
+        if (results[i].code == 1) {
+            results[i] = (struct rg_record_result){0, offset++, pack->published.ts_us};
         }
     }
+}
+
+/* A duplicate is stored, which was wanted. */
+static int result_code(const struct rg_record_result *result)
+{
+    return result->code == ERR_DUPLICATE ? 0 : result->code;
 }
 
 static void pack_complete_mixed(struct pack *pack, int *first_error)
 {
-    struct record_outcome *outcomes = mem_new_array(pack->count, sizeof(*outcomes));
-    outcomes_read(pack, outcomes);
+    struct rg_record_result *results = mem_new_array(pack->count, sizeof(*results));
+    pack_results(pack, results);
     for (uint32_t i = 0; i < pack->count; i++) {
+        int code = result_code(&results[i]);
         if (*first_error == 0) {
-            *first_error = outcomes[i].result;
+            *first_error = code;
         }
         if (pack->completions[i].done != NULL) {
-            pack->completions[i].done(pack->completions[i].ud, outcomes[i].result,
-                                      outcomes[i].offset);
+            pack->completions[i].done(pack->completions[i].ud, code, results[i].offset);
         }
     }
-    mem_free(outcomes);
+    mem_free(results);
 }
 
-int pack_mixed_result(struct pack *pack, uint64_t *ret_offset)
+int pack_mixed_result(const struct pack *pack, uint64_t *ret_offset)
 {
-    struct record_outcome *outcomes = mem_new_array(pack->count, sizeof(*outcomes));
-    int result = 0;
-    outcomes_read(pack, outcomes);
-    for (uint32_t i = 0; i < pack->count && result == 0; i++) {
-        result = outcomes[i].result;
+    struct rg_record_result *results = mem_new_array(pack->count, sizeof(*results));
+    int code = 0;
+    pack_results(pack, results);
+    for (uint32_t i = 0; i < pack->count && code == 0; i++) {
+        code = result_code(&results[i]);
     }
-    *ret_offset = outcomes[0].offset;
-    mem_free(outcomes);
-    return result;
+    *ret_offset = results[0].offset;
+    mem_free(results);
+    return code;
 }
 
 /* Called without the lock. Returns the first error in it. */

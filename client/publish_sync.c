@@ -7,19 +7,36 @@
 #include "common/wire/client.pb-c.h"
 #include "common/wire/pb.h"
 
+#include "client/headers.h"
 #include "client/publish.h"
 
 enum {
     PUBLISH_EXPECT = 3,
+    PUBLISH_FENCE = 4,
+    PUBLISH_ATOMIC = 5,
     EXPECT_NEXT_OFFSET = 1,
     EXPECT_NO_STREAM = 2,
     EXPECT_STREAM_EXISTS = 3,
+    EXPECT_LAST_ID = 4,
+    ID_BYTES_MAX = 128,
 };
 
 static int expect_encode(struct buf *out, const struct rg_expect *expect)
 {
     struct buf body = {0};
-    if (expect == NULL || expect->what == RG_EXPECT_NOTHING) {
+    if (expect == NULL) {
+        return 0;
+    }
+    if (bytes_are_null(&expect->fence) || bytes_are_null(&expect->last_id)) {
+        return error_note(ERR_USAGE, "expect: data that is NULL has a size");
+    }
+    if (expect->fence.size > ID_BYTES_MAX || expect->last_id.size > ID_BYTES_MAX) {
+        return error_note(ERR_TOO_LARGE, "expect: a fence or an id is longer than 128 bytes");
+    }
+    if (expect->fence.size != 0) {
+        pb_append_bytes(out, PUBLISH_FENCE, span_make(expect->fence.data, expect->fence.size));
+    }
+    if (expect->what == RG_EXPECT_NOTHING) {
         return 0;
     }
     switch (expect->what) {
@@ -31,6 +48,10 @@ static int expect_encode(struct buf *out, const struct rg_expect *expect)
         break;
     case RG_EXPECT_STREAM_EXISTS:
         pb_append_varint(&body, EXPECT_STREAM_EXISTS, 1);
+        break;
+    case RG_EXPECT_LAST_ID:
+        pb_append_bytes(&body, EXPECT_LAST_ID,
+                        span_make(expect->last_id.data, expect->last_id.size));
         break;
     case RG_EXPECT_NOTHING:
     default:
@@ -93,15 +114,33 @@ static int pack_result(const struct rg_client *client, struct pack *pack,
     } else if (result < 0) {
         (void) error_note(result, "%s", rg_error_text(result));
     }
-    if (ret_published != NULL && (result == 0 || result == ERR_WRONG_OFFSET)) {
+    bool has_more = result == ERR_WRONG_OFFSET || result == ERR_DUPLICATE_ID ||
+                    result == ERR_DUPLICATE_MISMATCH || result == ERR_DEDUP_FULL;
+    if (ret_published != NULL && (result == 0 || has_more)) {
         *ret_published = published;
     }
     return result;
 }
 
+/* The same for a batch of which each record stands for itself. Lock held. */
+static int pack_each_result(const struct rg_client *client, struct pack *pack,
+                            struct rg_record_result *ret_results,
+                            struct rg_published *ret_published)
+{
+    if (pack->result != 0) {
+        return pack_result(client, pack, ret_published);
+    }
+    pack_results(pack, ret_results);
+    if (ret_published != NULL) {
+        *ret_published = pack->published;
+    }
+    return 0;
+}
+
 /* Lock held. */
 static int publish_and_wait(struct rg_client *client, struct span stream,
                             const struct rg_message *messages, size_t count, struct span extra,
+                            struct rg_record_result *ret_results,
                             struct rg_published *ret_published)
 {
     struct lane *lane = NULL;
@@ -128,8 +167,35 @@ static int publish_and_wait(struct rg_client *client, struct span stream,
     client_push_out(client);
     lead_wait(client, &waiter, corr);
     waiter_release(&waiter);
-    result = pack_result(client, pack, ret_published);
+    result = ret_results != NULL ? pack_each_result(client, pack, ret_results, ret_published)
+                                 : pack_result(client, pack, ret_published);
     pack_give(client, pack);
+    return result;
+}
+
+static int publish_sync(struct rg_client *client, const char *stream,
+                        const struct rg_message *messages, size_t count,
+                        const struct rg_expect *expect, struct rg_record_result *ret_results,
+                        struct rg_published *ret_published, const char *function)
+{
+    struct buf extra = {0};
+    int result = messages_check(client, stream, messages, count, function);
+    if (result == 0) {
+        result = client_check_blocking(client, function);
+    }
+    if (result == 0) {
+        result = expect_encode(&extra, expect);
+    }
+    if (result == 0) {
+        if (ret_results != NULL) {
+            pb_append_varint(&extra, PUBLISH_ATOMIC, 0);
+        }
+        client_lock(client);
+        result = publish_and_wait(client, span_of(stream), messages, count, buf_span(&extra),
+                                  ret_results, ret_published);
+        client_unlock(client);
+    }
+    buf_release(&extra);
     return result;
 }
 
@@ -137,22 +203,19 @@ int rg_publish_batch(struct rg_client *client, const char *stream,
                      const struct rg_message *messages, size_t count,
                      const struct rg_expect *expect, struct rg_published *ret_published)
 {
-    struct buf extra = {0};
-    int result = messages_check(client, stream, messages, count, "rg_publish_batch");
-    if (result == 0) {
-        result = client_check_blocking(client, "rg_publish_batch");
+    return publish_sync(client, stream, messages, count, expect, NULL, ret_published,
+                        "rg_publish_batch");
+}
+
+int rg_publish_each(struct rg_client *client, const char *stream, const struct rg_message *messages,
+                    size_t count, const struct rg_expect *expect,
+                    struct rg_record_result *ret_results, struct rg_published *ret_published)
+{
+    if (ret_results == NULL) {
+        return error_note(ERR_USAGE, "rg_publish_each: no room for results");
     }
-    if (result == 0) {
-        result = expect_encode(&extra, expect);
-    }
-    if (result == 0) {
-        client_lock(client);
-        result = publish_and_wait(client, span_of(stream), messages, count, buf_span(&extra),
-                                  ret_published);
-        client_unlock(client);
-    }
-    buf_release(&extra);
-    return result;
+    return publish_sync(client, stream, messages, count, expect, ret_results, ret_published,
+                        "rg_publish_each");
 }
 
 int rg_publish(struct rg_client *client, const char *stream, const void *payload, size_t size,

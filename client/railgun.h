@@ -19,7 +19,7 @@
  * Outcomes of publishing: RG_OK = stored, durable, at the offset given. RG_ERR_TIMEOUT = unknown: the connection or the server was lost
  * before the answer; it may or may not be stored. Everything else = certainly not stored. What was not yet wholly given to the system when the
  * connection was lost is sent on the next one, in order, until its deadline. What was given is reported as unknown at once and never
- * repeated by the library, because that could store it twice. The caller can find out: by repeating with the same message id in a stream
+ * repeated by the library, because that could store it twice (with message IDs and rg_options.repeat_with_ids it is). The caller can find out: by repeating with the same message id in a stream
  * with deduplication, or, after a publish with an expected offset, by repeating it: RG_ERR_WRONG_OFFSET then names the next offset.
  * Reading, describing and ensuring are repeated by the library until their deadline.
  *
@@ -43,6 +43,7 @@ extern "C" {
 /* The codes a program meets most; any code of the protocol may be returned, negated. */
 enum rg_err {
     RG_OK = 0,
+    RG_DUPLICATE = -200, /* of one record: it was stored before */
     RG_ERR_PROTOCOL = -100,
     RG_ERR_HEARTBEAT_LOST = -106,
     RG_ERR_GOING_AWAY = -107,
@@ -50,14 +51,24 @@ enum rg_err {
     RG_ERR_DENIED = -403,
     RG_ERR_NOT_FOUND = -404,
     RG_ERR_NOT_DELIVERED = -405,
+    RG_ERR_EPHEMERAL_LOST = -406,
     RG_ERR_TIMEOUT = -408, /* outcome unknown */
+    RG_ERR_DUPLICATE_ID = -409,
     RG_ERR_WRONG_OFFSET = -412,
     RG_ERR_TOO_LARGE = -413,
     RG_ERR_OUT_OF_RANGE = -416,
+    RG_ERR_DUPLICATE_MISMATCH = -417, /* the ID is known with another payload */
     RG_ERR_BAD_CONFIG = -422,
     RG_ERR_ENSURE_FIRST = -428,
+    RG_ERR_DELAY_FULL = -420,
+    RG_ERR_DEDUP_FULL = -430,
     RG_ERR_STALE_DELIVERY = -440,
+    RG_ERR_FENCED = -441,           /* another consumer owns the group by now */
+    RG_ERR_VERSION_CONFLICT = -442, /* this version has another specification */
+    RG_ERR_IMMUTABLE = -443,
     RG_ERR_DIFFERS = -444,
+    RG_ERR_STREAM_CHANGED = -446, /* the name belongs to another stream */
+    RG_ERR_STREAM_DELETED = -447, /* it can be undeleted for a while */
     RG_ERR_INTERNAL = -500,
     RG_ERR_UNSUPPORTED = -501,
     RG_ERR_NO_QUORUM = -511,
@@ -108,6 +119,9 @@ struct rg_options {
     uint32_t window_records; /* the same in records: 65,536 */
     /* Ephemeral messages, requests and replies not yet given to the system: 4 MiB. One call may go beyond it, by what it brings. */
     uint64_t send_buffer_bytes;
+    /* Every stream that this client publishes messages with IDs to has deduplication (dedup.mode): a batch in which each message has an ID is repeated by
+     * the library when its outcome is unknown, until its deadline; the result is that of the first. Batches repeated together with later ones may change places. */
+    bool repeat_with_ids;
     const char *namespace_; /* "default". Not a name (as of a stream): RG_ERR_USAGE */
     /* Called on the I/O thread when the connection is lost (up = false, with the reason) or made again. May be NULL. */
     void (*on_state)(void *ud, bool up, int reason);
@@ -164,23 +178,50 @@ struct rg_expect {
         RG_EXPECT_NOTHING,
         RG_EXPECT_NEXT_OFFSET,
         RG_EXPECT_NO_RECORDS,
-        RG_EXPECT_STREAM_EXISTS
+        RG_EXPECT_STREAM_EXISTS,
+        RG_EXPECT_LAST_ID
     } what;
     uint64_t next_offset;
+    struct rg_bytes last_id; /* of the newest record */
+    /* In any case: a stream that was given a fence takes only publishes that bring the same, one without only those that bring none: RG_ERR_FENCED. */
+    struct rg_bytes fence;
 };
 
 struct rg_published {
-    uint64_t base_offset; /* of the first record; the others follow without a gap */
-    uint32_t count;
-    uint64_t ts_us;       /* the server's time of storing */
+    uint64_t
+        base_offset; /* of the first record (of a duplicate: where it lies); those that were stored now follow each other without a gap */
+    uint32_t count;  /* stored now; the others were stored before: their IDs are known */
+    uint64_t ts_us;  /* the server's time of storing */
     uint64_t next_offset; /* with RG_ERR_WRONG_OFFSET: what it is now */
+    /* with RG_ERR_WRONG_OFFSET: the ID of the newest record, if it has one */
+    uint8_t last_id[128];
+    size_t last_id_size;
+    /* with RG_ERR_DUPLICATE_ID and RG_ERR_DUPLICATE_MISMATCH: where the original lies, and which message of the batch it was */
+    uint64_t original_offset;
+    uint64_t original_ts_us;
+    uint32_t record;
+    uint32_t retry_after_ms; /* with RG_ERR_DEDUP_FULL; 0: not known */
 };
 
 /* Publish messages as one atomic batch and wait: all are stored, contiguous, or none. At most 65,536 and 4 MiB. `expect` may be NULL.
- * *ret_published (may be NULL) is written on RG_OK, and with RG_ERR_WRONG_OFFSET (next_offset). */
+ * In a stream with deduplication a message whose ID is known is not stored again; that is no error, and looked at before `expect`: repeating what was stored
+ * gives RG_OK and the same offsets. *ret_published (may be NULL) is written on RG_OK, and with those errors that it has fields for. */
 int rg_publish_batch(struct rg_client *client, const char *stream,
                      const struct rg_message *messages, size_t count,
                      const struct rg_expect *expect, struct rg_published *ret_published);
+
+/* What became of one message. */
+struct rg_record_result {
+    int code;        /* RG_OK; RG_DUPLICATE: stored before; else why it is not stored */
+    uint64_t offset; /* of a duplicate, refused or not: of the original. 0: none */
+    uint64_t ts_us;
+};
+
+/* As rg_publish_batch, but each message stands for itself: one that cannot be stored does not hold up the others. RG_OK: `ret_results` has what became of each
+ * of the `count` messages. Other results: nothing was stored, or that is unknown. */
+int rg_publish_each(struct rg_client *client, const char *stream, const struct rg_message *messages,
+                    size_t count, const struct rg_expect *expect,
+                    struct rg_record_result *ret_results, struct rg_published *ret_published);
 
 /* Called once for each rg_publish_async, in order of publishing for each stream: its result (RG_OK or an error) and offset. */
 typedef void rg_published_fn(void *ud, int result, uint64_t offset);
@@ -214,6 +255,7 @@ struct rg_record {
     struct rg_bytes key;
     uint32_t attempt; /* deliveries to the group so far, from 1 (0 when reading) */
     uint32_t failed;
+    uint64_t epoch; /* of exclusive groups: pass it to what must not listen to a former owner */
     struct rg_bytes raw; /* the encoded Record: for rg_record_header */
 };
 
@@ -258,14 +300,31 @@ enum rg_event_type {
     RG_EVENT_GAP,     /* offsets first..last will not come: retention removed them */
     RG_EVENT_CORRUPT, /* offsets first..last are damaged and skipped */
     RG_EVENT_FULL,    /* delivery stopped: too many unacknowledged holes */
-    RG_EVENT_CLOSED,  /* the server ended it: see code */
+    RG_EVENT_CLOSED,  /* the server ended it: see code (0: it was drained) */
+    RG_EVENT_ACTIVE,  /* exclusive groups: from now on this consumer gets everything, in `epoch` */
+    RG_EVENT_STANDBY, /* exclusive groups: another is active; what was delivered is void */
+    RG_EVENT_LOST, /* the ephemeral group was lost; the library makes it again and goes on at `first`: some messages may come again */
+    RG_EVENT_DEADLINE, /* ack_wait is over for first..last: they were taken back and count as failed */
+    RG_EVENT_PAUSED, /* the group is paused: nothing is delivered, acknowledgements go on */
+    RG_EVENT_RESUMED,
+    RG_EVENT_SEEK, /* the group's position was set: what was delivered is not yours any more */
 };
 struct rg_event {
     enum rg_event_type type;
     int code;
     uint64_t first;
     uint64_t last;
+    uint64_t epoch;
     const char *detail;
+};
+
+/* What a new group is made as; a group that exists stays as it is. */
+enum rg_group_mode {
+    RG_MODE_DEFAULT,   /* shared */
+    RG_MODE_SHARED,    /* every member gets a part */
+    RG_MODE_EXCLUSIVE, /* one is active, the others stand by. Strict order: an acknowledgement covers all before it, and a nack brings back all
+                        * behind it, in order; no more than the prefetch is delivered ahead of what is acknowledged */
+    RG_MODE_EXCLUSIVE_RELAXED /* one is active, but messages stand for themselves, as in a shared group */
 };
 
 struct rg_consume_options {
@@ -273,6 +332,12 @@ struct rg_consume_options {
     struct rg_start start;      /* where a new group begins */
     uint32_t prefetch_messages; /* granted ahead: 4,096 */
     uint64_t prefetch_bytes;    /* 4 MiB */
+    enum rg_group_mode mode;
+    uint32_t
+        priority; /* exclusive groups: who waits with the highest becomes active next, then who waited longest */
+    /* The group lives in the server's memory, until 5 s after its last member; it is made again by the library when the server was lost. Always so
+     * without a name. If there is a durable group of that name, it is that. */
+    bool ephemeral;
     /* a message is acknowledged when on_message has returned 0, nacked when not; only with on_message */
     bool auto_ack;
     /* Given: messages are pushed on the I/O thread. Returns 0, or non-zero for a nack under auto_ack. NULL: pull with rg_consumer_next. */
@@ -282,7 +347,7 @@ struct rg_consume_options {
     void *ud;
 };
 
-/* Join a group of a stream (the group is made if it does not exist). Returns when attached. Callbacks may come before it returns; they are given
+/* Join a group of a stream (the group is made if it does not exist; NULL or "": an ephemeral one with a name of the server's). Returns when attached. Callbacks may come before it returns; they are given
  * the consumer. After a lost connection it attaches again by itself: what was delivered before is void (it comes again, here or elsewhere),
  * and acknowledgements for it are dropped. */
 int rg_consume(struct rg_client *client, const char *stream, const char *group,
@@ -295,13 +360,41 @@ int rg_consumer_next(struct rg_consumer *consumer, uint32_t timeout_ms,
 
 /* Acknowledge offsets first..last. Batched in the background, at most a millisecond: neighbouring acknowledgements become one range. rg_ack_sync
  * sends all and returns when they are durable. RG_ERR_NOT_DELIVERED: they did not come on this connection (that one was lost, and they come again), or
- * were given back. RG_ERR_TIMEOUT: unknown; repeating it does no harm. */
+ * were given back. RG_ERR_STALE_DELIVERY: they were taken back meanwhile (deadline, release). RG_ERR_FENCED: another member of the exclusive group is
+ * active. RG_ERR_TIMEOUT: unknown; repeating it does no harm. */
 int rg_ack(struct rg_consumer *consumer, uint64_t first, uint64_t last);
 int rg_ack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last);
 
-/* Not processed: deliver again. delay_ms 0: at once. count = false: do not count it as a failure. In the background, as rg_ack. */
+/* Not processed: deliver again. delay_ms 0: at once, to another member if one can take it; RG_BACKOFF: after the group's back-off, by number of failures;
+ * at most 7 days. count = false: do not count it as a failure (with RG_BACKOFF: at once). In the background, as rg_ack. */
+#define RG_BACKOFF UINT64_MAX
 int rg_nack(struct rg_consumer *consumer, uint64_t first, uint64_t last, uint64_t delay_ms,
             bool count);
+struct rg_nack {
+    uint64_t delay_ms;  /* as above */
+    bool uncounted;     /* not a failure */
+    bool reject;        /* straight to the dead letters */
+    const char *reason; /* for people; may be NULL */
+};
+/* The same with more to say; and rg_nack_sync returns when it is durable. RG_ERR_DELAY_FULL: the group holds max_delayed messages; those that did not
+ * fit are still yours. Other errors as rg_ack_sync. */
+int rg_nack_with(struct rg_consumer *consumer, uint64_t first, uint64_t last,
+                 const struct rg_nack *nack);
+int rg_nack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last,
+                 const struct rg_nack *nack);
+
+/* Still at work: the deadline (the group's ack_wait) of first..last begins anew. The library does it by itself for everything that was delivered and is
+ * not answered, also while on_message runs; so this is for looking whether something is still yours (errors as rg_ack_sync;
+ * RG_ERR_STALE_DELIVERY also for what you gave back). */
+int rg_extend(struct rg_consumer *consumer, uint64_t first, uint64_t last);
+
+/* The group's name, also if the server made it. Valid as long as the consumer. */
+const char *rg_consumer_group(const struct rg_consumer *consumer);
+
+/* Begin to leave in order, and return at once: nothing more is delivered, what was not taken yet goes back uncounted. What was taken may still be
+ * acknowledged, for timeout_ms (0: the group's drain_timeout_ms, usually 30 s); when all is, or the time is over, rg_consumer_next returns RG_ERR_CLOSED and
+ * RG_EVENT_CLOSED comes. Go on calling rg_consumer_next until then. @thread any */
+int rg_consumer_drain(struct rg_consumer *consumer, uint32_t timeout_ms);
 
 /* Leave: acknowledgements are sent, the rest goes to other members at once. Nulls; accepts NULL. Not inside a callback (it does nothing there). */
 void rg_consumer_close(struct rg_consumer **consumer);
@@ -454,19 +547,108 @@ int rg_reply(struct rg_client *client, struct rg_bytes reply_to, const void *pay
 int rg_reply_message(struct rg_client *client, struct rg_bytes reply_to,
                      const struct rg_es_message *message);
 
+/* --- watching ----------------------------------------------------------------------------------------------- */
+
+struct rg_watch;
+
+/* The numbers are those of Event.Type in the protocol; there may be more of them one day. */
+enum rg_watch_event_type {
+    RG_WATCH_GAP = 1,      /* a group passed over first..last: retention or a purge removed them */
+    RG_WATCH_DEADLINE = 2, /* ack_wait ran out for first..last */
+    RG_WATCH_DUPLICATE_MISMATCH =
+        3,                /* a message id came again with another payload; first: the original */
+    RG_WATCH_BREAKER = 4, /* a group was paused by its dead-letter breaker */
+    RG_WATCH_EPOCH = 5,   /* an exclusive group has another owner */
+    RG_WATCH_PAUSED = 6,
+    RG_WATCH_RESUMED = 7,
+    RG_WATCH_DEAD_LETTER = 8,  /* first..last went to the dead letters; detail: why */
+    RG_WATCH_DEDUP_SHRUNK = 9, /* `count` message ids left their window before time */
+    RG_WATCH_DEDUP_FULL = 10,
+    RG_WATCH_GROUP_FULL = 11, /* a group has too many holes */
+    RG_WATCH_TRIMMED = 12,    /* retention or a purge removed first..last */
+    RG_WATCH_REATTACHED = 13, /* a consumer was put in again because it got nothing */
+    RG_WATCH_LOST = 14, /* `count` events are missing here (0: unknown, the server was restarted) */
+    RG_WATCH_CORRUPT = 15,
+    RG_WATCH_DLQ_ERROR = 16,     /* the dead-letter stream does not take first..last */
+    RG_WATCH_GROUP_DELETED = 17, /* nobody had used it for its inactive_ttl */
+};
+
+struct rg_watch_event { /* texts are "" when there is none */
+    enum rg_watch_event_type type;
+    uint64_t ts_us;
+    const char *stream;
+    const char *group;
+    uint64_t first; /* 0: no offsets belong to it */
+    uint64_t last;
+    uint64_t count;
+    uint64_t epoch;
+    const char *consumer;
+    const char *detail;
+};
+
+/* Follow what happens from now on in a stream (NULL: in all) and one of its groups (NULL: in all of them). News, not data: nothing is kept while nobody
+ * watches, and who takes them too slowly misses some and is told so (RG_WATCH_LOST). After a lost connection it watches again by itself.
+ * RG_ERR_NOT_FOUND: no such stream. Close it with rg_watch_close. */
+int rg_watch_open(struct rg_client *client, const char *stream, const char *group,
+                  struct rg_watch **ret_watch);
+/* The next event, waiting at most timeout_ms (inside a callback: not at all). RG_ERR_AGAIN: none; RG_ERR_CLOSED: the server ended it. *ret_event is
+ * valid until the next call on this watch. One thread at a time. */
+int rg_watch_next(struct rg_watch *watch, uint32_t timeout_ms, struct rg_watch_event *ret_event);
+/* "GAP"; never NULL. */
+const char *rg_watch_event_name(enum rg_watch_event_type type);
+/* Nulls; accepts NULL. */
+void rg_watch_close(struct rg_watch **watch);
+
 /* --- administration ------------------------------------------------------------------------------------- */
 
-struct rg_stream_spec { /* zeroed fields are not asked for */
-    uint64_t version;   /* 0: 1 */
+/* In specifications a zeroed field is not asked for: what is there stays, what is new gets the default. RG_ZERO asks for the number 0, "" for the
+ * empty text. Limits and defaults: docs/guide.md. */
+#define RG_ZERO UINT64_MAX
+enum rg_choice { RG_CHOICE_UNSET, RG_NO, RG_YES };
+
+enum rg_ensure_mode {
+    RG_ENSURE_UPDATE, /* make it, or change it when the version is higher */
+    RG_ENSURE_CHECK,  /* change nothing, tell what would happen */
+    RG_ENSURE_WARN, /* as UPDATE, but a difference that cannot be applied is RG_DIFFERS instead of an error */
+    RG_ENSURE_CREATE_ONLY, /* never change what is there */
+    RG_ENSURE_UPDATE_ONLY  /* never make it: RG_ERR_NOT_FOUND */
+};
+
+enum rg_dedup_mode { RG_DEDUP_UNSET, RG_DEDUP_OFF, RG_DEDUP_OPTIONAL, RG_DEDUP_REQUIRED };
+enum rg_retention { RG_RETENTION_UNSET, RG_RETENTION_LIMITS, RG_RETENTION_ACKED };
+
+struct rg_stream_spec {
+    uint64_t version; /* 0: 1 */
     const char *description;
     uint64_t record_max_bytes;
+    enum rg_ensure_mode mode;
+    bool allow_data_loss; /* permit what removes records: a lower limit */
+    uint64_t max_age_ms;
+    uint64_t max_bytes;
+    uint64_t max_records;
+    enum rg_retention retention;
+    enum rg_choice retention_force;
+    const char *fence;
+    uint64_t delete_grace_ms;
+    enum rg_dedup_mode dedup;
+    uint64_t dedup_window_ms;
+    uint64_t dedup_max_ids;
+    enum rg_choice dedup_reject_duplicates;
+    enum rg_choice dedup_shrink_when_full;
+    enum rg_choice dedup_refresh;
+    enum rg_choice dedup_forever;
 };
 
 enum rg_ensure_result { RG_CREATED = 1, RG_UNCHANGED, RG_UPDATED, RG_STALE_VERSION, RG_DIFFERS };
 
-/* Make sure a stream exists as specified (NULL: any). RG_OK with *ret_result (may be NULL); RG_ERR_DIFFERS with the differences in rg_last_error. */
+/* Make sure a stream exists as specified (NULL: any). RG_OK with *ret_result (may be NULL). A lower version than the stored one is RG_STALE_VERSION and
+ * changes nothing; the same with other values is RG_ERR_VERSION_CONFLICT; a higher one applies all of it or nothing: RG_ERR_IMMUTABLE,
+ * RG_ERR_DIFFERS (records would be lost and that is not allowed). The differences are in rg_last_error. Fields that an operator has locked
+ * stay as they are and are no difference. */
 int rg_stream_ensure(struct rg_client *client, const char *stream,
                      const struct rg_stream_spec *spec, enum rg_ensure_result *ret_result);
+
+enum rg_dlq_error { RG_DLQ_UNSET, RG_DLQ_BLOCK, RG_DLQ_PARK };
 
 struct rg_group_spec {
     uint64_t version;
@@ -474,9 +656,72 @@ struct rg_group_spec {
     uint32_t max_in_flight_member;
     struct rg_start start;
     const char *description;
+    enum rg_ensure_mode mode;
+    enum rg_group_mode group_mode;
+    uint64_t max_holes;
+    uint64_t max_delayed;
+    uint64_t ack_wait_ms;
+    const uint64_t *backoff_ms; /* of nacks without a delay, by number of failures */
+    size_t backoff_count;
+    uint64_t backoff_jitter_percent;
+    uint64_t drain_timeout_ms;
+    uint64_t inactive_ttl_ms;
+    const char *dlq_stream; /* "": no dead letters */
+    uint64_t dlq_max_failed;
+    uint64_t dlq_max_distance;
+    uint64_t dlq_max_age_ms;
+    enum rg_dlq_error dlq_on_error;
+    uint64_t dlq_breaker_ratio_percent;
+    uint64_t dlq_breaker_window_ms;
+    uint64_t dlq_breaker_min;
 };
+/* As rg_stream_ensure. */
 int rg_group_ensure(struct rg_client *client, const char *stream, const char *group,
                     const struct rg_group_spec *spec, enum rg_ensure_result *ret_result);
+
+/* Nothing is delivered to the group until it is resumed (after its breaker too); acknowledgements go on. Durable when it returns. *ret_changed (may be
+ * NULL): it was not so already. RG_ERR_NOT_FOUND: also when nobody has consumed yet. */
+int rg_group_pause(struct rg_client *client, const char *stream, const char *group,
+                   bool *ret_changed);
+int rg_group_resume(struct rg_client *client, const char *stream, const char *group,
+                    bool *ret_changed);
+/* Set the position: everything before `to` counts as acknowledged, everything from there on comes (again), at its first attempt. What members hold is not theirs
+ * any more (RG_EVENT_SEEK). An offset before the first record: as on_gap says. *ret_floor (may be NULL): the last offset that counts as acknowledged. */
+enum rg_on_gap { RG_GAP_ERROR, RG_GAP_FIRST, RG_GAP_LATEST };
+int rg_group_seek(struct rg_client *client, const char *stream, const char *group,
+                  struct rg_start to, enum rg_on_gap on_gap, uint64_t *ret_floor);
+/* What is in flight or delayed in first..last (last 0: everything), or in flight with this member (not 0), comes again at once, not counted as failed.
+ * *ret_released (may be NULL): how many messages. */
+int rg_group_release(struct rg_client *client, const char *stream, const char *group,
+                     uint64_t first, uint64_t last, uint64_t member, uint64_t *ret_released);
+
+/* The dead letters of a group (dlq_stream in its spec): messages that were given up, lie in that stream, and were neither replayed nor dropped. */
+struct rg_dead_letter {
+    uint64_t offset;     /* in the group's stream */
+    uint64_t dlq_offset; /* in the dead-letter stream; 0: on its way there */
+    char *reason;        /* "MAX_FAILED", "DISTANCE", "MAX_AGE", "REJECTED" */
+    uint32_t failed;
+    uint32_t attempts; /* deliveries */
+    char *last_error;  /* the reason of the last nack; may be empty */
+};
+struct rg_dead_letters {
+    char *dlq_stream;
+    struct rg_dead_letter *items;
+    size_t count;
+    bool more;
+};
+/* Those behind the offset `after`, in order, at most `limit` (0: 1,000). RG_OK: give *ret_letters back with rg_dead_letters_free. */
+int rg_dead_letters_list(struct rg_client *client, const char *stream, const char *group,
+                         uint64_t after, uint32_t limit, struct rg_dead_letters *ret_letters);
+void rg_dead_letters_free(struct rg_dead_letters *letters);
+/* Deliver first..last (last 0: all of them) to the group again: from the stream, or, when it was trimmed, the copy, whose headers beginning with rg-dlq- tell
+ * what befell it. Failures count from 0 again, attempts go on. What is too old or too far behind for the group is delivered all the same. Durable when it
+ * returns. *ret_changed (may be NULL): how many messages. */
+int rg_dead_letters_replay(struct rg_client *client, const char *stream, const char *group,
+                           uint64_t first, uint64_t last, uint64_t *ret_changed);
+/* Forget them: they can be replayed no more. The records in the dead-letter stream stay. */
+int rg_dead_letters_drop(struct rg_client *client, const char *stream, const char *group,
+                         uint64_t first, uint64_t last, uint64_t *ret_changed);
 
 struct rg_stream_info {
     uint64_t first_offset;
@@ -487,7 +732,51 @@ struct rg_stream_info {
 };
 int rg_stream_describe(struct rg_client *client, const char *stream,
                        struct rg_stream_info *ret_info);
+/* The name is free at once and the stream answers RG_ERR_STREAM_DELETED; records, groups and their positions stay for the stream's delete_grace_ms
+ * (24 h): rg_stream_undelete brings all of it back, unless the name was given to another stream meanwhile (RG_ERR_STREAM_CHANGED). `stream_id`
+ * (16 bytes, NULL: any) is needed when several of that name were deleted. With `now` it is gone at once, also when it was deleted before. */
 int rg_stream_delete(struct rg_client *client, const char *stream);
+int rg_stream_delete_now(struct rg_client *client, const char *stream, const uint8_t *stream_id);
+int rg_stream_undelete(struct rg_client *client, const char *stream, const uint8_t *stream_id);
+
+/* The message IDs that a stream with deduplication remembers. */
+struct rg_dedup_info {
+    uint64_t ids;
+    uint64_t hot;  /* of them in memory */
+    uint64_t cold; /* in the server's database */
+    uint64_t memory_bytes;
+    uint64_t oldest_us; /* 0: none */
+    uint64_t shrunk;    /* left before their time, since the server was started */
+    /* rg_dedup_find: */
+    bool found;
+    uint64_t offset;
+    uint64_t ts_us;
+    /* rg_dedup_forget: how many were known */
+    uint64_t forgotten;
+};
+int rg_dedup_describe(struct rg_client *client, const char *stream, struct rg_dedup_info *ret_info);
+/* One ID: RG_OK, found or not. */
+int rg_dedup_find(struct rg_client *client, const char *stream, struct rg_bytes id,
+                  struct rg_dedup_info *ret_info);
+/* Let an ID be new (without data: all of them). Durable when it returns RG_OK; repeating it does no harm. `ret_info` may be NULL. */
+int rg_dedup_forget(struct rg_client *client, const char *stream, struct rg_bytes id,
+                    struct rg_dedup_info *ret_info);
+
+/* Remove records from the front of a stream, for good; offsets go on where they were. Zeroed: all of them. Groups pass over what they had not
+ * acknowledged (RG_EVENT_GAP). Message IDs stay known in their window unless they are to be forgotten. Durable when it returns 0; after RG_ERR_TIMEOUT it may have
+ * happened, and repeating it is safe only with `before`. */
+struct rg_purge {
+    uint64_t before; /* keep from this offset on */
+    uint64_t keep;   /* or: so many of the newest */
+    bool forget_ids;
+};
+struct rg_purged {
+    uint64_t purged; /* records */
+    uint64_t first_offset;
+    uint64_t next_offset;
+};
+int rg_stream_purge(struct rg_client *client, const char *stream, const struct rg_purge *what,
+                    struct rg_purged *ret_purged); /* ret_purged may be NULL */
 
 struct rg_exchange_spec { /* zeroed fields are not asked for */
     uint64_t version;     /* 0: 1 */

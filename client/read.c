@@ -328,6 +328,10 @@ int rg_reader_open(struct rg_client *client, const char *stream, struct rg_start
     if (stream == NULL || ret_reader == NULL) {
         return error_note(ERR_USAGE, "rg_reader_open: an argument is NULL");
     }
+    result = error_check_names(stream, NULL);
+    if (result < 0) {
+        return result;
+    }
     struct rg_reader *self = MEM_NEW(struct rg_reader);
     self->client = client;
     self->stream = mem_strdup(stream);

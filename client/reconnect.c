@@ -15,6 +15,7 @@
 #include "client/outbox.h"
 #include "client/publish.h"
 #include "client/subscription.h"
+#include "client/watch.h"
 
 enum { STEADY_US = 1000 * 1000, ATTEMPT_MS_MIN = 250 };
 
@@ -155,6 +156,7 @@ void reconnect_up(struct rg_client *self)
     calls_up(self);
     consumers_up(self);
     subscriptions_up(self);
+    watches_up(self);
 }
 
 /* The connection ended after it had been up. */
@@ -164,6 +166,7 @@ static void reconnect_lost_up(struct rg_client *self, int reason)
     calls_lost(self);
     consumers_lost(self);
     subscriptions_lost(self);
+    watches_lost(self);
     publish_lost(self);
     asks_lost(self);
     outbox_lost(self);
@@ -222,4 +225,5 @@ void reconnect_stop(struct rg_client *self)
     calls_stop(self);
     consumers_stop(self);
     subscriptions_stop(self);
+    watches_stop(self);
 }

@@ -14,6 +14,7 @@
 #include "client/consume.h"
 #include "client/publish.h"
 #include "client/subscription.h"
+#include "client/watch.h"
 
 enum {
     PROTOCOL_VERSION = 1,
@@ -200,7 +201,7 @@ static void session_channel_ended(struct rg_client *client, uint32_t channel, in
     struct rg_subscription *subscription = subscription_find(client, channel);
     if (subscription != NULL) {
         subscription_cancelled(subscription, code, detail);
-    } else {
+    } else if (!watches_cancelled(client, channel, code, detail)) {
         consumer_cancelled(client, channel, code, detail);
     }
 }
@@ -243,6 +244,8 @@ static int session_credit(struct rg_client *client, const struct frame_view *vie
     return result;
 }
 
+enum { CANCEL_LAST_OFFSET = 3 };
+
 static int session_cancel(struct rg_client *client, const struct frame_view *view)
 {
     struct span rest = view->body;
@@ -257,7 +260,9 @@ static int session_cancel(struct rg_client *client, const struct frame_view *vie
             detail = field.bytes;
         }
     }
-    if (result == 0) {
+    if (result == 0 && code == (uint64_t) -ERR_EPHEMERAL_LOST) {
+        consumer_lost_group(client, view->channel, pb_find_varint(view->body, CANCEL_LAST_OFFSET));
+    } else if (result == 0) {
         session_channel_ended(client, view->channel,
                               code != 0 && code < 1000 ? -(int) code : ERR_CLOSED, detail);
     }
@@ -279,6 +284,8 @@ static int session_frame(struct rg_client *client, const struct frame_view *view
         return session_group_event(client, view);
     case BODY(ES_DELIVER):
         return subscription_deliver(client, view->channel, view->body);
+    case BODY(EVENTS):
+        return watches_events(client, view->channel, view->body);
     case BODY(CANCEL):
         return session_cancel(client, view);
     case BODY(CREDIT):

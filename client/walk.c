@@ -58,6 +58,7 @@ static void walk_open(struct walk *self, struct slice *body, const struct hot_de
 void walk_open_deliver(struct walk *self, struct slice *body, const struct hot_delivery *delivery)
 {
     walk_open(self, body, delivery, DELIVER_TIMES);
+    self->epoch = delivery->epoch;
     if (delivery->has_redelivered) {
         walk_next_redelivered(self);
     }
@@ -108,6 +109,7 @@ int walk_next(struct walk *self, struct rg_record *ret_record)
     };
     if (self->marks_field == DELIVER_TIMES) {
         ret_record->attempt = 1;
+        ret_record->epoch = self->epoch;
         walk_attempt(self, ret_record);
     }
     self->offset++;

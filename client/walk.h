@@ -16,6 +16,7 @@ struct walk {
     uint64_t offset;    /* of the next record */
     uint32_t left;      /* records */
     uint32_t done;
+    uint64_t epoch;
     /* times and redeliveries, in the order of offsets */
     struct span marks;
     uint32_t marks_field;

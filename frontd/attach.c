@@ -2,9 +2,6 @@
  * most one attempt of a channel is under way. */
 #include "frontd/attach.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "common/base/err.h"
 #include "common/wire/attach.h"
 #include "common/wire/bus.pb-c.h"
@@ -13,6 +10,8 @@
 #include "common/wire/scan.h"
 
 #include "frontd/answer.h"
+#include "frontd/memory_group.h"
+#include "frontd/spec_diff.h"
 #include "frontd/to_logd.h"
 #include "frontd/upstream.h"
 
@@ -30,63 +29,6 @@ enum { /* Consume of client.proto */
 
 /* --- differences --- */
 
-static void diff_append(struct buf *out, uint32_t number, const char *path, const char *current,
-                        const char *wanted)
-{
-    struct buf diff = {0};
-    pb_append_bytes(&diff, 1, span_of(path));
-    pb_append_bytes(&diff, 2, span_of(current));
-    pb_append_bytes(&diff, 3, span_of(wanted));
-    pb_append_bytes(&diff, 4, span_of("dynamic"));
-    pb_append_bytes(out, number, buf_span(&diff));
-    buf_release(&diff);
-}
-
-static unsigned diff_number(struct buf *out, uint32_t number, const char *path, bool is_wanted,
-                            uint64_t current, uint64_t wanted)
-{
-    char current_text[24];
-    char wanted_text[24];
-    if (!is_wanted || current == wanted) {
-        return 0;
-    }
-    (void) snprintf(current_text, sizeof(current_text), "%" PRIu64, current);
-    (void) snprintf(wanted_text, sizeof(wanted_text), "%" PRIu64, wanted);
-    diff_append(out, number, path, current_text, wanted_text);
-    return 1;
-}
-
-static const char *mode_text(Railgun__GroupSpec__Mode mode)
-{
-    return mode == RAILGUN__GROUP_SPEC__MODE__MODE_EXCLUSIVE ? "exclusive" : "shared";
-}
-
-static unsigned specs_differ(struct buf *out, uint32_t number, const Railgun__GroupSpec *wanted,
-                             const Railgun__GroupSpec *stored)
-{
-    unsigned count = 0;
-    if (wanted->has_mode && wanted->mode != stored->mode) {
-        diff_append(out, number, "mode", mode_text(stored->mode), mode_text(wanted->mode));
-        count++;
-    }
-    count += diff_number(out, number, "max_in_flight", wanted->has_max_in_flight,
-                         stored->max_in_flight, wanted->max_in_flight);
-    count += diff_number(out, number, "max_in_flight_member", wanted->has_max_in_flight_member,
-                         stored->max_in_flight_member, wanted->max_in_flight_member);
-    count += diff_number(out, number, "max_holes", wanted->has_max_holes, stored->max_holes,
-                         wanted->max_holes);
-    count += diff_number(out, number, "ack_wait_ms", wanted->has_ack_wait_ms, stored->ack_wait_ms,
-                         wanted->ack_wait_ms);
-    if (wanted->description != NULL) {
-        const char *current = stored->description != NULL ? stored->description : "";
-        if (!span_is(span_of(wanted->description), current)) {
-            diff_append(out, number, "description", current, wanted->description);
-            count++;
-        }
-    }
-    return count;
-}
-
 unsigned attach_differs(struct buf *out, uint32_t number, struct span wanted, struct span stored)
 {
     Railgun__GroupSpec *one = NULL;
@@ -94,7 +36,7 @@ unsigned attach_differs(struct buf *out, uint32_t number, struct span wanted, st
     unsigned count = 0;
     if (wanted.size != 0 && SCAN_UNPACK(wanted, railgun__group_spec, &one) == 0 &&
         SCAN_UNPACK(stored, railgun__group_spec, &other) == 0) {
-        count = specs_differ(out, number, one, other);
+        count = spec_diff_group(out, number, one, other);
     }
     SCAN_FREE(&one);
     SCAN_FREE(&other);
@@ -122,19 +64,6 @@ void attach_refuse(struct channel *channel, int error, const char *detail)
 
 /* --- asking logd --- */
 
-/* A bytes field of a message, raw; empty when absent. */
-static struct span field_find(struct span message, uint32_t number)
-{
-    struct span found = {0};
-    struct pb_field field;
-    while (pb_next(&message, &field) == 1) {
-        if (field.number == number && field.type == PB_BYTES) {
-            found = field.bytes;
-        }
-    }
-    return found;
-}
-
 static void consume_ok_send(struct channel *channel, const struct catalog_stream *stream,
                             const struct catalog_group *group, struct span meta)
 {
@@ -145,7 +74,8 @@ static void consume_ok_send(struct channel *channel, const struct catalog_stream
                               UINT64_C(1) << OK_DIFFERS | UINT64_C(1) << OK_STREAM_ID);
     pb_append_varint(&body, OK_CREATED, channel->created);
     pb_append_bytes(&body, OK_SPEC, group->spec);
-    (void) attach_differs(&body, OK_DIFFERS, field_find(buf_span(&channel->consume), CONSUME_SPEC),
+    (void) attach_differs(&body, OK_DIFFERS,
+                          pb_find_bytes(buf_span(&channel->consume), CONSUME_SPEC),
                           group->spec); /* listed, not applied */
     pb_append_bytes(&body, OK_STREAM_ID, span_make(stream->id.bytes, sizeof(stream->id.bytes)));
     session_send(session, channel->number, channel->corr, RAILGUN__FRAME__BODY_CONSUME_OK,
@@ -153,7 +83,29 @@ static void consume_ok_send(struct channel *channel, const struct catalog_stream
     buf_release(&body);
 }
 
-/* What the channel consumes, as the catalogue has it now. 0 or why not. */
+/* The same for an ephemeral group. false: it is not as the client insists; the channel is removed. */
+static bool memory_ok_send(struct channel *channel, const struct catalog_stream *stream,
+                           struct span meta)
+{
+    struct session *session = channel->session;
+    struct buf body = {0};
+    bool is_opened = memory_group_opened(&body, channel, meta);
+    if (is_opened) {
+        pb_append_bytes(&body, OK_STREAM_ID, span_make(stream->id.bytes, sizeof(stream->id.bytes)));
+    }
+    session_send(session, channel->number, channel->corr,
+                 is_opened ? RAILGUN__FRAME__BODY_CONSUME_OK : RAILGUN__FRAME__BODY_ERROR,
+                 buf_span(&body));
+    buf_release(&body);
+    if (!is_opened) {
+        ++*session->frontd->counters.errors;
+        channel_detach(session->frontd, channel->consumer, false);
+        channel_remove(channel);
+    }
+    return is_opened;
+}
+
+/* What the channel consumes, as the catalogue has it now; no group for an ephemeral one. 0 or why not. */
 static int channel_resolve(const struct channel *channel, const Railgun__Consume *consume,
                            const struct catalog_stream **ret_stream,
                            const struct catalog_group **ret_group)
@@ -161,14 +113,16 @@ static int channel_resolve(const struct channel *channel, const Railgun__Consume
     const struct catalog *catalog = channel->session->frontd->catalog;
     const struct catalog_stream *stream = catalog_find_stream(catalog, span_of(consume->stream));
     if (stream == NULL) {
-        return channel->log_group != 0 ? ERR_STREAM_DELETED : ERR_NOT_FOUND;
+        bool is_deleted = channel->log_group != 0 ||
+                          catalog_find_deleted(catalog, span_of(consume->stream)) != NULL;
+        return is_deleted ? ERR_STREAM_DELETED : ERR_NOT_FOUND;
     }
     if (channel->log_group != 0 && channel->log_group != stream->log_group) {
         return ERR_STREAM_CHANGED;
     }
     const struct catalog_group *group =
-        catalog_find_group(catalog, stream, span_of(consume->group));
-    if (group == NULL) {
+        channel->is_ephemeral ? NULL : catalog_find_group(catalog, stream, span_of(consume->group));
+    if (group == NULL && !channel->is_ephemeral) {
         return ERR_NOT_FOUND;
     }
     *ret_stream = stream;
@@ -191,8 +145,13 @@ static void attach_opened(struct channel *channel, struct span meta)
         attach_refuse(channel, result, NULL);
         return;
     }
+    if (channel->is_ephemeral && !memory_ok_send(channel, stream, meta)) {
+        return;
+    }
     if (channel->corr != 0) {
-        consume_ok_send(channel, stream, group, meta);
+        if (group != NULL) {
+            consume_ok_send(channel, stream, group, meta);
+        }
         session_corr_close(channel->session, channel->corr);
         channel->corr = 0;
     }
@@ -278,11 +237,16 @@ static void attach_encode(struct buf *out, struct channel *channel, const Railgu
                                     channels_count(frontd->channels)),
                        &messages, &bytes); /* none is fine: paused */
     pb_append_varint(out, ATTACH_CONSUMER, channel->consumer);
-    pb_append_varint(out, ATTACH_GROUP_ID, group->group_id);
-    pb_append_bytes(out, ATTACH_GROUP, group->name);
-    pb_append_bytes(out, ATTACH_SPEC, group->spec);
+    if (group != NULL) {
+        pb_append_varint(out, ATTACH_GROUP_ID, group->group_id);
+        pb_append_bytes(out, ATTACH_GROUP, group->name);
+        pb_append_bytes(out, ATTACH_SPEC, group->spec);
+    } else {
+        memory_group_attach(out, channel, consume);
+    }
     if (consume->start != NULL) {
-        pb_append_bytes(out, ATTACH_START, field_find(buf_span(&channel->consume), CONSUME_START));
+        pb_append_bytes(out, ATTACH_START,
+                        pb_find_bytes(buf_span(&channel->consume), CONSUME_START));
     }
     if (consume->has_on_gap) {
         pb_append_varint(out, ATTACH_ON_GAP, (uint64_t) consume->on_gap);
@@ -294,6 +258,9 @@ static void attach_encode(struct buf *out, struct channel *channel, const Railgu
     pb_append_varint(out, ATTACH_CREDIT_MESSAGES, messages);
     pb_append_varint(out, ATTACH_CREDIT_BYTES, bytes);
     pb_append_varint(out, ATTACH_REVISION, catalog_revision(frontd->catalog));
+    if (consume->has_priority) {
+        pb_append_varint(out, ATTACH_PRIORITY, consume->priority);
+    }
 }
 
 void channel_attach(struct channel *self)

@@ -21,6 +21,7 @@ enum { /* CatalogStream, CatalogGroup of catalog.proto */
        STREAM_VERSION = 5,
        STREAM_SPEC = 6,
        STREAM_CREATED = 7,
+       STREAM_DELETED = 8,
        GROUP_ID = 1,
        GROUP_LOG_GROUP = 2,
        GROUP_NAME = 3,
@@ -31,21 +32,22 @@ enum { /* CatalogStream, CatalogGroup of catalog.proto */
 
 struct stream {
     struct catalog_stream view;
-    uint8_t *bytes;      /* name and spec */
+    uint8_t *bytes;      /* the message */
     struct hash *groups; /* of struct group by name; NULL: none */
     uint64_t generation; /* of the snapshot that last named it */
 };
 
 struct group {
     struct catalog_group view;
-    uint8_t *bytes; /* name and spec */
+    uint8_t *bytes; /* the message */
     struct stream *of;
     uint64_t generation;
 };
 
 struct catalog {
-    struct hash *by_name;        /* of struct stream, owned */
-    struct hash64 *by_log_group; /* the same */
+    struct hash64 *by_log_group; /* of struct stream, owned */
+    struct hash *by_name;        /* those that live */
+    struct hash *deleted;        /* by name: the last of that name that was deleted */
     struct hash64 *groups;       /* of struct group by id, owned */
     struct catalog_exchanges *exchanges;
     uint64_t revision;
@@ -57,12 +59,14 @@ struct catalog {
     bool is_known;
     struct stream **sorted_streams; /* NULL: to be made */
     struct group **sorted_groups;
+    size_t sorted_group_count;
 };
 
 struct catalog *catalog_new(void)
 {
     struct catalog *self = MEM_NEW(struct catalog);
     self->by_name = hash_new();
+    self->deleted = hash_new();
     self->by_log_group = hash64_new();
     self->groups = hash64_new();
     self->exchanges = catalog_exchanges_new();
@@ -85,6 +89,23 @@ static void group_remove(struct catalog *self, struct group *group)
     mem_free(group);
 }
 
+/* Nobody finds it by name any more. */
+static void stream_unname(struct catalog *self, struct stream *stream)
+{
+    if (hash_get(self->by_name, stream->view.name) == stream) {
+        (void) hash_remove(self->by_name, stream->view.name); /* is stream */
+    }
+    if (hash_get(self->deleted, stream->view.name) == stream) {
+        (void) hash_remove(self->deleted, stream->view.name); /* is stream */
+    }
+}
+
+static void stream_name(struct catalog *self, struct stream *stream)
+{
+    struct hash *by_name = stream->view.deleted_us != 0 ? self->deleted : self->by_name;
+    (void) hash_put(by_name, stream->view.name, stream); /* takes the place of one deleted before */
+}
+
 static void stream_remove(struct catalog *self, struct stream *stream)
 {
     size_t cursor = 0;
@@ -96,7 +117,7 @@ static void stream_remove(struct catalog *self, struct stream *stream)
     }
     hash_destroy(&stream->groups);
     (void) hash64_remove(self->by_log_group, stream->view.log_group); /* is stream */
-    (void) hash_remove(self->by_name, stream->view.name);             /* is stream */
+    stream_unname(self, stream);
     mem_free(stream->bytes);
     mem_free(stream);
 }
@@ -110,11 +131,12 @@ void catalog_destroy(struct catalog **self)
     }
     size_t cursor = 0;
     struct stream *stream = NULL;
-    while ((stream = (struct stream *) hash_next(catalog->by_name, &cursor)) != NULL) {
+    while ((stream = (struct stream *) hash64_next(catalog->by_log_group, &cursor)) != NULL) {
         stream_remove(catalog, stream);
     }
     catalog_unsort(catalog);
     hash_destroy(&catalog->by_name);
+    hash_destroy(&catalog->deleted);
     hash64_destroy(&catalog->by_log_group);
     hash64_destroy(&catalog->groups);
     catalog_exchanges_destroy(&catalog->exchanges);
@@ -123,22 +145,16 @@ void catalog_destroy(struct catalog **self)
 
 /* --- taking in changes --- */
 
-/* One owned copy of name and spec; the spans move into it. */
-static uint8_t *entry_own(struct span *name, struct span *spec)
+static uint8_t *entry_own(struct span message)
 {
-    uint8_t *bytes = (uint8_t *) mem_new(name->size + spec->size);
-    memcpy(bytes, name->data, name->size);
-    if (spec->size != 0) {
-        memcpy(bytes + name->size, spec->data, spec->size);
-    }
-    *name = span_make(bytes, name->size);
-    *spec = span_make(bytes + name->size, spec->size);
+    uint8_t *bytes = (uint8_t *) mem_new(message.size);
+    memcpy(bytes, message.data, message.size);
     return bytes;
 }
 
 static int stream_read(struct span message, struct catalog_stream *ret_view)
 {
-    struct catalog_stream view = {0};
+    struct catalog_stream view = {.message = message};
     struct pb_field field;
     int result = 0;
     while ((result = pb_next(&message, &field)) == 1) {
@@ -156,6 +172,8 @@ static int stream_read(struct span message, struct catalog_stream *ret_view)
             view.spec = field.bytes;
         } else if (field.number == STREAM_CREATED) {
             view.created_us = field.value;
+        } else if (field.number == STREAM_DELETED) {
+            view.deleted_us = field.value;
         }
     }
     if (result != 0 || view.name.size == 0 || view.log_group == 0) {
@@ -174,7 +192,7 @@ static int catalog_put_stream(struct catalog *self, struct span message)
     }
     struct stream *stream = (struct stream *) hash64_get(self->by_log_group, view.log_group);
     struct stream *namesake = (struct stream *) hash_get(self->by_name, view.name);
-    if (namesake != NULL && namesake != stream) {
+    if (view.deleted_us == 0 && namesake != NULL && namesake != stream) {
         stream_remove(self, namesake); /* the name was given to a new stream */
     }
     catalog_unsort(self);
@@ -182,16 +200,16 @@ static int catalog_put_stream(struct catalog *self, struct span message)
         stream = MEM_NEW(struct stream);
         (void) hash64_put(self->by_log_group, view.log_group, stream); /* was absent */
     } else {
-        /* put again below, with the new bytes */
-        (void) hash_remove(self->by_name, stream->view.name);
+        stream_unname(self, stream); /* named again below, with the new bytes */
     }
     uint8_t *old = stream->bytes;
-    view.group_count = stream->view.group_count;
-    stream->bytes = entry_own(&view.name, &view.spec);
-    stream->view = view;
+    size_t group_count = stream->view.group_count;
+    stream->bytes = entry_own(message);
+    (void) stream_read(span_make(stream->bytes, message.size), &stream->view); /* as just now */
+    stream->view.group_count = group_count;
     stream->generation = self->generation;
     mem_free(old);
-    (void) hash_put(self->by_name, stream->view.name, stream); /* was absent */
+    stream_name(self, stream);
     size_t cursor = 0;
     struct group *group = NULL;
     while (stream->groups != NULL &&
@@ -203,7 +221,7 @@ static int catalog_put_stream(struct catalog *self, struct span message)
 
 static int group_read(struct span message, struct catalog_group *ret_view)
 {
-    struct catalog_group view = {0};
+    struct catalog_group view = {.message = message};
     struct pb_field field;
     int result = 0;
     while ((result = pb_next(&message, &field)) == 1) {
@@ -250,8 +268,8 @@ static int catalog_put_group(struct catalog *self, struct span message)
     }
     catalog_unsort(self);
     group = MEM_NEW(struct group);
-    group->bytes = entry_own(&view.name, &view.spec);
-    group->view = view;
+    group->bytes = entry_own(message);
+    (void) group_read(span_make(group->bytes, message.size), &group->view); /* as just now */
     group->view.stream = stream->view.name;
     group->of = stream;
     group->generation = self->generation;
@@ -269,7 +287,7 @@ static void catalog_sweep(struct catalog *self)
 {
     size_t cursor = 0;
     struct stream *stream = NULL;
-    while ((stream = (struct stream *) hash_next(self->by_name, &cursor)) != NULL) {
+    while ((stream = (struct stream *) hash64_next(self->by_log_group, &cursor)) != NULL) {
         if (stream->generation != self->generation) {
             stream_remove(self, stream);
         }
@@ -406,7 +424,43 @@ size_t catalog_stream_count(const struct catalog *self)
 
 size_t catalog_group_count(const struct catalog *self)
 {
-    return hash64_count(self->groups);
+    size_t count = hash64_count(self->groups);
+    const struct catalog_stream *stream;
+    for (size_t cursor = 0; (stream = catalog_next_deleted(self, &cursor)) != NULL;) {
+        count -= stream->group_count;
+    }
+    return count;
+}
+
+const struct catalog_stream *catalog_find_deleted(const struct catalog *self, struct span name)
+{
+    const struct stream *stream = (const struct stream *) hash_get(self->deleted, name);
+    return stream != NULL ? &stream->view : NULL;
+}
+
+const struct catalog_stream *catalog_next_deleted(const struct catalog *self, size_t *cursor)
+{
+    const struct stream *stream;
+    bool has_some = hash_count(self->by_name) < hash64_count(self->by_log_group);
+    while (has_some &&
+           (stream = (const struct stream *) hash64_next(self->by_log_group, cursor)) != NULL) {
+        if (stream->view.deleted_us != 0) {
+            return &stream->view;
+        }
+    }
+    return NULL;
+}
+
+uint64_t catalog_undelete_until_us(const struct catalog_stream *stream)
+{
+    enum { SPEC_DELETE_GRACE = 11 };
+    uint64_t grace_ms = 0;
+    struct span spec = stream->spec;
+    struct pb_field field;
+    while (pb_next(&spec, &field) == 1) {
+        grace_ms = field.number == SPEC_DELETE_GRACE ? field.value : grace_ms;
+    }
+    return stream->deleted_us + grace_ms * 1000; /* raftd bounds it far below an overflow */
 }
 
 size_t catalog_exchange_count(const struct catalog *self)
@@ -494,8 +548,11 @@ static void catalog_sort(struct catalog *self)
     count = 0;
     self->sorted_groups = MEM_NEW_ARRAY(hash64_count(self->groups), struct group *);
     while ((group = (struct group *) hash64_next(self->groups, &cursor)) != NULL) {
-        self->sorted_groups[count++] = group;
+        if (group->of->view.deleted_us == 0) {
+            self->sorted_groups[count++] = group;
+        }
     }
+    self->sorted_group_count = count;
     qsort(self->sorted_groups, count, sizeof(struct group *), group_order);
 }
 
@@ -527,7 +584,7 @@ const struct catalog_group *catalog_next_group(struct catalog *self, struct span
 {
     catalog_sort(self);
     size_t low = 0;
-    size_t high = hash64_count(self->groups);
+    size_t high = self->sorted_group_count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         const struct catalog_group *group = &self->sorted_groups[middle]->view;
@@ -539,7 +596,7 @@ const struct catalog_group *catalog_next_group(struct catalog *self, struct span
             high = middle;
         }
     }
-    for (; low < hash64_count(self->groups); low++) {
+    for (; low < self->sorted_group_count; low++) {
         const struct catalog_group *group = &self->sorted_groups[low]->view;
         if (only.size != 0 && !span_equal(group->stream, only)) {
             return NULL;

@@ -18,7 +18,9 @@ struct catalog_stream {
     uint64_t log_group;
     uint64_t version;
     uint64_t created_us;
-    struct span spec; /* StreamSpec message bytes */
+    struct span spec;    /* StreamSpec message bytes */
+    struct span message; /* the whole CatalogStream */
+    uint64_t deleted_us; /* 0: it lives */
     size_t group_count;
 };
 
@@ -29,7 +31,8 @@ struct catalog_group {
     uint64_t log_group;
     uint64_t version;
     uint64_t created_us;
-    struct span spec; /* GroupSpec message bytes */
+    struct span spec;    /* GroupSpec message bytes */
+    struct span message; /* the whole CatalogGroup */
 };
 
 /* An exchange of ephemeral messages that was ensured. */
@@ -63,7 +66,14 @@ size_t catalog_stream_count(const struct catalog *self);
 size_t catalog_group_count(const struct catalog *self);
 size_t catalog_exchange_count(const struct catalog *self);
 
-/* NULL: there is none. */
+/* The last one of that name that was deleted and is in its grace. NULL: there is none. */
+const struct catalog_stream *catalog_find_deleted(const struct catalog *self, struct span name);
+/* Of a deleted stream: when its grace is over. */
+uint64_t catalog_undelete_until_us(const struct catalog_stream *stream);
+/* Walk the deleted ones, in no order: begin with *cursor = 0; NULL at the end. */
+const struct catalog_stream *catalog_next_deleted(const struct catalog *self, size_t *cursor);
+
+/* Only what lives is found and listed by name. NULL: there is none. */
 const struct catalog_stream *catalog_find_stream(const struct catalog *self, struct span name);
 const struct catalog_group *catalog_find_group(const struct catalog *self,
                                                const struct catalog_stream *stream,

@@ -2,6 +2,9 @@
  * never tell logd of more than the output queue of the connection may hold. */
 #include "frontd/channel.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "common/base/err.h"
 #include "common/base/hash.h"
 #include "common/base/invariant.h"
@@ -9,6 +12,7 @@
 #include "common/wire/bus.pb-c.h"
 #include "common/wire/pb.h"
 
+#include "frontd/memory_group.h"
 #include "frontd/to_logd.h"
 #include "frontd/upstream.h"
 
@@ -18,10 +22,12 @@ static const struct sm_state channel_states[CHANNEL_STATE_COUNT] = {
     [CHANNEL_ENSURING] = {"ensuring", SM_TO(CHANNEL_ATTACHING) | SM_TO(CHANNEL_GONE)},
     [CHANNEL_ATTACHING] = {"attaching",
                            SM_TO(CHANNEL_OPEN) | SM_TO(CHANNEL_CLOSING) | SM_TO(CHANNEL_GONE)},
-    [CHANNEL_OPEN] = {"open", SM_TO(CHANNEL_LOST) | SM_TO(CHANNEL_CLOSING) | SM_TO(CHANNEL_GONE)},
+    [CHANNEL_OPEN] = {"open", SM_TO(CHANNEL_LOST) | SM_TO(CHANNEL_DRAINING) |
+                                  SM_TO(CHANNEL_CLOSING) | SM_TO(CHANNEL_GONE)},
     [CHANNEL_LOST] = {"lost", SM_TO(CHANNEL_REATTACHING) | SM_TO(CHANNEL_GONE)},
     [CHANNEL_REATTACHING] = {"reattaching", SM_TO(CHANNEL_OPEN) | SM_TO(CHANNEL_LOST) |
                                                 SM_TO(CHANNEL_CLOSING) | SM_TO(CHANNEL_GONE)},
+    [CHANNEL_DRAINING] = {"draining", SM_TO(CHANNEL_CLOSING) | SM_TO(CHANNEL_GONE)},
     [CHANNEL_CLOSING] = {"closing", SM_TO(CHANNEL_GONE)},
     [CHANNEL_GONE] = {"gone", 0},
 };
@@ -211,17 +217,47 @@ void channels_retry_later(struct channels *self)
     }
 }
 
-void channels_logd_up(struct channels *self)
+static int consumer_compare(const void *a, const void *b)
 {
-    /* Attaching may remove a channel, which the table allows for the current one. */
+    const uint64_t *left = a;
+    const uint64_t *right = b;
+    return *left < *right ? -1 : *left > *right;
+}
+
+/* In the order in which they came first: who waits in an exclusive group keeps its place. */
+static void channels_attach_lost(struct channels *self)
+{
+    struct buf lost = {0};
     size_t cursor = 0;
     struct channel *channel = NULL;
     while ((channel = (struct channel *) hash64_next(self->by_consumer, &cursor)) != NULL) {
         if (channel->sm.state == CHANNEL_LOST) {
-            channel_attach(channel);
-        } else {
-            channel_touch(channel);
+            buf_append(&lost, span_make(&channel->consumer, sizeof channel->consumer));
         }
+    }
+    size_t count = lost.size / sizeof channel->consumer;
+    uint64_t *consumers = mem_new((count + 1) * sizeof *consumers);
+    if (count > 0) {
+        memcpy(consumers, lost.data, lost.size);
+        qsort(consumers, count, sizeof *consumers, consumer_compare);
+    }
+    for (size_t i = 0; i < count; i++) {
+        channel = channels_find(self, consumers[i]);
+        if (channel != NULL && channel->sm.state == CHANNEL_LOST) {
+            channel_attach(channel); /* which may remove it */
+        }
+    }
+    mem_free(consumers);
+    buf_release(&lost);
+}
+
+void channels_logd_up(struct channels *self)
+{
+    size_t cursor = 0;
+    struct channel *channel = NULL;
+    channels_attach_lost(self);
+    while ((channel = (struct channel *) hash64_next(self->by_consumer, &cursor)) != NULL) {
+        channel_touch(channel);
     }
 }
 
@@ -239,7 +275,9 @@ void channels_logd_down(struct channels *self)
     size_t cursor = 0;
     struct channel *channel = NULL;
     while ((channel = (struct channel *) hash64_next(self->by_consumer, &cursor)) != NULL) {
-        if (channel->sm.state == CHANNEL_OPEN || channel->sm.state == CHANNEL_REATTACHING) {
+        if (channel->is_ephemeral && channel->sm.state == CHANNEL_OPEN) {
+            memory_group_lost(channel); /* which the table allows for the current one */
+        } else if (channel->sm.state == CHANNEL_OPEN || channel->sm.state == CHANNEL_REATTACHING) {
             sm_move(&channel->sm, CHANNEL_LOST);
         }
     }

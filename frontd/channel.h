@@ -1,14 +1,16 @@
 /* channel: one consumer of a client: a channel of its connection, a member of a group at logd.
  *
  *   ENSURING ──► ATTACHING ──► OPEN ──► LOST ──► REATTACHING ──► OPEN
- *      │            │            │        │           │
- *      └────────────┴────────────┴────────┴───────────┴──► CLOSING ──► GONE
+ *      │            │          │ │        │           │
+ *      │            │          │ └──► DRAINING        │
+ *      └────────────┴──────────┴────────┴─┴───────────┴──► CLOSING ──► GONE
  *
  * ENSURING     the group did not exist: raftd makes it, then the catalogue brings it
  * ATTACHING    logd was asked to make it a member; the client waits for ConsumeOk
  * OPEN         deliveries come
  * LOST         the session to logd ended: its member there is gone, what it held is delivered again by others' or its own hand
  * REATTACHING  there is a new session, logd was asked again; the client notices a pause only
+ * DRAINING     the client leaves in order: no more deliveries, what it holds may be acknowledged; logd answers when nothing is left
  * CLOSING      the client cancelled; logd is told
  * GONE         removed; the memory goes at once
  *
@@ -32,6 +34,7 @@ enum channel_state {
     CHANNEL_OPEN,
     CHANNEL_LOST,
     CHANNEL_REATTACHING,
+    CHANNEL_DRAINING,
     CHANNEL_CLOSING,
     CHANNEL_GONE,
     CHANNEL_STATE_COUNT,
@@ -52,6 +55,9 @@ struct channel {
     uint64_t log_group;     /* the stream it was attached to; 0: not yet */
     uint64_t attach_serial; /* of the last attempt: outcomes of others do not count */
     bool created;           /* the group was made for it */
+    bool is_ephemeral;      /* its group lives in logd's memory only, and ends with the session */
+    uint64_t
+        floor; /* is_ephemeral: everything up to here is acknowledged, as far as logd has told */
 };
 
 struct channels;

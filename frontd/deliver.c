@@ -12,6 +12,8 @@
 
 #include "frontd/attach.h"
 #include "frontd/channel.h"
+#include "frontd/watchers.h"
+#include "frontd/memory_group.h"
 
 static void deliver_batch(struct frontd *frontd, struct channel *channel,
                           const struct bus_message *message)
@@ -53,6 +55,10 @@ static void deliver_cancel(struct channel *channel, struct span cancel)
 
 void deliver_message(struct frontd *frontd, const struct bus_message *message)
 {
+    if (message->type == RAILGUN__BUS_TYPE__BUS_LOG_EVENTS) {
+        watchers_on_events(frontd->watchers, message);
+        return;
+    }
     struct channel *channel = channels_find(frontd->channels, message->subject);
     if (channel == NULL || channel->sm.state == CHANNEL_CLOSING) {
         return;
@@ -64,6 +70,9 @@ void deliver_message(struct frontd *frontd, const struct bus_message *message)
     case RAILGUN__BUS_TYPE__BUS_LOG_EVENT:
         session_send(channel->session, channel->number, 0, RAILGUN__FRAME__BODY_GROUP_EVENT,
                      message->meta);
+        break;
+    case RAILGUN__BUS_TYPE__BUS_LOG_FLOOR:
+        memory_group_floor(channel, message->meta);
         break;
     case RAILGUN__BUS_TYPE__BUS_LOG_CANCEL:
         deliver_cancel(channel, message->meta);

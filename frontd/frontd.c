@@ -26,6 +26,7 @@
 #include "frontd/to_logd.h"
 #include "frontd/to_raftd.h"
 #include "frontd/upstream.h"
+#include "frontd/watchers.h"
 
 enum { HOUR_MS = 3600 * 1000, DRAIN_LOOK_MS = 20 };
 
@@ -266,6 +267,7 @@ static void frontd_build(struct frontd *self)
                               settings->loopback_connections_max);
     /* After the connections: what they wrote may have made room for more deliveries in the same turn. */
     self->channels = channels_new(self);
+    self->watchers = watchers_new(self);
     self->logd = to_logd_new(self);
     self->raftd = to_raftd_new(self);
     ephemeral_build(self);
@@ -325,6 +327,7 @@ static void frontd_stop(void *ud)
     to_raftd_destroy(&self->raftd);
     to_logd_destroy(&self->logd);
     channels_destroy(&self->channels);
+    watchers_destroy(&self->watchers);
     limits_destroy(&self->limits);
     catalog_destroy(&self->catalog);
     request_pool_destroy(&self->requests);

@@ -29,6 +29,7 @@ struct switch_state;
 struct to_logd;
 struct to_raftd;
 struct upstream;
+struct watchers;
 
 /* Counted as they happen; the cells belong to the daemon's metrics. */
 struct frontd_counters {
@@ -54,6 +55,7 @@ struct frontd {
     struct request_pool *requests;
     struct catalog *catalog;
     struct channels *channels;
+    struct watchers *watchers;
     struct to_logd *logd;
     struct to_raftd *raftd;
     /* ephemeral messages */

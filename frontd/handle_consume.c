@@ -10,7 +10,7 @@
 #include "frontd/answer.h"
 #include "frontd/attach.h"
 #include "frontd/channel.h"
-#include "frontd/subscription.h"
+#include "frontd/memory_group.h"
 #include "frontd/to_logd.h"
 #include "frontd/to_raftd.h"
 
@@ -39,8 +39,7 @@ static const char *consume_problem(const struct session *self, const struct fram
         *ret_error = ERR_CHANNEL;
         return "a channel number from 1 to channels_max is needed";
     }
-    if (session_find_channel(self, view->channel) != NULL ||
-        session_find_subscription(self, view->channel) != NULL) {
+    if (session_channel_is_used(self, view->channel)) {
         *ret_error = ERR_CHANNEL;
         return "the channel is in use";
     }
@@ -49,8 +48,7 @@ static const char *consume_problem(const struct session *self, const struct fram
         return "no new consumers";
     }
     if (consume->group == NULL || consume->group[0] == '\0') {
-        *ret_error = ERR_UNSUPPORTED;
-        return "nameless groups are not built in; name one";
+        return NULL; /* logd makes a name */
     }
     return session_name_problem("group", span_of(consume->group), text, capacity);
 }
@@ -169,8 +167,8 @@ static int consume_open(struct session *self, const struct frame_view *view,
     if (result != 0) {
         return result == ERR_AGAIN ? ERR_AGAIN : 0;
     }
-    const struct catalog_group *group =
-        catalog_find_group(frontd->catalog, stream, span_of(consume->group));
+    const struct catalog_group *group = catalog_find_group(
+        frontd->catalog, stream, span_of(consume->group != NULL ? consume->group : ""));
     if (group != NULL && consume_differs(self, view, consume, group)) {
         return 0;
     }
@@ -178,7 +176,8 @@ static int consume_open(struct session *self, const struct frame_view *view,
     if (consume->credit != NULL) {
         credit_grant(&channel->credit, consume->credit->messages, consume->credit->bytes);
     }
-    if (group != NULL) {
+    channel->is_ephemeral = group == NULL && memory_group_is_wanted(consume);
+    if (group != NULL || channel->is_ephemeral) {
         channel_attach(channel);
     } else {
         consume_ensure(channel, consume);

@@ -23,25 +23,29 @@ enum {
     STREAM_CREATED = 9,
     STREAM_GROUPS = 11,
     STREAM_LOG_GROUP = 12,
+    STREAM_LOCKED = 23,
     GROUP_STREAM = 1,
     GROUP_NAME = 2,
     GROUP_VERSION = 3,
     GROUP_SPEC = 4,
+    GROUP_LOCKED = 27,
+    CATALOG_STREAM_LOCKED = 9,
+    CATALOG_GROUP_LOCKED = 7,
     REF_GROUP_ID = 1,
     REF_AFTER = 2,
     REF_LIMIT = 3,
+    REF_GROUP = 4,
 };
 
-/* What the catalogue says, whatever logd does. */
-static uint64_t fields_known(uint32_t field)
+/* Those that the catalogue has said, whatever logd says. */
+static uint64_t fields_known(struct span kept)
 {
-#define BIT(number) (UINT64_C(1) << (number))
-    if (field == DESCRIBE_OK_GROUP) {
-        return BIT(GROUP_STREAM) | BIT(GROUP_NAME) | BIT(GROUP_VERSION) | BIT(GROUP_SPEC);
+    uint64_t known = 0;
+    struct pb_field field;
+    while (pb_next(&kept, &field) == 1) {
+        known |= field.number < 64 ? UINT64_C(1) << field.number : 0;
     }
-    return BIT(STREAM_NAME) | BIT(STREAM_ID) | BIT(STREAM_VERSION) | BIT(STREAM_SPEC) |
-           BIT(STREAM_CREATED) | BIT(STREAM_GROUPS) | BIT(STREAM_LOG_GROUP);
-#undef BIT
+    return known;
 }
 
 /* What the catalogue knows was kept since the request; logd's numbers come behind it. */
@@ -50,7 +54,7 @@ static void describe_send(struct request *request, uint32_t field, struct span n
     struct buf info = {0};
     struct buf body = {0};
     buf_append(&info, buf_span(&request->keep));
-    answer_append_without(&info, numbers, fields_known(field));
+    answer_append_without(&info, numbers, fields_known(buf_span(&request->keep)));
     pb_append_bytes(&body, field, buf_span(&info));
     session_send(request->session, request->channel, request->corr,
                  RAILGUN__FRAME__BODY_DESCRIBE_OK, buf_span(&body));
@@ -74,6 +78,16 @@ static void pending_done(struct request *request, enum bus_outcome outcome,
     session_pass_reply(request, outcome, reply, RAILGUN__FRAME__BODY_PENDING_OK, false);
 }
 
+static void locked_append(struct buf *out, uint32_t to, struct span message, uint32_t from)
+{
+    struct pb_field field;
+    while (pb_next(&message, &field) == 1) {
+        if (field.number == from && field.type == PB_BYTES) {
+            pb_append_bytes(out, to, field.bytes);
+        }
+    }
+}
+
 static void stream_head(struct buf *out, const struct catalog_stream *stream)
 {
     pb_append_bytes(out, STREAM_NAME, stream->name);
@@ -83,14 +97,41 @@ static void stream_head(struct buf *out, const struct catalog_stream *stream)
     pb_append_fixed64(out, STREAM_CREATED, stream->created_us);
     pb_append_varint(out, STREAM_GROUPS, stream->group_count);
     pb_append_varint(out, STREAM_LOG_GROUP, stream->log_group);
+    locked_append(out, STREAM_LOCKED, stream->message, CATALOG_STREAM_LOCKED);
 }
 
-static void group_head(struct buf *out, const struct catalog_group *group)
+static void group_head(struct buf *out, const struct catalog_stream *stream,
+                       const struct catalog_group *group)
 {
+    if (group == NULL) { /* logd knows name and configuration */
+        pb_append_bytes(out, GROUP_STREAM, stream->name);
+        return;
+    }
     pb_append_bytes(out, GROUP_STREAM, group->stream);
     pb_append_bytes(out, GROUP_NAME, group->name);
     pb_append_varint(out, GROUP_VERSION, group->version);
     pb_append_bytes(out, GROUP_SPEC, group->spec);
+    locked_append(out, GROUP_LOCKED, group->message, CATALOG_GROUP_LOCKED);
+}
+
+/* A group of the catalogue, or NULL: perhaps one in logd's memory. 0, or 1: refused and answered. */
+static int find_group(struct session *self, const struct frame_view *view,
+                      const struct catalog_stream *stream, struct span name,
+                      const struct catalog_group **ret_group)
+{
+    *ret_group = catalog_find_group(self->frontd->catalog, stream, name);
+    return *ret_group == NULL && name.size == 0
+               ? session_find_group(self, view, stream, name, ret_group)
+               : 0;
+}
+
+static void group_ref(struct buf *out, const struct catalog_group *group, struct span name)
+{
+    if (group != NULL) {
+        pb_append_varint(out, REF_GROUP_ID, group->group_id);
+    } else {
+        pb_append_bytes(out, REF_GROUP, name);
+    }
 }
 
 /* 0: logd was asked; others as handlers return. */
@@ -105,9 +146,9 @@ static int describe_ask(struct session *self, const struct frame_view *view,
     int result =
         session_find_stream(self, view, span_of(describe->name != NULL ? describe->name : ""),
                             (struct span){0}, ERR_NOT_FOUND, &stream);
+    struct span name = span_of(describe->group != NULL ? describe->group : "");
     if (result == 0 && is_group) {
-        result = session_find_group(
-            self, view, stream, span_of(describe->group != NULL ? describe->group : ""), &group);
+        result = find_group(self, view, stream, name, &group);
     }
     if (result == 0 && !to_logd_has_room(frontd->logd)) {
         result = ERR_AGAIN;
@@ -121,8 +162,8 @@ static int describe_ask(struct session *self, const struct frame_view *view,
     struct buf ref = {0};
     if (is_group) {
         request->number = DESCRIBE_OK_GROUP;
-        pb_append_varint(&ref, REF_GROUP_ID, group->group_id);
-        group_head(&request->keep, group);
+        group_ref(&ref, group, name);
+        group_head(&request->keep, stream, group);
     } else {
         request->number = DESCRIBE_OK_STREAM;
         stream_head(&request->keep, stream);
@@ -169,9 +210,9 @@ static int pending_ask(struct session *self, const struct frame_view *view,
     int result =
         session_find_stream(self, view, span_of(pending->stream != NULL ? pending->stream : ""),
                             (struct span){0}, ERR_NOT_FOUND, &stream);
+    struct span name = span_of(pending->group != NULL ? pending->group : "");
     if (result == 0) {
-        result = session_find_group(self, view, stream,
-                                    span_of(pending->group != NULL ? pending->group : ""), &group);
+        result = find_group(self, view, stream, name, &group);
     }
     if (result == 0 && !to_logd_has_room(frontd->logd)) {
         result = ERR_AGAIN;
@@ -183,7 +224,7 @@ static int pending_ask(struct session *self, const struct frame_view *view,
         return result == ERR_AGAIN ? ERR_AGAIN : 0;
     }
     struct buf ref = {0};
-    pb_append_varint(&ref, REF_GROUP_ID, group->group_id);
+    group_ref(&ref, group, name);
     pb_append_varint(&ref, REF_AFTER, pending->after);
     if (pending->has_limit) {
         pb_append_varint(&ref, REF_LIMIT, pending->limit);

@@ -1,4 +1,4 @@
-/* handle_ensure: Ensure and Delete: asked of raftd, answered when this frontd's own catalogue shows the change. */
+/* handle_ensure: Ensure, Delete, Undelete and Lock: asked of raftd, answered when this frontd's own catalogue shows the change. */
 #include "frontd/handle.h"
 
 #include "common/base/err.h"
@@ -7,9 +7,19 @@
 #include "common/wire/pb.h"
 #include "common/wire/scan.h"
 
+#include "frontd/to_logd.h"
 #include "frontd/to_raftd.h"
+#include "frontd/upstream.h"
 
-enum { ENSURE_OK_REVISION = 5, DELETE_OK_REVISION = 1 };
+enum {
+    ENSURE_OK_RESULT = 1,
+    ENSURE_OK_REVISION = 5,
+    DELETE_OK_REVISION = 1,
+    UNDELETE_OK_REVISION = 2,
+    LOCK_OK_REVISION = 2,
+    LOG_SEEN_REVISION = 1,
+    SEEN_MS_MAX = 2000, /* logd stands still: the change is made, it will see it */
+};
 
 static void change_resume(struct request *request)
 {
@@ -41,16 +51,73 @@ static void change_done(struct request *request, enum bus_outcome outcome,
     to_raftd_when(request->frontd->raftd, request, revision);
 }
 
+/* --- an update holds in logd too when it is answered: who has set a fence may rely on it --- */
+
+static void updated_done(struct request *request, enum bus_outcome outcome,
+                         const struct bus_message *reply)
+{
+    (void) outcome;
+    (void) reply; /* the change is made in any case */
+    request->is_held = false;
+    if (request->session != NULL) {
+        session_send(request->session, request->channel, request->corr,
+                     RAILGUN__FRAME__BODY_ENSURE_OK, buf_span(&request->keep));
+    }
+}
+
+static void updated_resume(struct request *request)
+{
+    struct to_logd *logd = request->frontd->logd;
+    if (request->session == NULL || logd == NULL || upstream_link(to_logd_upstream(logd)) == NULL) {
+        updated_done(request, BUS_FAILED, NULL); /* logd asks raftd when it starts */
+        return;
+    }
+    struct buf meta = {0};
+    pb_append_varint(&meta, LOG_SEEN_REVISION, request->number);
+    struct bus_outgoing out = {.type = RAILGUN__BUS_TYPE__BUS_LOG_SEEN, .meta = buf_span(&meta)};
+    buf_reset(&request->meta); /* what raftd was asked */
+    request->done = updated_done;
+    request_hold(request);
+    upstream_ask(to_logd_upstream(logd), request, &out, SEEN_MS_MAX);
+    buf_release(&meta);
+}
+
+static bool ensure_is_update(struct span answer)
+{
+    struct pb_field field;
+    while (pb_next(&answer, &field) == 1) {
+        if (field.number == ENSURE_OK_RESULT && field.type == PB_VARINT) {
+            return field.value == RAILGUN__ENSURE_OK__RESULT__UPDATED;
+        }
+    }
+    return false;
+}
+
 static void ensure_done(struct request *request, enum bus_outcome outcome,
                         const struct bus_message *reply)
 {
     change_done(request, outcome, reply, RAILGUN__FRAME__BODY_ENSURE_OK, ENSURE_OK_REVISION);
+    if (request->is_held && ensure_is_update(buf_span(&request->keep))) {
+        request->resume = updated_resume;
+    }
 }
 
 static void delete_done(struct request *request, enum bus_outcome outcome,
                         const struct bus_message *reply)
 {
     change_done(request, outcome, reply, RAILGUN__FRAME__BODY_DELETE_OK, DELETE_OK_REVISION);
+}
+
+static void undelete_done(struct request *request, enum bus_outcome outcome,
+                          const struct bus_message *reply)
+{
+    change_done(request, outcome, reply, RAILGUN__FRAME__BODY_UNDELETE_OK, UNDELETE_OK_REVISION);
+}
+
+static void lock_done(struct request *request, enum bus_outcome outcome,
+                      const struct bus_message *reply)
+{
+    change_done(request, outcome, reply, RAILGUN__FRAME__BODY_LOCK_OK, LOCK_OK_REVISION);
 }
 
 /* Kind and names of what is to be changed. NULL: fine. */
@@ -125,4 +192,17 @@ int handle_delete(struct session *self, const struct frame_view *view, struct pa
         return session_refuse(self, view, ERR_BAD_REQUEST, problem);
     }
     return change_ask(self, view, delete_done, RAILGUN__BUS_TYPE__BUS_CATALOG_DELETE);
+}
+
+/* Whether the names are good raftd says, of these two. */
+int handle_undelete(struct session *self, const struct frame_view *view, struct payload *owner)
+{
+    (void) owner;
+    return change_ask(self, view, undelete_done, RAILGUN__BUS_TYPE__BUS_CATALOG_UNDELETE);
+}
+
+int handle_lock(struct session *self, const struct frame_view *view, struct payload *owner)
+{
+    (void) owner;
+    return change_ask(self, view, lock_done, RAILGUN__BUS_TYPE__BUS_CATALOG_LOCK);
 }

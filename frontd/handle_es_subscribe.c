@@ -41,8 +41,7 @@ static bool subscribe_channel(const struct session *self, const struct frame_vie
     if (view->channel == 0) {
         return problem_set(problem, ERR_CHANNEL, "a channel number from 1 on is needed");
     }
-    if (session_find_channel(self, view->channel) != NULL ||
-        session_find_subscription(self, view->channel) != NULL) {
+    if (session_channel_is_used(self, view->channel)) {
         return problem_set(problem, ERR_CHANNEL, "the channel is in use");
     }
     if (conn_state(self->conn) == CONN_DRAINING) {

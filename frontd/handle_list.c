@@ -17,6 +17,8 @@ enum {
     ITEM_STREAM_ID = 4,
     ITEM_CREATED = 5,
     ITEM_DESCRIPTION = 6,
+    ITEM_DELETED = 7,
+    ITEM_UNDELETE_UNTIL = 8,
     STREAM_SPEC_DESCRIPTION = 6,
     GROUP_SPEC_DESCRIPTION = 7,
     EXCHANGE_SPEC_DESCRIPTION = 4,
@@ -33,6 +35,42 @@ static void item_append_description(struct buf *item, struct span spec, uint32_t
     }
 }
 
+static void item_fill_stream(struct buf *item, const struct catalog_stream *stream)
+{
+    pb_append_bytes(item, ITEM_NAME, stream->name);
+    pb_append_varint(item, ITEM_VERSION, stream->version);
+    pb_append_bytes(item, ITEM_STREAM_ID, span_make(stream->id.bytes, sizeof(stream->id.bytes)));
+    pb_append_fixed64(item, ITEM_CREATED, stream->created_us);
+    item_append_description(item, stream->spec, STREAM_SPEC_DESCRIPTION);
+    if (stream->deleted_us != 0) {
+        pb_append_fixed64(item, ITEM_DELETED, stream->deleted_us);
+        pb_append_fixed64(item, ITEM_UNDELETE_UNTIL, catalog_undelete_until_us(stream));
+    }
+}
+
+/* One page, in no order: they are few. */
+static void list_deleted(const struct catalog *catalog, const Railgun__List *list, uint32_t limit,
+                         struct buf *out)
+{
+    struct span prefix = span_of(list->prefix != NULL ? list->prefix : "");
+    struct buf item = {0};
+    const struct catalog_stream *stream = NULL;
+    for (size_t cursor = 0; (stream = catalog_next_deleted(catalog, &cursor)) != NULL;) {
+        if (stream->name.size < prefix.size ||
+            !span_equal(span_make(stream->name.data, prefix.size), prefix)) {
+            continue;
+        }
+        if (limit-- == 0 || out->size > LIST_BYTES_MAX) {
+            pb_append_varint(out, OK_MORE, 1);
+            break;
+        }
+        buf_reset(&item);
+        item_fill_stream(&item, stream);
+        pb_append_bytes(out, OK_ITEMS, buf_span(&item));
+    }
+    buf_release(&item);
+}
+
 static void list_streams(struct catalog *catalog, const Railgun__List *list, uint32_t limit,
                          struct buf *out)
 {
@@ -46,12 +84,7 @@ static void list_streams(struct catalog *catalog, const Railgun__List *list, uin
             break;
         }
         buf_reset(&item);
-        pb_append_bytes(&item, ITEM_NAME, stream->name);
-        pb_append_varint(&item, ITEM_VERSION, stream->version);
-        pb_append_bytes(&item, ITEM_STREAM_ID,
-                        span_make(stream->id.bytes, sizeof(stream->id.bytes)));
-        pb_append_fixed64(&item, ITEM_CREATED, stream->created_us);
-        item_append_description(&item, stream->spec, STREAM_SPEC_DESCRIPTION);
+        item_fill_stream(&item, stream);
         pb_append_bytes(out, OK_ITEMS, buf_span(&item));
         after = stream->name;
     }
@@ -151,7 +184,9 @@ static int list_answer(struct session *self, const struct frame_view *view,
         return session_refuse(self, view, ERR_NOT_FOUND, "no such stream");
     }
     struct buf body = {0};
-    if (list->kind == RAILGUN__KIND__KIND_STREAM) {
+    if (list->kind == RAILGUN__KIND__KIND_STREAM && list->has_deleted && list->deleted) {
+        list_deleted(frontd->catalog, list, limit, &body);
+    } else if (list->kind == RAILGUN__KIND__KIND_STREAM) {
         list_streams(frontd->catalog, list, limit, &body);
     } else if (list->kind == RAILGUN__KIND__KIND_EXCHANGE) {
         list_exchanges(frontd->catalog, self->namespace_, list, limit, &body);

@@ -19,6 +19,7 @@
 #include "frontd/routers.h"
 #include "frontd/subscription.h"
 #include "frontd/upstream.h"
+#include "frontd/watchers.h"
 
 enum { FIELD_BATCH = 15 }; /* of Deliver and ReadOk */
 
@@ -41,7 +42,14 @@ static session_handler_fn *const handlers[] = {
     [BODY(DESCRIBE)] = handle_describe,
     [BODY(LIST)] = handle_list,
     [BODY(DELETE)] = handle_delete,
+    [BODY(UNDELETE)] = handle_undelete,
+    [BODY(LOCK)] = handle_lock,
     [BODY(PENDING)] = handle_pending,
+    [BODY(GROUP_CONTROL)] = handle_group_control,
+    [BODY(DEAD_LETTERS)] = handle_dead_letters,
+    [BODY(WATCH)] = handle_watch,
+    [BODY(PURGE)] = handle_purge,
+    [BODY(DEDUP)] = handle_dedup,
     [BODY(ES_PUBLISH)] = handle_es_publish,
     [BODY(ES_SUBSCRIBE)] = handle_es_subscribe,
     [BODY(REQUEST)] = handle_request,
@@ -85,8 +93,10 @@ static void session_closed(void *ud)
 {
     struct session *self = ud;
     self->is_dead = true;
-    channels_close_session(self, true);
+    /* While we drain, they leave because of us. */
+    channels_close_session(self, !self->frontd->is_draining);
     ephemeral_session_closed(self);
+    watchers_session_closed(self->frontd->watchers, self);
     struct list *node = NULL;
     while ((node = list_pop_front(&self->requests)) != NULL) {
         LIST_ENTRY(node, struct request, of_session)->session = NULL;
@@ -266,6 +276,13 @@ void session_corr_close(struct session *self, uint64_t corr)
     }
 }
 
+bool session_channel_is_used(const struct session *self, uint32_t channel)
+{
+    return session_find_channel(self, channel) != NULL ||
+           session_find_subscription(self, channel) != NULL ||
+           watchers_has(self->frontd->watchers, self, channel);
+}
+
 int session_request(struct session *self, const struct frame_view *view, request_done_fn *done,
                     struct request **ret_request)
 {
@@ -356,6 +373,8 @@ int session_find_stream(struct session *self, const struct frame_view *view, str
         const char *problem = session_name_problem("stream", name, text, sizeof(text));
         if (problem != NULL) {
             (void) session_refuse(self, view, ERR_BAD_REQUEST, problem);
+        } else if (catalog_find_deleted(frontd->catalog, name) != NULL) {
+            (void) session_refuse(self, view, ERR_STREAM_DELETED, NULL);
         } else if (catalog_is_known(frontd->catalog)) {
             (void) session_refuse(self, view, unknown_error, NULL);
         } else if (loop_now_ms(frontd->loop) <

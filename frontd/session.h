@@ -97,6 +97,8 @@ int session_query(struct session *self, const struct frame_view *view, request_d
 bool session_corr_is_open(const struct session *self, uint64_t corr);
 void session_corr_open(struct session *self, uint64_t corr);
 void session_corr_close(struct session *self, uint64_t corr);
+/* Is the channel open, for whatever? */
+bool session_channel_is_used(const struct session *self, uint32_t channel);
 /* The request is over: it is no more among the session's. */
 void session_request_end(struct session *self, struct request *request);
 

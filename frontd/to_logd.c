@@ -11,6 +11,7 @@
 
 #include "frontd/channel.h"
 #include "frontd/upstream.h"
+#include "frontd/watchers.h"
 
 enum { /* LogPublish of log.proto */
        PUBLISH_EXPECT = 1,
@@ -112,6 +113,7 @@ void to_logd_on_up(struct to_logd *self)
     log_info("logd is there", "parked=%" PRIu64, upstream_parked_count(self->upstream));
     upstream_ready(self->upstream);
     channels_logd_up(self->frontd->channels);
+    watchers_logd_up(self->frontd->watchers);
 }
 
 void to_logd_on_down(struct to_logd *self)

@@ -41,6 +41,24 @@ static void answer_put_range(struct buf *meta, uint64_t first, uint64_t last)
     pb_append_bytes(meta, 7, span_make(room, (size_t) (at - room)));
 }
 
+/* What only publishes are told. */
+static void answer_put_publish(struct buf *meta, const struct answer_error *error)
+{
+    if (error->retry_after_ms != 0) {
+        pb_append_varint(meta, 4, error->retry_after_ms);
+    }
+    if (error->last_id.size != 0) {
+        pb_append_bytes(meta, 8, error->last_id);
+    }
+    if (error->offset != 0) {
+        pb_append_varint(meta, 11, error->offset);
+        pb_append_fixed64(meta, 12, error->ts_us);
+    }
+    if (error->has_record) {
+        pb_append_varint(meta, 13, error->record);
+    }
+}
+
 void answer_error(struct logd *logd, uint64_t ticket, const struct answer_error *error)
 {
     if (logd->bus == NULL) {
@@ -71,6 +89,7 @@ void answer_error(struct logd *logd, uint64_t ticket, const struct answer_error 
         pb_append_bytes(meta, 9,
                         span_make(error->stream_id->bytes, sizeof(error->stream_id->bytes)));
     }
+    answer_put_publish(meta, error);
     struct bus_outgoing out = {.status = status, .meta = buf_span(meta)};
     (void) bus_reply(logd->bus, ticket, &out); /* ERR_CLOSED: nobody asks any more */
 }

@@ -2,6 +2,7 @@
 #ifndef LOGD_ANSWER_H
 #define LOGD_ANSWER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/payload.h"
@@ -18,6 +19,12 @@ struct answer_error {
     uint64_t range_first; /* 0: no range */
     uint64_t range_last;
     const struct uuid *stream_id; /* NULL: none */
+    uint32_t retry_after_ms;      /* 0: not said */
+    struct span last_id;
+    uint64_t offset; /* of the original of a duplicate, with its time; 0: none */
+    uint64_t ts_us;
+    bool has_record;
+    uint32_t record; /* of the batch */
 };
 
 /* `body` may be NULL; it is referenced. */

@@ -27,7 +27,8 @@ void append_retry(struct append *self);
 /* The stream goes: what is in flight for it is not answered by us. */
 void append_forget(struct stream *stream);
 
-/* A batch of the daemon's own, as if it had been published: waits for room, deduplicated by its IDs. `done` is called once: with 0 and for each
+/* A batch of the daemon's own, as if it had been published, but that neither fence nor limits hold it up and duplicates are never refused: waits for room,
+ * deduplicated by its IDs. `done` is called once: with 0 and for each
  * record where it lies (of a duplicate: the original), or with an error and nothing was stored. It may be called before this returns. Never
  * called when the process ends first. Takes a reference of the batch. */
 typedef void append_own_fn(void *ud, int error, const uint64_t *offsets, uint32_t count);

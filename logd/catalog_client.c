@@ -1,6 +1,6 @@
 /* catalog_client: the watch on raftd. Owns the place in the catalogue's history that this process has seen, and during a snapshot the set of what it
  * named. A stream is deleted only when a whole snapshot of the right cluster, not older than anything seen before, does not name it, or when a
- * change says so. */
+ * change says so. A stream in its grace after a deletion is only closed. */
 #include "logd/catalog_client.h"
 
 #include <inttypes.h>
@@ -10,6 +10,7 @@
 #include "common/base/mem.h"
 #include "common/wire/bus.pb-c.h"
 #include "common/wire/changes.h"
+#include "common/wire/client.pb-c.h"
 #include "common/wire/pb.h"
 #include "logd/group_index.h"
 #include "logd/parking.h"
@@ -19,6 +20,13 @@
 enum {
     CATALOG_WATCH_TIMEOUT_MS = 10000,
     CATALOG_RETRY_MS = 500,
+    /* numbers of catalog.proto and client.proto */
+    CATALOG_NAMESPACE = 1,
+    CATALOG_DELETE = 2,
+    CATALOG_GROUP_ID = 4,
+    DELETE_KIND = 1,
+    DELETE_NAME = 2,
+    DELETE_GROUP = 3,
 };
 
 struct catalog_client {
@@ -197,6 +205,7 @@ struct catalog_stream {
     struct span name;
     struct span id;
     struct span spec;
+    uint64_t deleted_us; /* 0: it lives */
 };
 
 static int catalog_read_stream(struct span bytes, struct catalog_stream *ret_stream)
@@ -223,6 +232,9 @@ static int catalog_read_stream(struct span bytes, struct catalog_stream *ret_str
             break;
         case 6:
             stream.spec = field.bytes;
+            break;
+        case 8:
+            stream.deleted_us = field.value;
             break;
         default:
             break;
@@ -288,6 +300,11 @@ static void catalog_take_stream(struct catalog_client *self, struct span bytes)
         stream_want_config(stream, buf_span(&packed));
     }
     buf_release(&packed);
+    if (stream->closed != (told.deleted_us != 0)) {
+        log_info(told.deleted_us != 0 ? "stream deleted, in its grace" : "stream undeleted",
+                 "log_group=%" PRIu64 " next_offset=%" PRIu64, told.log_group, stream->next_offset);
+        stream_set_closed(stream, told.deleted_us != 0);
+    }
 }
 
 /* The same configuration with the mark. */
@@ -301,7 +318,7 @@ static void catalog_delete_stream(struct catalog_client *self, uint64_t log_grou
     struct buf packed = {0};
     buf_append(&packed, buf_span(current));
     pb_append_varint(&packed, 5, 1);
-    log_info("stream deleted", "log_group=%" PRIu64 " next_offset=%" PRIu64, log_group,
+    log_info("stream deleted for good", "log_group=%" PRIu64 " next_offset=%" PRIu64, log_group,
              stream->next_offset);
     stream_want_config(stream, buf_span(&packed));
     buf_release(&packed);
@@ -443,4 +460,50 @@ void catalog_client_on_changes(struct catalog_client *self, struct bus_link *lin
     streams_propose_configs(logd);
     parking_wake(logd->parking);
     logd_start_saving(logd);
+}
+
+/* --- unused groups --- */
+
+struct expiry {
+    struct logd *logd;
+    uint64_t group_id;
+};
+
+static void expiry_done(void *ud, enum bus_outcome outcome, const struct bus_message *reply)
+{
+    struct expiry *expiry = ud;
+    if (outcome == BUS_OK && reply->status == ERR_NOT_FOUND) {
+        const struct stream *stream = group_index_find(expiry->logd->groups, expiry->group_id);
+        if (stream != NULL && stream->groups != NULL) {
+            groups_expiry_refused(stream->groups, expiry->group_id);
+        }
+    }
+    mem_free(expiry);
+}
+
+void catalog_client_expire_group(struct catalog_client *self, struct span stream, struct span group,
+                                 uint64_t group_id)
+{
+    struct buf what = {0};
+    struct buf meta = {0};
+    uint64_t request;
+    if (self == NULL || self->link == NULL || !self->is_watching || stream.size == 0) {
+        return;
+    }
+    pb_append_varint(&what, DELETE_KIND, RAILGUN__KIND__KIND_GROUP);
+    pb_append_bytes(&what, DELETE_NAME, stream);
+    pb_append_bytes(&what, DELETE_GROUP, group);
+    pb_append_bytes(&meta, CATALOG_NAMESPACE, span_of("default"));
+    pb_append_bytes(&meta, CATALOG_DELETE, buf_span(&what));
+    pb_append_varint(&meta, CATALOG_GROUP_ID, group_id);
+    struct expiry *expiry = MEM_NEW(struct expiry);
+    *expiry = (struct expiry){self->logd, group_id};
+    struct bus_outgoing out = {.type = RAILGUN__BUS_TYPE__BUS_CATALOG_DELETE,
+                               .meta = buf_span(&meta)};
+    if (bus_request(self->link, &out, CATALOG_WATCH_TIMEOUT_MS, expiry_done, expiry, &request) !=
+        0) {
+        mem_free(expiry); /* asked again */
+    }
+    buf_release(&what);
+    buf_release(&meta);
 }

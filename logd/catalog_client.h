@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "common/base/span.h"
 #include "common/run/bus.h"
 
 struct catalog_client;
@@ -20,6 +21,10 @@ void catalog_client_on_down(struct catalog_client *self, struct bus_link *link);
 /* BUS_CATALOG_CHANGES. */
 void catalog_client_on_changes(struct catalog_client *self, struct bus_link *link,
                                struct span changes);
+
+/* Ask for the deletion of a group that nobody uses; nothing happens without a session. When it is refused, groups_expiry_refused is called. Accepts NULL. */
+void catalog_client_expire_group(struct catalog_client *self, struct span stream, struct span group,
+                                 uint64_t group_id);
 
 /* The revision that is applied here; 0: none yet. Accepts NULL. */
 uint64_t catalog_client_revision(const struct catalog_client *self);

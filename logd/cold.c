@@ -88,6 +88,20 @@ void cold_drop(struct cold *self, uint64_t group)
     }
 }
 
+void cold_trim(struct cold *self, uint64_t group, uint64_t first_offset)
+{
+    if (self == NULL) { /* during recovery */
+        return;
+    }
+    LIST_FOREACH (&self->runs, node) {
+        struct run *run = LIST_ENTRY(node, struct run, link);
+        const struct stored *last = run->count != 0 ? &run->items[run->count - 1] : NULL;
+        if (run->group == group && last != NULL && last->base + last->count <= first_offset) {
+            run_free(self, run);
+        }
+    }
+}
+
 int cold_walk(struct journal *journal, const struct extent *extent, journal_visit_fn *visit,
               void *ud, bool *ret_damaged)
 {

@@ -29,6 +29,8 @@ int cold_get(struct cold *self, const struct extent *extent, struct cold_run *re
 void cold_age(struct cold *self);
 /* Forget all of a group. */
 void cold_drop(struct cold *self, uint64_t group);
+/* Forget what lies wholly below this offset of a group. */
+void cold_trim(struct cold *self, uint64_t group, uint64_t first_offset);
 uint64_t cold_bytes(const struct cold *self);
 
 /* Visit every readable frame of the extent, whatever lies damaged in between: the exact rest. *ret_damaged: something was. 0, ERR_IO. */

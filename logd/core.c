@@ -12,9 +12,14 @@
 #include "logd/append.h"
 #include "logd/catalog_client.h"
 #include "logd/cold.h"
+#include "logd/deadletter.h"
+#include "logd/events.h"
 #include "logd/group_index.h"
+#include "logd/ids_cold.h"
 #include "logd/parking.h"
 #include "logd/readers.h"
+#include "logd/release.h"
+#include "logd/retention.h"
 #include "logd/state.h"
 #include "logd/stream_body.h"
 
@@ -32,6 +37,7 @@ void logd_options_default(struct logd_options *self)
         .limits = batch_limits_default(),
         .tail_bytes = 32 << 20,
         .cold_bytes = 2 << 20,
+        .ids_bytes = 192 << 20,
         .waiting_bytes_max = 64 << 20,
         .waiting_max = 16384,
         .parked_max = 1024,
@@ -39,6 +45,9 @@ void logd_options_default(struct logd_options *self)
         .readers_max = 4096,
         .save_ms = 1000,
         .checkpoint_ms = 30000,
+        .retention_ms = 1000,
+        .clock_settle_ms = 3600000,
+        .release_ms = 1000,
     };
 }
 
@@ -52,6 +61,11 @@ struct bus *logd_bus(struct logd *self)
 struct loop *logd_loop(struct logd *self)
 {
     return self->loop;
+}
+
+struct events *logd_events(struct logd *self)
+{
+    return self->events;
 }
 
 struct members *logd_members(struct logd *self)
@@ -70,6 +84,11 @@ uint64_t logd_stamp_us(struct logd *self)
         self->turn_real_us = timesource_real_us(self->time);
     }
     return self->turn_real_us;
+}
+
+uint64_t logd_real_ms(struct logd *self)
+{
+    return logd_stamp_us(self) / 1000;
 }
 
 void logd_fail(struct logd *self, const char *event, const char *detail)
@@ -219,6 +238,7 @@ static void logd_turn_end(void *ud)
     while ((node = list_pop_front(&dirty)) != NULL) {
         logd_turn_stream(self, LIST_ENTRY(node, struct stream, dirty_link));
     }
+    events_flush(self->events);
     if (journal_submit_now(self->journal)) {
         logd_take_completions(self);
         if (self->failed) {
@@ -227,7 +247,8 @@ static void logd_turn_end(void *ud)
         journal_submit(self->journal); /* what that made room for */
     }
     self->turn_real_us = 0;
-    if (!list_is_empty(&self->dirty)) {
+    bool is_busy = ids_cold_turn(self->ids);
+    if (!list_is_empty(&self->dirty) || is_busy) {
         loop_wake(self->loop);
     }
     logd_check_drained(self);
@@ -370,6 +391,8 @@ GAUGE_OF_JOURNAL(rounds)
 GAUGE_OF_JOURNAL(frames)
 GAUGE_OF_JOURNAL(bytes)
 GAUGE_OF_JOURNAL(files)
+GAUGE_OF_JOURNAL(disk_bytes)
+GAUGE_OF_JOURNAL(released_bytes)
 GAUGE_OF_JOURNAL(sync_us_total)
 GAUGE_OF_JOURNAL(sync_us_max)
 GAUGE_OF_JOURNAL(write_us_total)
@@ -393,6 +416,9 @@ static void logd_make_counters(struct logd *self)
         .saves = metrics_counter(metrics, "railgun_state_saves_total"),
         .checkpoints = metrics_counter(metrics, "railgun_state_checkpoints_total"),
         .unknown_events = metrics_counter(metrics, "railgun_unknown_events_total"),
+        .trimmed = metrics_counter(metrics, "railgun_retention_trimmed_records_total"),
+        .purged = metrics_counter(metrics, "railgun_purged_records_total"),
+        .states = metrics_counter(metrics, "railgun_stream_states_total"),
     };
 }
 
@@ -407,6 +433,8 @@ static void logd_make_gauges(struct logd *self)
     metrics_gauge(metrics, "railgun_journal_frames_total", gauge_frames, self);
     metrics_gauge(metrics, "railgun_journal_bytes_total", gauge_bytes, self);
     metrics_gauge(metrics, "railgun_journal_files", gauge_files, self);
+    metrics_gauge(metrics, "railgun_journal_disk_bytes", gauge_disk_bytes, self);
+    metrics_gauge(metrics, "railgun_journal_released_bytes_total", gauge_released_bytes, self);
     metrics_gauge(metrics, "railgun_journal_sync_us_total", gauge_sync_us_total, self);
     metrics_gauge(metrics, "railgun_journal_sync_us_max", gauge_sync_us_max, self);
     metrics_gauge(metrics, "railgun_journal_write_us_total", gauge_write_us_total, self);
@@ -451,6 +479,9 @@ static int logd_open_data(struct logd *self)
         error = state_load(self->state);
     }
     if (error == 0) {
+        error = ids_cold_load(self->ids, state_bdb(self->state));
+    }
+    if (error == 0) {
         error = recovery_run(self);
     }
     return error;
@@ -477,8 +508,13 @@ static struct logd *logd_new(const struct logd_options *options)
     self->tail = tail_new(options->tail_bytes);
     self->members = members_new();
     self->append = append_new(self);
+    self->ids = ids_pool_new(self, options->ids_bytes);
     self->readers = readers_new(self);
     self->parking = parking_new(self);
+    self->retention = retention_new(self);
+    self->release = release_new(self);
+    self->events = events_new(self);
+    self->deadletter = deadletter_new(self);
     return self;
 }
 
@@ -497,6 +533,7 @@ int logd_open(const struct logd_options *options, struct logd **ret_logd)
         return error;
     }
     self->recovered = true;
+    release_note(self->release);
     logd_make_gauges(self);
     loop_on_turn_end(self->loop, logd_turn_end, self);
     log_info("recovered", "streams=%zu ms=%" PRIu64, hash64_count(self->streams),
@@ -550,16 +587,21 @@ void logd_close(struct logd **self)
     }
     catalog_client_destroy(&logd->catalog);
     parking_destroy(&logd->parking);
+    release_destroy(&logd->release);
     journal_close(&logd->journal);
     tail_shrink(logd->tail, 0); /* all at once is cheaper than stream by stream */
     streams_destroy_all(logd);
     append_destroy(&logd->append);
+    deadletter_destroy(&logd->deadletter);
+    ids_pool_destroy(&logd->ids);
     readers_destroy(&logd->readers);
+    retention_destroy(&logd->retention);
     links_destroy_all(logd);
     replica_set_destroy(&logd->replicas);
     cold_destroy(&logd->cold);
     tail_destroy(&logd->tail);
     members_destroy(&logd->members);
+    events_destroy(&logd->events);
     group_index_destroy(&logd->groups);
     state_close(&logd->state);
     wheel_cancel(loop_wheel(logd->loop), &logd->flush_timer);

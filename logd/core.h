@@ -28,9 +28,14 @@
 struct append;
 struct catalog_client;
 struct cold;
+struct deadletter;
+struct events;
 struct group_index;
+struct ids_pool;
 struct parking;
 struct readers;
+struct release;
+struct retention;
 struct state;
 struct tail;
 
@@ -46,6 +51,7 @@ struct logd_options {
     uint64_t tail_bytes;
     uint64_t cold_bytes;
     uint64_t db_cache_bytes;
+    uint64_t ids_bytes;         /* message IDs in memory, of all streams */
     uint64_t waiting_bytes_max; /* publishes that wait for room in the journal */
     uint32_t waiting_max;
     uint32_t parked_max; /* requests that wait for the catalogue */
@@ -53,6 +59,9 @@ struct logd_options {
     uint32_t readers_max; /* reads that wait for records */
     uint64_t save_ms;
     uint64_t checkpoint_ms;
+    uint64_t retention_ms;    /* between two looks at a stream's limits */
+    uint64_t clock_settle_ms; /* a wall clock that jumped is trusted after this */
+    uint64_t release_ms;      /* between two looks at what the journal holds without need */
     /* What the process is told. Each may be NULL. */
     void (*on_ready)(void *ud);
     void (*on_not_ready)(void *ud, const char *reason);
@@ -66,6 +75,7 @@ struct logd_counters { /* cells of the metrics */
     uint64_t *publishes, *records, *bytes, *refused, *overloaded, *parked, *waited;
     uint64_t *reads, *tail_hits, *cold_reads, *corrupt_ranges, *configs, *saves, *checkpoints;
     uint64_t *unknown_events;
+    uint64_t *trimmed, *purged, *states;
 };
 
 struct logd {
@@ -90,9 +100,14 @@ struct logd {
     struct cold *cold;
     struct members *members;
     struct append *append;
+    struct ids_pool *ids;
     struct readers *readers;
     struct parking *parking;
+    struct retention *retention;
+    struct release *release;
     struct catalog_client *catalog;
+    struct events *events;
+    struct deadletter *deadletter;
     /* of struct link_streams, by link id: which streams have had members of that link */
     struct hash64 *links;
 

@@ -10,6 +10,7 @@
 #include "common/wire/bus.pb-c.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/pb.h"
+#include "logd/deadletter.h"
 #include "logd/groups_own.h"
 #include "logd/logd.h"
 #include "logd/stream.h"
@@ -23,8 +24,6 @@ enum {
     DELIVER_REDELIVERED = 5,
     TIME_AFTER = 1,
     TIME_TS = 2,
-    EVENT_TYPE = 1,
-    EVENT_RANGE = 2,
 };
 
 /* What is known of a page before it is read. */
@@ -47,11 +46,14 @@ static void times_append(struct buf *out, const struct stream_page *page)
     }
 }
 
-static void deliver_encode(struct buf *out, const struct stream_page *page,
+static void deliver_encode(struct buf *out, uint64_t epoch, const struct stream_page *page,
                            const struct again_list *again)
 {
     uint64_t last = page->base_offset + page->count - 1;
     buf_reset(out);
+    if (epoch != 0) {
+        pb_append_varint(out, DELIVER_EPOCH, epoch);
+    }
     pb_append_varint(out, DELIVER_BASE, page->base_offset);
     pb_append_varint(out, DELIVER_COUNT, page->count);
     times_append(out, page);
@@ -64,20 +66,6 @@ static void deliver_encode(struct buf *out, const struct stream_page *page,
     }
 }
 
-static int event_send(struct groups *self, const struct member *member,
-                      Railgun__GroupEvent__Type type, uint64_t first, uint64_t last)
-{
-    buf_reset(&self->meta);
-    pb_append_varint(&self->meta, EVENT_TYPE, (uint64_t) type);
-    if (first != 0) {
-        group_range_append(&self->meta, EVENT_RANGE, first, last);
-    }
-    struct bus_outgoing out = {.type = RAILGUN__BUS_TYPE__BUS_LOG_EVENT,
-                               .subject = member->key.consumer,
-                               .meta = buf_span(&self->meta)};
-    return bus_event(member->link, &out);
-}
-
 /* The link took nothing: its members wait for groups_link_ready (or for its end). */
 static void link_block(struct groups *self, const struct bus_link *link)
 {
@@ -87,6 +75,7 @@ static void link_block(struct groups *self, const struct bus_link *link)
              share = group_member_next(group, share)) {
             if (member_of(share)->link == link) {
                 group_block(group, share, true);
+                member_of(share)->is_revived = false;
             }
         }
     }
@@ -100,12 +89,12 @@ static void page_skip(struct groups *self, struct hosted *hosted, const struct g
     uint64_t next = stream_next_offset(self->stream);
     uint64_t last = corrupt_last < page->first ? page->first : corrupt_last;
     last = group_skip_end(hosted->group, page, last < next ? last : next - 1);
-    if (event_send(self, member, RAILGUN__GROUP_EVENT__TYPE__EVENT_CORRUPT, page->first, last) !=
-        0) {
-        link_block(self, member->link);
-        return;
-    }
     group_skip(hosted->group, page, last);
+    groups_tell_member(self, member,
+                       &(struct told){.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_CORRUPT,
+                                      .first = page->first,
+                                      .last = last});
+    groups_propose_soon(self, hosted);
     *self->count.skipped += last - page->first + 1;
     log_warn("damaged records are skipped",
              "log_group=%" PRIu64 " group=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64
@@ -122,7 +111,7 @@ static void page_send(struct groups *self, struct hosted *hosted, const struct g
     if (!group_page_fits(hosted->group, page, read->count, bytes)) {
         return;
     }
-    deliver_encode(&self->meta, read, again);
+    deliver_encode(&self->meta, group_replicated(hosted->group)->epoch.epoch, read, again);
     struct bus_outgoing out = {.type = RAILGUN__BUS_TYPE__BUS_LOG_DELIVER,
                                .subject = member->key.consumer,
                                .meta = buf_span(&self->meta),
@@ -131,9 +120,59 @@ static void page_send(struct groups *self, struct hosted *hosted, const struct g
         link_block(self, member->link);
         return;
     }
-    group_delivered(hosted->group, page, read->count, bytes, groups_now_s(self));
+    group_delivered(hosted->group, page, read->count, bytes);
+    groups_propose_soon(self, hosted);
+    if (member->is_revived) {
+        groups_watch_helped(self, hosted, member);
+    }
     *self->count.delivered += read->count;
     *self->count.redelivered += page->is_again ? read->count : 0;
+}
+
+/* How many records at the front of the page are older than the group wants. */
+static uint32_t page_count_old(struct groups *self, uint64_t max_age_us,
+                               const struct stream_page *read)
+{
+    uint64_t now_us = logd_real_ms(stream_logd(self->stream)) * 1000;
+    uint32_t old = 0;
+    for (uint32_t i = 0;
+         i < read->time_count && max_age_us < now_us && read->times[i].ts_us < now_us - max_age_us;
+         i++) {
+        old = i + 1 < read->time_count ? read->times[i + 1].after : read->count;
+    }
+    return old;
+}
+
+/* The old ones go to the dead letters instead. */
+static bool page_is_too_old(struct groups *self, struct hosted *hosted,
+                            const struct group_page *page, const struct stream_page *read)
+{
+    const struct group_dlq_limits *limits = &group_replicated(hosted->group)->limits.dlq;
+    if (!limits->is_on || limits->max_age_ms == 0) {
+        return false;
+    }
+    uint32_t old = page_count_old(self, limits->max_age_ms * 1000, read);
+    if (old == 0 || group_die_of_age(hosted->group, page->first, old, page->is_again) == 0) {
+        return false;
+    }
+    groups_propose_soon(self, hosted);
+    return true;
+}
+
+/* A replayed message whose record is trimmed, and its copy cannot be read either. */
+static void copy_missing(struct groups *self, struct hosted *hosted, uint64_t offset)
+{
+    group_die_unread(hosted->group, offset);
+    groups_propose_soon(self, hosted);
+    groups_tell_all(self, hosted,
+                    &(struct told){.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_GAP,
+                                   .first = offset,
+                                   .last = offset,
+                                   .count = 1});
+    groups_note(
+        self, hosted,
+        &(struct event){
+            .type = RAILGUN__EVENT__TYPE__GAP, .first = offset, .last = offset, .count = 1});
 }
 
 /* One step for one page. False: the stream cannot be read now. */
@@ -146,8 +185,14 @@ static bool page_deliver(struct groups *self, struct hosted *hosted, struct grou
     again.count = group_tries_of(hosted->group, page->first, page->first + page->records_max - 1,
                                  again.items, GROUP_PAGE_TRIES_MAX, &last);
     page->records_max = (uint32_t) (last - page->first + 1);
-    int error = stream_read(self->stream, page->first, page->records_max, page->bytes_max, &read,
-                            &corrupt_last);
+    bool is_copy = page->first < stream_first_offset(self->stream);
+    int error = is_copy ? deadletter_read_copy(self, hosted, page->first, &read)
+                        : stream_read(self->stream, page->first, page->records_max, page->bytes_max,
+                                      &read, &corrupt_last);
+    if (is_copy && error != 0) {
+        copy_missing(self, hosted, page->first);
+        return true;
+    }
     if (error == ERR_CORRUPT) {
         page_skip(self, hosted, page, corrupt_last);
         return true;
@@ -166,6 +211,10 @@ static bool page_deliver(struct groups *self, struct hosted *hosted, struct grou
         return false;
     }
     INVARIANT(read.base_offset == page->first && read.count > 0);
+    if (!is_copy && page_is_too_old(self, hosted, page, &read)) {
+        stream_page_release(&read);
+        return true;
+    }
     page_send(self, hosted, page, &read, &again);
     stream_page_release(&read);
     return true;
@@ -174,23 +223,30 @@ static bool page_deliver(struct groups *self, struct hosted *hosted, struct grou
 /* All members hear once that no new messages come. */
 static void full_tell(struct groups *self, struct hosted *hosted)
 {
-    bool was_new = group_became_full(hosted->group);
-    if (!was_new && !hosted->tell_full) {
+    if (!group_became_full(hosted->group)) {
         return;
     }
-    hosted->tell_full = false;
-    for (struct group_member *share = group_member_next(hosted->group, NULL); share != NULL;
-         share = group_member_next(hosted->group, share)) {
-        struct member *member = member_of(share);
-        member->tell_full = member->tell_full || was_new;
-        if (member->tell_full) {
-            member->tell_full =
-                event_send(self, member, RAILGUN__GROUP_EVENT__TYPE__EVENT_FULL, 0, 0) == ERR_AGAIN;
-            hosted->tell_full = hosted->tell_full || member->tell_full;
-        }
-        if (member->tell_full) {
-            group_block(hosted->group, share, true); /* until groups_link_ready */
-        }
+    groups_tell_all(self, hosted, &(struct told){.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_FULL});
+    groups_note(self, hosted, &(struct event){.type = RAILGUN__EVENT__TYPE__GROUP_FULL});
+}
+
+/* What was not acknowledged in time was taken back. */
+static void expired_tell(struct groups *self, struct hosted *hosted)
+{
+    struct group_expired expired;
+    while (group_expire(hosted->group, &expired)) {
+        struct member *member = member_of(expired.member);
+        *self->count.deadlines += expired.last - expired.first + 1;
+        groups_tell_member(self, member,
+                           &(struct told){.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_DEADLINE,
+                                          .first = expired.first,
+                                          .last = expired.last});
+        groups_note(self, hosted,
+                    &(struct event){.type = RAILGUN__EVENT__TYPE__DEADLINE,
+                                    .first = expired.first,
+                                    .last = expired.last,
+                                    .consumer = span_of(member->name)});
+        groups_propose_soon(self, hosted);
     }
 }
 
@@ -199,16 +255,27 @@ void groups_wake(struct groups *self)
     uint64_t end = stream_next_offset(self->stream);
     unsigned pages = 0;
     self->deliver_more = false;
+    self->timer_at_ms = UINT64_MAX;
     LIST_FOREACH (&self->active, node) {
         struct hosted *hosted = LIST_ENTRY(node, struct hosted, active);
         struct group_page page;
         bool is_readable = true;
-        while (is_readable && pages < GROUPS_WAKE_PAGES && group_next(hosted->group, end, &page)) {
-            is_readable = page_deliver(self, hosted, &page);
-            pages++;
-        }
+        groups_tick(self, hosted);
+        expired_tell(self, hosted);
+        groups_exclusive_turn(self, hosted);
+        groups_dead_check(self, hosted);
+        uint64_t delivered = *self->count.delivered;
+        do {
+            while (is_readable && pages < GROUPS_WAKE_PAGES &&
+                   group_next(hosted->group, end, &page)) {
+                is_readable = page_deliver(self, hosted, &page);
+                pages++;
+            }
+        } while (groups_watch_turn(self, hosted, *self->count.delivered != delivered, end));
         full_tell(self, hosted);
         groups_check_one(self, hosted);
+        uint64_t at_ms = group_next_ms(hosted->group);
+        self->timer_at_ms = at_ms < self->timer_at_ms ? at_ms : self->timer_at_ms;
     }
     if (pages >= GROUPS_WAKE_PAGES) {
         self->deliver_more = true;

@@ -3,14 +3,19 @@
 #include "common/base/err.h"
 #include "common/base/mem.h"
 #include "common/wire/bus.pb-c.h"
+#include "common/wire/log.pb-c.h"
 #include "common/wire/pb.h"
+#include "common/wire/scan.h"
 #include "logd/answer.h"
 #include "logd/append.h"
 #include "logd/catalog_client.h"
+#include "logd/events.h"
+#include "logd/ids.h"
 #include "logd/info.h"
 #include "logd/parking.h"
 #include "logd/readers.h"
 #include "logd/stream_body.h"
+#include "logd/trim.h"
 
 struct link_streams {
     uint64_t link_id;
@@ -72,7 +77,7 @@ static void dispatch_stream(struct logd *self, struct bus_link *link, struct bus
         if (error == 0) {
             return;
         }
-    } else if (stream->deleted || stream->deleting) {
+    } else if (stream_is_gone(stream)) {
         error = ERR_STREAM_DELETED;
     }
     if (error != 0) {
@@ -86,15 +91,47 @@ static void dispatch_stream(struct logd *self, struct bus_link *link, struct bus
     case RAILGUN__BUS_TYPE__BUS_LOG_ATTACH:
         dispatch_attach(self, link, message, stream);
         break;
+    case RAILGUN__BUS_TYPE__BUS_LOG_DEDUP:
+        ids_handle(stream, message);
+        break;
     case RAILGUN__BUS_TYPE__BUS_LOG_STREAM_INFO:
         info_answer_stream(stream, message);
+        break;
+    case RAILGUN__BUS_TYPE__BUS_LOG_PURGE:
+        purge_handle(self, message, stream);
         break;
     case RAILGUN__BUS_TYPE__BUS_LOG_GROUP_INFO:
         groups_handle_info(stream->groups, message);
         break;
+    case RAILGUN__BUS_TYPE__BUS_LOG_GROUP_CONTROL:
+        groups_handle_control(stream->groups, message);
+        break;
+    case RAILGUN__BUS_TYPE__BUS_LOG_DEAD_LETTERS:
+        groups_handle_dead(stream->groups, message);
+        break;
     default:
         groups_handle_pending(stream->groups, message);
         break;
+    }
+}
+
+/* What was changed in the catalogue up to a revision holds here: for those who tell a client that it is done. */
+static void dispatch_seen(struct logd *self, struct bus_link *link, struct bus_message *message)
+{
+    Railgun__LogSeen *seen = NULL;
+    int error = SCAN_UNPACK(message->meta, railgun__log_seen, &seen);
+    uint64_t revision = error == 0 ? seen->revision : 0;
+    SCAN_FREE(&seen);
+    if (error == 0 && revision > catalog_client_revision(self->catalog)) {
+        error = parking_take(self->parking, link, message, revision);
+        if (error == 0) {
+            return;
+        }
+    }
+    if (error != 0) {
+        answer_error(self, message->ticket, &(struct answer_error){.error = error});
+    } else {
+        answer_ok(self, message->ticket, RAILGUN__BUS_TYPE__BUS_LOG_SEEN, (struct span){0}, NULL);
     }
 }
 
@@ -133,6 +170,10 @@ void logd_dispatch(struct logd *self, struct bus_link *link, struct bus_message 
     case RAILGUN__BUS_TYPE__BUS_LOG_STREAM_INFO:
     case RAILGUN__BUS_TYPE__BUS_LOG_GROUP_INFO:
     case RAILGUN__BUS_TYPE__BUS_LOG_PENDING:
+    case RAILGUN__BUS_TYPE__BUS_LOG_PURGE:
+    case RAILGUN__BUS_TYPE__BUS_LOG_GROUP_CONTROL:
+    case RAILGUN__BUS_TYPE__BUS_LOG_DEDUP:
+    case RAILGUN__BUS_TYPE__BUS_LOG_DEAD_LETTERS:
         if (message->is_request) {
             dispatch_stream(self, link, message);
             return;
@@ -140,16 +181,36 @@ void logd_dispatch(struct logd *self, struct bus_link *link, struct bus_message 
         break;
     case RAILGUN__BUS_TYPE__BUS_LOG_DETACH:
     case RAILGUN__BUS_TYPE__BUS_LOG_ACK:
-    case RAILGUN__BUS_TYPE__BUS_LOG_EXTEND:
         if (message->is_request) {
             dispatch_member(self, link, message);
             return;
         }
         break;
+    case RAILGUN__BUS_TYPE__BUS_LOG_EXTEND:
+        dispatch_member(self, link, message);
+        return;
     case RAILGUN__BUS_TYPE__BUS_LOG_ACK_ONEWAY:
     case RAILGUN__BUS_TYPE__BUS_LOG_CREDIT:
         if (!message->is_request) {
             dispatch_member(self, link, message);
+            return;
+        }
+        break;
+    case RAILGUN__BUS_TYPE__BUS_LOG_SEEN:
+        if (message->is_request) {
+            dispatch_seen(self, link, message);
+            return;
+        }
+        break;
+    case RAILGUN__BUS_TYPE__BUS_LOG_WATCH:
+        if (message->is_request) {
+            events_handle_watch(self->events, link, message);
+            return;
+        }
+        break;
+    case RAILGUN__BUS_TYPE__BUS_LOG_UNWATCH:
+        if (!message->is_request) {
+            events_handle_unwatch(self->events, link, message);
             return;
         }
         break;
@@ -187,6 +248,7 @@ void logd_on_down(void *ud, struct bus_link *link)
     struct logd *self = ud;
     catalog_client_on_down(self->catalog, link);
     parking_link_down(self->parking, link);
+    events_link_down(self->events, link);
     struct link_streams *entry = hash64_remove(self->links, bus_link_id(link));
     if (entry == NULL) {
         return;
@@ -206,6 +268,7 @@ void logd_on_down(void *ud, struct bus_link *link)
 void logd_on_credit(void *ud, struct bus_link *link)
 {
     struct logd *self = ud;
+    events_link_ready(self->events, link);
     const struct link_streams *entry = hash64_get(self->links, bus_link_id(link));
     size_t cursor = 0;
     struct stream *stream;

@@ -29,6 +29,9 @@ struct event {
 };
 void events_note(struct events *self, const struct stream *stream, const struct event *event);
 
+/* Send what was noted in this turn. */
+void events_flush(struct events *self);
+
 /* BUS_LOG_WATCH, BUS_LOG_UNWATCH; a link's credit and its end. */
 void events_handle_watch(struct events *self, struct bus_link *link, struct bus_message *message);
 void events_handle_unwatch(struct events *self, struct bus_link *link,

@@ -14,7 +14,10 @@ struct extents {
     struct extent *items; /* `base` of one without records is the offset that came next */
     size_t count;
     size_t capacity;
-    uint64_t bytes; /* of journal frames of this stream */
+    size_t
+        live; /* the number of the first extent that counts; those before are held for their control entries */
+    uint64_t bytes;        /* of journal frames of this stream, from that extent on */
+    uint64_t first_offset; /* as given to extents_trim */
 };
 
 void extents_release(struct extents *self);
@@ -25,6 +28,13 @@ int extents_push(struct extents *self, const struct extent *extent);
 /* The entry that was committed last. */
 void extents_add(struct extents *self, const struct journal_entry *entry, uint64_t position,
                  uint32_t frame_bytes);
+
+/* Records below `first_offset` and control entries up to `last_index` are not needed any more: extents of nothing else are forgotten. Neither ever falls. */
+void extents_trim(struct extents *self, uint64_t first_offset, uint64_t last_index);
+/* Bytes of journal frames from the first record that is kept on; of the extent that holds it, its share. */
+uint64_t extents_live_bytes(const struct extents *self);
+/* Where all that lies before `bytes` of the kept frames ends: an offset, by the same reckoning. */
+uint64_t extents_offset_after(const struct extents *self, uint64_t bytes);
 
 /* The first extent that holds records at or behind `offset`; NULL: none. It holds `offset` itself unless there is a hole. */
 const struct extent *extents_find_offset(const struct extents *self, uint64_t offset);

@@ -5,6 +5,7 @@
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
 #include "logd/group_own.h"
+#include "logd/planted.h"
 
 struct group *group_new(struct group_state *state)
 {
@@ -13,6 +14,10 @@ struct group *group_new(struct group_state *state)
     *state = (struct group_state){0};
     list_init(&self->members);
     list_init(&self->ready_members);
+    list_init(&self->exclusive.news);
+    self->ready_dues.shift = GROUP_AVOID_BITS;
+    self->deadline_ms = UINT64_MAX;
+    prng_init(&self->prng, self->state.id);
     return self;
 }
 
@@ -24,6 +29,11 @@ static void group_stop(struct group *self)
     ranges_destroy(&self->tries);
     ranges_destroy(&self->acked_new);
     ranges_destroy(&self->tries_new);
+    ranges_destroy(&self->delayed);
+    ranges_destroy(&self->delayed_new);
+    group_dues_release(&self->ready_dues);
+    group_dues_release(&self->delayed_dues);
+    deaths_release(self);
     self->is_started = false;
 }
 
@@ -56,37 +66,58 @@ static struct ranges *ranges_copy(const struct ranges *from)
     return copy;
 }
 
-/* The leader's memory from the replicated state. What lies below the highest offset that was ever answered has been delivered
- * in an earlier life, as far as we know: it is ready, so that neither holes nor new messages keep it waiting. */
-static void group_start(struct group *self)
+/* Of (floor, delivered] everything that is nothing else. */
+static void group_start_ready(struct group *self)
 {
+    if (PLANTED(HOLES_CLOSED)) {
+        ranges_clear(self->acked);
+        ranges_clear(self->delayed);
+        self->floor = self->cursor - 1;
+    }
+    if (self->cursor == self->floor + 1) {
+        return;
+    }
+    ranges_set(self->ready, self->floor + 1, self->cursor - 1, 0);
+    struct range range;
+    for (uint64_t at = 0; ranges_find_from(self->acked, at, &range); at = range.last + 1) {
+        ranges_clear_range(self->ready, range.first, range.last);
+    }
+    for (uint64_t at = 0; ranges_find_from(self->delayed, at, &range); at = range.last + 1) {
+        ranges_clear_range(self->ready, range.first, range.last);
+    }
+    group_dues_rebuild(&self->ready_dues, self->ready);
+    group_dues_rebuild(&self->delayed_dues, self->delayed);
+}
+
+/* The leader's memory from the replicated state. What was delivered in an earlier life and is neither acknowledged nor delayed is ready. */
+void group_start(struct group *self)
+{
+    if (self->is_started) {
+        return;
+    }
     self->is_started = true;
+    exclusive_start(self);
     self->floor = self->state.floor;
-    self->cursor = self->floor + 1;
+    self->cursor = self->state.delivered + 1;
     self->acked = ranges_copy(self->state.acked);
     self->tries = ranges_copy(self->state.attempts);
+    self->delayed = PLANTED(DELAY_FORGOTTEN) ? ranges_new() : ranges_copy(self->state.delayed);
     self->ready = ranges_new();
     self->skipped = ranges_new();
     self->acked_new = ranges_new();
     self->tries_new = ranges_new();
+    self->delayed_new = ranges_new();
     self->held = 0;
+    self->delivered_proposed = self->state.delivered;
+    self->seek_new = 0;
+    self->paused = self->state.paused;
+    self->paused_new = false;
     self->proposed = 0;
     self->is_full = false;
     self->tell_full = false;
-
-    struct range range;
-    if (ranges_highest(self->acked, &range)) {
-        self->cursor = max_u64(self->cursor, range.last + 1);
-    }
-    if (ranges_highest(self->tries, &range)) {
-        self->cursor = max_u64(self->cursor, range.last + 1);
-    }
-    if (self->cursor > self->floor + 1) {
-        ranges_set(self->ready, self->floor + 1, self->cursor - 1, 0);
-    }
-    for (uint64_t at = 0; ranges_find_from(self->acked, at, &range); at = range.last + 1) {
-        ranges_clear_range(self->ready, range.first, range.last);
-    }
+    self->deadline_ms = UINT64_MAX;
+    group_start_ready(self);
+    deaths_start(self);
 }
 
 void group_rest(struct group *self)
@@ -102,7 +133,8 @@ void group_rest(struct group *self)
 static bool member_is_able(const struct group *self, const struct group_member *member)
 {
     uint64_t held = ranges_total(member->held);
-    if (member->is_blocked || member->credit_messages == 0 || member->credit_bytes <= 0 ||
+    if (member->is_blocked || member->is_draining || !exclusive_is_able(self, member) ||
+        member->credit_messages == 0 || member->credit_bytes <= 0 ||
         held >= self->state.limits.member_in_flight_max) {
         return false;
     }
@@ -124,19 +156,19 @@ void group_member_changed(struct group *self, struct group_member *member)
 void group_join(struct group *self, struct group_member *member, uint64_t number)
 {
     INVARIANT(number != 0);
-    if (!self->is_started) {
-        group_start(self);
-    }
+    group_start(self);
     *member = (struct group_member){.number = number, .held = ranges_new()};
     list_init(&member->node);
     list_init(&member->ready);
     list_push_back(&self->members, &member->node);
     self->member_count++;
+    exclusive_join(self, member);
 }
 
 void group_leave(struct group *self, struct group_member *member, bool count_failed)
 {
     struct range held;
+    group_blame(self, span_of("the consumer went away"), member->standing.name);
     while (ranges_lowest(member->held, &held)) {
         group_give_back(self, member, held.first, held.last, count_failed, 0);
     }
@@ -146,7 +178,9 @@ void group_leave(struct group *self, struct group_member *member, bool count_fai
     }
     list_remove(&member->node);
     self->member_count--;
+    exclusive_leave(self, member);
     ranges_destroy(&member->held);
+    group_dues_release(&member->deadlines);
     INVARIANT_SLOW(group_invariant(self));
 }
 
@@ -160,6 +194,7 @@ void group_grant(struct group *self, struct group_member *member, uint64_t messa
     member->credit_bytes = member->credit_bytes > bytes_max - bytes_more
                                ? bytes_max
                                : member->credit_bytes + bytes_more;
+    exclusive_granted(member);
     group_member_changed(self, member);
 }
 
@@ -169,8 +204,16 @@ void group_block(struct group *self, struct group_member *member, bool is_blocke
     group_member_changed(self, member);
 }
 
+void group_drain(struct group *self, struct group_member *member)
+{
+    member->is_draining = true;
+    group_member_changed(self, member);
+}
+
 void group_reconfigured(struct group *self)
 {
+    exclusive_reconfigured(self);
+    group_deadlines_changed(self);
     for (struct group_member *member = group_member_next(self, NULL); member != NULL;
          member = group_member_next(self, member)) {
         group_member_changed(self, member);
@@ -196,7 +239,7 @@ static struct group_member *group_choose(const struct group *self, uint64_t avoi
     struct group_member *first = NULL;
     LIST_FOREACH (&self->ready_members, node) {
         struct group_member *member = LIST_ENTRY(node, struct group_member, ready);
-        if (member->number != avoid) {
+        if ((member->number & GROUP_AVOID_MASK) != avoid) {
             return member;
         }
         first = first == NULL ? member : first;
@@ -214,25 +257,37 @@ static bool group_may_begin_new(struct group *self)
         self->is_full = true;
         self->tell_full = true;
     }
-    return !self->is_full;
+    return !self->is_full && !deaths_hold_up_new(self);
+}
+
+/* What is to be delivered again next. *ret_waits: in strict order something delayed holds up all that is behind it. */
+static bool group_next_ready(struct group *self, struct range *ret_again, bool *ret_waits)
+{
+    *ret_waits = exclusive_waits(self);
+    if (!exclusive_is_strict(self)) {
+        return group_dues_next(&self->ready_dues, self->ready, ret_again);
+    }
+    return !*ret_waits && ranges_lowest(self->ready, ret_again);
 }
 
 bool group_next(struct group *self, uint64_t end, struct group_page *ret_page)
 {
-    if (self->ready_count == 0 || self->held >= self->state.limits.in_flight_max) {
+    if (self->ready_count == 0 || self->held >= self->state.limits.in_flight_max ||
+        self->paused != 0 || deaths_hold_up(self)) {
         return false;
     }
     struct group_page page = {0};
     struct range again;
     uint64_t backlog;
     uint64_t count;
-    if (ranges_lowest(self->ready, &again)) {
+    bool waits;
+    if (group_next_ready(self, &again, &waits)) {
         page.is_again = true;
-        page.member = group_choose(self, again.value);
+        page.member = group_choose(self, again.value & GROUP_AVOID_MASK);
         page.first = again.first;
         count = range_length(again.first, again.last);
         backlog = ranges_total(self->ready);
-    } else if (self->cursor < end && group_may_begin_new(self)) {
+    } else if (!waits && self->cursor < end && group_may_begin_new(self)) {
         page.member = group_choose(self, 0);
         page.first = self->cursor;
         count = end - self->cursor;
@@ -246,6 +301,7 @@ bool group_next(struct group *self, uint64_t end, struct group_page *ret_page)
     count = min_u64(count, self->state.limits.in_flight_max - self->held);
     count = min_u64(count, self->state.limits.member_in_flight_max - ranges_total(member->held));
     count = min_u64(count, member->credit_messages);
+    count = exclusive_cut(self, member, count);
     page.records_max = (uint32_t) min_u64(count, UINT32_MAX);
     page.bytes_max = min_u64((uint64_t) member->credit_bytes, GROUP_PAGE_BYTES_MAX);
     INVARIANT(page.records_max > 0 && page.bytes_max > 0);
@@ -294,18 +350,20 @@ static void group_member_to_end(struct group *self, struct group_member *member)
 }
 
 void group_delivered(struct group *self, const struct group_page *page, uint32_t count,
-                     uint64_t bytes, uint64_t now_s)
+                     uint64_t bytes)
 {
     struct group_member *member = page->member;
     uint64_t last = page->first + count - 1;
+    exclusive_check_delivery(self, member, page->first, last);
     if (page->is_again) {
-        ranges_clear_range(self->ready, page->first, last);
+        group_dues_clear_range(&self->ready_dues, self->ready, page->first, last);
+        group_count_try(self, page->first, last, 1, 0);
         self->redelivered_total += count;
     } else {
         INVARIANT(page->first == self->cursor);
         self->cursor = last + 1;
     }
-    ranges_set(member->held, page->first, last, now_s);
+    group_hold(self, member, page->first, last);
     self->held += count;
     member->delivered += count;
     member->credit_messages -= count;
@@ -329,7 +387,7 @@ void group_skip(struct group *self, const struct group_page *page, uint64_t last
 {
     last = group_skip_end(self, page, last);
     if (page->is_again) {
-        ranges_clear_range(self->ready, page->first, last);
+        group_dues_clear_range(&self->ready_dues, self->ready, page->first, last);
     } else {
         INVARIANT(page->first == self->cursor);
         self->cursor = last + 1;
@@ -339,21 +397,37 @@ void group_skip(struct group *self, const struct group_page *page, uint64_t last
     INVARIANT_SLOW(group_invariant(self));
 }
 
+struct group_tries group_tries_at(const struct group *self, uint64_t at, uint64_t last,
+                                  uint64_t *ret_until)
+{
+    struct range range;
+    *ret_until = last;
+    if (!ranges_find_from(self->tries, at, &range) || range.first > last) {
+        return (struct group_tries){.attempt = 1};
+    }
+    if (range.first > at) {
+        *ret_until = range.first - 1;
+        return (struct group_tries){.attempt = 1};
+    }
+    *ret_until = min_u64(last, range.last);
+    return group_tries_unpack(range.value);
+}
+
 size_t group_tries_of(const struct group *self, uint64_t first, uint64_t last,
                       struct group_again *again, size_t max, uint64_t *ret_last)
 {
     size_t count = 0;
-    struct range range;
-    uint64_t at = first;
     *ret_last = last;
-    while (at <= last && ranges_find_from(self->tries, at, &range) && range.first <= last) {
+    for (uint64_t at = first; at <= last && at < self->cursor;) {
         if (count == max) {
-            *ret_last = max_u64(range.first, at) - 1;
+            *ret_last = at - 1;
             break;
         }
-        again[count++] = (struct group_again){max_u64(range.first, at), min_u64(range.last, last),
-                                              group_tries_unpack(range.value)};
-        at = range.last + 1;
+        uint64_t until;
+        struct group_tries tries =
+            group_tries_at(self, at, min_u64(last, self->cursor - 1), &until);
+        again[count++] = (struct group_again){at, until, tries};
+        at = until + 1;
     }
     return count;
 }

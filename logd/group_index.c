@@ -1,9 +1,10 @@
-/* group_index: a table of ids. Owns its entries, not the streams: these live as long as the daemon. */
+/* group_index: a table of ids. Owns its entries, not the streams: these live as long as the daemon, and each knows how many there are of it. */
 #include "logd/group_index.h"
 
 #include "common/base/bytes.h"
 #include "common/base/hash.h"
 #include "common/base/mem.h"
+#include "logd/stream_body.h"
 
 struct placed {
     uint64_t group_id;
@@ -43,12 +44,22 @@ void group_index_put(struct group_index *self, uint64_t group_id, struct stream 
         placed->group_id = group_id;
         (void) hash64_put(self->placed, group_id, placed); /* there was none */
     }
-    placed->stream = stream;
+    if (placed->stream != stream) {
+        if (placed->stream != NULL) {
+            placed->stream->groups_known--;
+        }
+        stream->groups_known++;
+        placed->stream = stream;
+    }
 }
 
 void group_index_remove(struct group_index *self, uint64_t group_id)
 {
-    mem_free(hash64_remove(self->placed, group_id));
+    struct placed *placed = hash64_remove(self->placed, group_id);
+    if (placed != NULL) {
+        placed->stream->groups_known--;
+        mem_free(placed);
+    }
 }
 
 struct stream *group_index_find(const struct group_index *self, uint64_t group_id)

@@ -7,24 +7,49 @@
 #include "common/base/mem.h"
 #include "logd/group_own.h"
 
-void group_numbers(const struct group *self, struct group_numbers *ret_numbers)
+static uint64_t next_due_ms(const struct ranges *delayed)
+{
+    struct range range;
+    uint64_t due_ms = 0;
+    for (uint64_t at = 0; ranges_find_from(delayed, at, &range); at = range.last + 1) {
+        due_ms = due_ms == 0 || range.value < due_ms ? range.value : due_ms;
+    }
+    return due_ms;
+}
+
+static void numbers_at_rest(const struct group *self, struct group_numbers *ret_numbers)
+{
+    const struct group_state *state = &self->state;
+    uint64_t acked = ranges_total(state->acked);
+    uint64_t delayed = ranges_total(state->delayed);
+    *ret_numbers = (struct group_numbers){
+        .floor = state->floor,
+        .acked_above = acked,
+        .holes = ranges_count(state->acked),
+        .ready = state->delivered - state->floor - acked - delayed,
+        .delayed = delayed,
+        .next_due_ms = next_due_ms(state->delayed),
+        .cursor = state->delivered + 1,
+        .redelivered_total = self->redelivered_total,
+    };
+}
+
+void group_numbers(struct group *self, struct group_numbers *ret_numbers)
 {
     if (!self->is_started) {
-        *ret_numbers = (struct group_numbers){
-            .floor = self->state.floor,
-            .acked_above = ranges_total(self->state.acked),
-            .holes = ranges_count(self->state.acked),
-            .cursor = self->state.floor + 1,
-            .redelivered_total = self->redelivered_total,
-        };
+        numbers_at_rest(self, ret_numbers);
         return;
     }
+    struct range due = {0};
+    bool has_due = group_dues_next(&self->delayed_dues, self->delayed, &due);
     *ret_numbers = (struct group_numbers){
         .floor = self->floor,
         .acked_above = ranges_total(self->acked),
         .holes = ranges_count(self->acked),
         .held = self->held,
         .ready = ranges_total(self->ready),
+        .delayed = ranges_total(self->delayed),
+        .next_due_ms = has_due ? due.value : 0,
         .skipped = ranges_total(self->skipped),
         .cursor = self->cursor,
         .redelivered_total = self->redelivered_total,
@@ -39,24 +64,49 @@ struct pending_list {
     size_t capacity;
 };
 
+static void pending_add(struct pending_list *list, const struct group_pending *pending)
+{
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
+        list->items = mem_resize(list->items, list->capacity, sizeof *list->items);
+    }
+    list->items[list->count++] = *pending;
+}
+
 static void pending_collect(struct pending_list *list, const struct ranges *map, uint64_t after,
                             size_t max, enum group_where where, const struct group_member *member)
 {
     struct range range;
     uint64_t at = after + 1;
     for (size_t i = 0; i < max && ranges_find_from(map, at, &range); i++) {
-        if (list->count == list->capacity) {
-            list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
-            list->items = mem_resize(list->items, list->capacity, sizeof *list->items);
-        }
-        list->items[list->count++] = (struct group_pending){
-            .first = max_u64(range.first, at),
-            .last = range.last,
-            .where = where,
-            .member = member,
-            .since_s = where == GROUP_HELD ? range.value : 0,
-        };
+        pending_add(list, &(struct group_pending){
+                              .first = max_u64(range.first, at),
+                              .last = range.last,
+                              .where = where,
+                              .member = member,
+                              .since_ms = where == GROUP_HELD ? range.value : 0,
+                              .due_ms = where == GROUP_DELAYED ? range.value : 0,
+                          });
         at = range.last + 1;
+    }
+}
+
+/* On their way to the dead letters; what has just died follows when its entry is applied. */
+static void pending_collect_dying(struct pending_list *list, const struct group_graves *dying,
+                                  uint64_t after, size_t max)
+{
+    for (size_t i = 0, found = 0; i < dying->count && found < max; i++) {
+        const struct group_grave *grave = &dying->items[i];
+        if (grave->last <= after) {
+            continue;
+        }
+        pending_add(list, &(struct group_pending){
+                              .first = max_u64(grave->first, after + 1),
+                              .last = grave->last,
+                              .where = GROUP_DYING,
+                              .tries = {.attempt = grave->attempts, .failed = grave->failed},
+                          });
+        found++;
     }
 }
 
@@ -72,21 +122,13 @@ static size_t pending_visit(const struct group *self, struct group_pending pendi
                             group_pending_fn *visit, void *ud)
 {
     uint64_t last = pending.last;
-    uint32_t now = pending.where == GROUP_HELD ? 1 : 0; /* the delivery it is in */
     size_t count = 0;
+    if (pending.where == GROUP_DYING) {
+        visit(ud, &pending);
+        return 1;
+    }
     while (count < max && pending.first <= last) {
-        struct range tried;
-        pending.last = last;
-        pending.tries = (struct group_tries){now, 0};
-        if (ranges_find_from(self->tries, pending.first, &tried) && tried.first <= last) {
-            if (tried.first <= pending.first) {
-                pending.tries = group_tries_unpack(tried.value);
-                pending.tries.attempt += pending.tries.attempt < UINT32_MAX ? now : 0;
-                pending.last = min_u64(tried.last, last);
-            } else {
-                pending.last = tried.first - 1;
-            }
-        }
+        pending.tries = group_tries_at(self, pending.first, last, &pending.last);
         visit(ud, &pending);
         count++;
         pending.first = pending.last + 1;
@@ -94,15 +136,18 @@ static size_t pending_visit(const struct group *self, struct group_pending pendi
     return count + (pending.first <= last ? 1 : 0);
 }
 
-bool group_pending_list(const struct group *self, uint64_t after, size_t max,
-                        group_pending_fn *visit, void *ud)
+bool group_pending_list(struct group *self, uint64_t after, size_t max, group_pending_fn *visit,
+                        void *ud)
 {
-    if (!self->is_started || after >= GROUP_OFFSET_MAX) {
+    if (after >= GROUP_OFFSET_MAX) {
         return true;
     }
+    group_start(self);
     struct pending_list list = {0};
     pending_collect(&list, self->ready, after, max + 1, GROUP_READY, NULL);
+    pending_collect(&list, self->delayed, after, max + 1, GROUP_DELAYED, NULL);
     pending_collect(&list, self->skipped, after, max + 1, GROUP_SKIPPED, NULL);
+    pending_collect_dying(&list, &self->state.dead.dying, after, max + 1);
     for (const struct group_member *member = group_member_next(self, NULL); member != NULL;
          member = group_member_next(self, member)) {
         pending_collect(&list, member->held, after, max + 1, GROUP_HELD, member);
@@ -118,6 +163,27 @@ bool group_pending_list(const struct group *self, uint64_t after, size_t max,
     return visited <= max;
 }
 
+bool group_is_standing_still(const struct group *self, uint64_t end)
+{
+    bool has_some = ranges_count(self->ready) > 0 ||
+                    (self->cursor < end && !self->is_full && !deaths_hold_up_new(self));
+    if (!has_some || exclusive_waits(self) || self->paused != 0 || deaths_hold_up(self) ||
+        self->held >= self->state.limits.in_flight_max) {
+        return false;
+    }
+    for (const struct group_member *member = group_member_next(self, NULL); member != NULL;
+         member = group_member_next(self, member)) {
+        if (member->credit_messages > 0 && member->credit_bytes > 0 && !member->is_draining &&
+            ranges_total(member->held) < self->state.limits.member_in_flight_max &&
+            (ranges_total(member->held) == 0 ||
+             member->need_bytes <= (uint64_t) member->credit_bytes) &&
+            exclusive_is_able(self, member)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* --- checks --- */
 
 bool group_check(const struct group *self)
@@ -126,8 +192,9 @@ bool group_check(const struct group *self)
         return true;
     }
     uint64_t known = ranges_total(self->acked) + self->held + ranges_total(self->ready) +
-                     ranges_total(self->skipped);
-    return self->cursor > self->floor && self->cursor - 1 - self->floor == known;
+                     ranges_total(self->delayed) + ranges_total(self->skipped);
+    return self->cursor > self->floor && self->cursor - 1 - self->floor == known &&
+           exclusive_check(self);
 }
 
 /* Add `part` to `whole`; false if they meet, or if part leaves (floor, cursor). */
@@ -154,9 +221,9 @@ bool group_invariant(const struct group *self)
         return self->member_count == 0;
     }
     struct ranges *whole = ranges_new();
-    bool is_sound = add_disjoint(self, whole, self->acked) &&
-                    add_disjoint(self, whole, self->ready) &&
-                    add_disjoint(self, whole, self->skipped);
+    bool is_sound =
+        add_disjoint(self, whole, self->acked) && add_disjoint(self, whole, self->ready) &&
+        add_disjoint(self, whole, self->delayed) && add_disjoint(self, whole, self->skipped);
     uint64_t held = 0;
     size_t members = 0;
     for (const struct group_member *member = group_member_next(self, NULL); member != NULL;
@@ -169,11 +236,10 @@ bool group_invariant(const struct group *self)
     if (ranges_lowest(self->acked, &range) && range.first == self->floor + 1) {
         is_sound = false; /* the floor should have moved */
     }
-    for (uint64_t at = 0; ranges_find_from(self->tries_new, at, &range); at = range.last + 1) {
-        struct range tried;
-        is_sound = is_sound && ranges_find(self->tries, range.first, &tried);
+    for (uint64_t at = 0; ranges_find_from(self->tries, at, &range); at = range.last + 1) {
+        is_sound = is_sound && range.first > self->floor && range.last < self->cursor;
     }
     ranges_destroy(&whole);
     return is_sound && held == self->held && members == self->member_count &&
-           self->floor >= self->state.floor;
+           (self->floor >= self->state.floor || self->seek_new != 0 || self->proposed > 0);
 }

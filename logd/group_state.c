@@ -1,103 +1,41 @@
-/* group_state: floor, acknowledged ranges and attempt counters of one group. Owns its maps and copies of name and
- * configuration. It must stay deterministic: no clock, no chance, no member, nothing but the entries decides. Bytes come
- * from our own journal, but are checked as if a stranger had written them. */
+/* group_state: floor, acknowledged ranges, attempt counters and delays of one group, and what may happen to them. Owns its maps and
+ * copies of name and configuration. It must stay deterministic: no clock, no chance, no member, nothing but the entries
+ * decides. */
 #include "logd/group_state.h"
 
 #include "common/base/err.h"
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
-#include "common/wire/hot.h"
 #include "common/wire/pb.h"
-
-/* Numbers of log.proto and client.proto. */
-enum {
-    STATE_GROUP_ID = 1,
-    STATE_NAME = 2,
-    STATE_SPEC = 3,
-    STATE_FLOOR = 4,
-    STATE_ACKED = 5,
-    STATE_ATTEMPTS = 6,
-    ACKS_GROUP_ID = 1,
-    ACKS_ACKED = 2,
-    ACKS_ATTEMPTS = 3,
-    SPEC_MODE = 1,
-    SPEC_IN_FLIGHT = 2,
-    SPEC_IN_FLIGHT_MEMBER = 3,
-    SPEC_HOLES = 4,
-    RANGE_FIRST = 1,
-    RANGE_LAST = 2,
-    ATTEMPT_ATTEMPT = 3,
-    ATTEMPT_FAILED = 4,
-};
 
 void group_state_init(struct group_state *self, uint64_t id)
 {
     *self = (struct group_state){
         .id = id,
         .name = mem_strdup(""),
-        .limits = {.in_flight_max = GROUP_IN_FLIGHT_DEFAULT,
-                   .member_in_flight_max = GROUP_IN_FLIGHT_DEFAULT,
-                   .holes_max = GROUP_HOLES_DEFAULT},
         .acked = ranges_new(),
         .attempts = ranges_new(),
+        .delayed = ranges_new(),
     };
+    group_limits_default(&self->limits);
 }
 
 void group_state_release(struct group_state *self)
 {
     ranges_destroy(&self->acked);
     ranges_destroy(&self->attempts);
+    ranges_destroy(&self->delayed);
     buf_release(&self->spec);
+    group_epoch_release(&self->epoch);
+    group_dead_release(&self->dead);
     MEM_FREE(self->name);
 }
 
 /* --- configuration --- */
 
-static int limits_read(struct span spec, struct group_limits *ret_limits)
-{
-    struct group_limits limits = {0};
-    struct pb_field field;
-    int more;
-    while ((more = pb_next(&spec, &field)) > 0) {
-        if (field.type != PB_VARINT) {
-            continue;
-        }
-        switch (field.number) {
-        case SPEC_MODE:
-            limits.is_exclusive = field.value != 0;
-            break;
-        case SPEC_IN_FLIGHT:
-            limits.in_flight_max = (uint32_t) field.value;
-            break;
-        case SPEC_IN_FLIGHT_MEMBER:
-            limits.member_in_flight_max = (uint32_t) field.value;
-            break;
-        case SPEC_HOLES:
-            limits.holes_max = (uint32_t) field.value;
-            break;
-        default:
-            break;
-        }
-    }
-    if (more < 0) {
-        return ERR_BAD_FORMAT;
-    }
-    if (limits.in_flight_max == 0) {
-        limits.in_flight_max = GROUP_IN_FLIGHT_DEFAULT;
-    }
-    if (limits.member_in_flight_max == 0) {
-        limits.member_in_flight_max = limits.in_flight_max;
-    }
-    if (limits.holes_max == 0) {
-        limits.holes_max = GROUP_HOLES_DEFAULT;
-    }
-    *ret_limits = limits;
-    return 0;
-}
-
 int group_state_configure(struct group_state *self, struct span name, struct span spec)
 {
-    if (!pb_is_text(name) || limits_read(spec, &self->limits) < 0) {
+    if (!pb_is_text(name) || group_limits_read(spec, &self->limits) < 0) {
         return ERR_BAD_FORMAT;
     }
     MEM_FREE(self->name);
@@ -112,6 +50,12 @@ int group_state_configure(struct group_state *self, struct span name, struct spa
 
 /* --- changes --- */
 
+/* It has been delivered, whatever else is known. */
+static void state_known(struct group_state *self, uint64_t offset)
+{
+    self->delivered = offset > self->delivered ? offset : self->delivered;
+}
+
 void group_state_ack(struct group_state *self, uint64_t first, uint64_t last)
 {
     INVARIANT(first <= last);
@@ -121,6 +65,11 @@ void group_state_ack(struct group_state *self, uint64_t first, uint64_t last)
     if (ranges_count(self->attempts) > 0) {
         ranges_clear_range(self->attempts, first, last);
     }
+    if (ranges_count(self->delayed) > 0) {
+        ranges_clear_range(self->delayed, first, last);
+    }
+    group_dead_acked(&self->dead, first, last);
+    state_known(self, last);
     if (first > self->floor + 1) {
         ranges_set(self->acked, first, last, 0);
         return;
@@ -133,10 +82,10 @@ void group_state_ack(struct group_state *self, uint64_t first, uint64_t last)
     }
 }
 
-void group_state_try(struct group_state *self, uint64_t first, uint64_t last,
-                     struct group_tries tries)
+/* Set it in `map` for what of [first, last] is not acknowledged. */
+static void state_set_pending(struct group_state *self, struct ranges *map, uint64_t first,
+                              uint64_t last, uint64_t value)
 {
-    INVARIANT(first <= last);
     uint64_t at = first > self->floor ? first : self->floor + 1;
     while (at <= last) {
         struct range acked;
@@ -148,178 +97,93 @@ void group_state_try(struct group_state *self, uint64_t first, uint64_t last,
             }
             until = acked.first - 1;
         }
-        ranges_set(self->attempts, at, until, group_tries_pack(tries));
+        ranges_set(map, at, until, value);
         at = until + 1;
     }
 }
 
-/* --- bytes --- */
-
-void group_range_append(struct buf *out, uint32_t number, uint64_t first, uint64_t last)
+void group_state_try(struct group_state *self, uint64_t first, uint64_t last,
+                     struct group_tries tries)
 {
-    uint8_t bytes[2 * (PB_TAG_SIZE_MAX + PB_VARINT_SIZE_MAX)];
-    uint8_t *end = pb_put_varint(pb_put_tag(bytes, RANGE_FIRST, PB_VARINT), first);
-    end = pb_put_varint(pb_put_tag(end, RANGE_LAST, PB_VARINT), last);
-    pb_append_bytes(out, number, span_make(bytes, (size_t) (end - bytes)));
-}
-
-void group_attempt_append(struct buf *out, uint32_t number, uint64_t first, uint64_t last,
-                          struct group_tries tries)
-{
-    uint8_t bytes[4 * (PB_TAG_SIZE_MAX + PB_VARINT_SIZE_MAX)];
-    uint8_t *end = pb_put_varint(pb_put_tag(bytes, RANGE_FIRST, PB_VARINT), first);
-    end = pb_put_varint(pb_put_tag(end, RANGE_LAST, PB_VARINT), last);
-    end = pb_put_varint(pb_put_tag(end, ATTEMPT_ATTEMPT, PB_VARINT), tries.attempt);
-    end = pb_put_varint(pb_put_tag(end, ATTEMPT_FAILED, PB_VARINT), tries.failed);
-    pb_append_bytes(out, number, span_make(bytes, (size_t) (end - bytes)));
-}
-
-void group_state_encode(const struct group_state *self, struct buf *out)
-{
-    pb_append_varint(out, STATE_GROUP_ID, self->id);
-    pb_append_bytes(out, STATE_NAME, span_of(self->name));
-    pb_append_bytes(out, STATE_SPEC, buf_span(&self->spec));
-    pb_append_varint(out, STATE_FLOOR, self->floor);
-    struct range range;
-    for (uint64_t at = 0; ranges_find_from(self->acked, at, &range); at = range.last + 1) {
-        group_range_append(out, STATE_ACKED, range.first, range.last);
+    INVARIANT(first <= last);
+    if (ranges_count(self->delayed) > 0) {
+        ranges_clear_range(self->delayed, first, last);
     }
-    for (uint64_t at = 0; ranges_find_from(self->attempts, at, &range); at = range.last + 1) {
-        group_attempt_append(out, STATE_ATTEMPTS, range.first, range.last,
-                             group_tries_unpack(range.value));
+    state_set_pending(self, self->attempts, first, last, group_tries_pack(tries));
+    state_known(self, last);
+}
+
+void group_state_delay(struct group_state *self, uint64_t first, uint64_t last, uint64_t due_ms)
+{
+    INVARIANT(first <= last);
+    if (due_ms == 0) {
+        ranges_clear_range(self->delayed, first, last);
+        return;
     }
+    state_set_pending(self, self->delayed, first, last, due_ms);
+    state_known(self, last);
 }
 
-static bool range_is_sound(uint64_t first, uint64_t last)
+void group_state_seek(struct group_state *self, uint64_t floor)
 {
-    return first > 0 && first <= last && last <= GROUP_OFFSET_MAX;
+    ranges_clear(self->acked);
+    ranges_clear(self->attempts);
+    ranges_clear(self->delayed);
+    group_dead_seek(&self->dead, floor);
+    self->floor = floor;
+    self->delivered = floor;
 }
 
-static int acked_read(const struct pb_field *field, struct hot_range *ret_range)
+uint64_t group_state_trim(struct group_state *self, uint64_t first_offset)
 {
-    if (field->type != PB_BYTES || hot_range_read(field->bytes, ret_range) < 0 ||
-        !range_is_sound(ret_range->first, ret_range->last)) {
-        return ERR_BAD_FORMAT;
+    INVARIANT(first_offset > 0);
+    uint64_t last = first_offset - 1;
+    if (last <= self->floor) {
+        return 0;
     }
-    return 0;
-}
-
-/* An Attempt looks exactly like a Redelivered. */
-static int attempt_read(const struct pb_field *field, struct hot_redelivered *ret_attempt)
-{
-    if (field->type != PB_BYTES || hot_redelivered_read(field->bytes, ret_attempt) < 0 ||
-        !range_is_sound(ret_attempt->first, ret_attempt->last)) {
-        return ERR_BAD_FORMAT;
-    }
-    return 0;
-}
-
-/* Fields other than the ranges. */
-static int state_read_head(struct group_state *self, struct span bytes)
-{
-    struct span name = {0};
-    struct span spec = {0};
-    struct pb_field field;
-    int more;
-    while ((more = pb_next(&bytes, &field)) > 0) {
-        if (field.number == STATE_GROUP_ID && field.type == PB_VARINT) {
-            self->id = field.value;
-        } else if (field.number == STATE_NAME && field.type == PB_BYTES) {
-            name = field.bytes;
-        } else if (field.number == STATE_SPEC && field.type == PB_BYTES) {
-            spec = field.bytes;
-        } else if (field.number == STATE_FLOOR && field.type == PB_VARINT) {
-            self->floor = field.value;
+    uint64_t gap = 0;
+    for (uint64_t at = self->floor + 1; at <= last;) {
+        const struct group_grave *kept = group_graves_from(&self->dead.reopened, at);
+        if (kept != NULL && kept->first <= at) {
+            at = kept->last + 1;
+            continue;
         }
+        uint64_t until = kept != NULL && kept->first <= last ? kept->first - 1 : last;
+        gap += until - at + 1 - ranges_clear_range(self->acked, at, until);
+        group_state_ack(self, at, until);
+        at = until + 1;
     }
-    if (more < 0 || self->id == 0 || self->floor > GROUP_OFFSET_MAX) {
-        return ERR_BAD_FORMAT;
-    }
-    return group_state_configure(self, name, spec);
+    self->gap_records += gap;
+    return gap;
 }
 
-static int state_read_ranges(struct group_state *self, struct span bytes, uint32_t acked,
-                             uint32_t attempts)
-{
-    struct pb_field field;
-    int more;
-    while ((more = pb_next(&bytes, &field)) > 0) {
-        struct hot_range range;
-        struct hot_redelivered tried;
-        if (field.number == acked) {
-            if (acked_read(&field, &range) < 0) {
-                return ERR_BAD_FORMAT;
-            }
-            group_state_ack(self, range.first, range.last);
-        } else if (field.number == attempts) {
-            if (attempt_read(&field, &tried) < 0) {
-                return ERR_BAD_FORMAT;
-            }
-            group_state_try(self, tried.first, tried.last,
-                            (struct group_tries){tried.attempt, tried.failed});
-        }
-    }
-    return more < 0 ? ERR_BAD_FORMAT : 0;
-}
-
-int group_state_decode(struct group_state *self, struct span bytes)
-{
-    group_state_init(self, 0);
-    if (state_read_head(self, bytes) < 0 ||
-        state_read_ranges(self, bytes, STATE_ACKED, STATE_ATTEMPTS) < 0) {
-        group_state_release(self);
-        return ERR_BAD_FORMAT;
-    }
-    return 0;
-}
-
-int group_state_check_acks(struct span of_group, uint64_t *ret_group_id)
-{
-    uint64_t id = 0;
-    struct pb_field field;
-    int more;
-    while ((more = pb_next(&of_group, &field)) > 0) {
-        struct hot_range range;
-        struct hot_redelivered tried;
-        if (field.number == ACKS_GROUP_ID && field.type == PB_VARINT) {
-            id = field.value;
-        } else if ((field.number == ACKS_ACKED && acked_read(&field, &range) < 0) ||
-                   (field.number == ACKS_ATTEMPTS && attempt_read(&field, &tried) < 0)) {
-            return ERR_BAD_FORMAT;
-        }
-    }
-    if (more < 0 || id == 0) {
-        return ERR_BAD_FORMAT;
-    }
-    *ret_group_id = id;
-    return 0;
-}
-
-void group_state_apply_acks(struct group_state *self, struct span of_group)
-{
-    /* The counters first: what was tried again and then acknowledged within one entry must end without counters. Field
-     * number 0 is in no message. */
-    int failed = state_read_ranges(self, of_group, 0, ACKS_ATTEMPTS);
-    failed |= state_read_ranges(self, of_group, ACKS_ACKED, 0);
-    INVARIANT(failed == 0); /* group_state_check_acks came first */
-    INVARIANT_SLOW(group_state_invariant(self));
-}
-
-bool group_state_invariant(const struct group_state *self)
+/* Every range of the map is pending, and known to be delivered. */
+static bool is_pending(const struct group_state *self, const struct ranges *map)
 {
     struct range range;
-    if (!ranges_invariant(self->acked) || !ranges_invariant(self->attempts)) {
-        return false;
-    }
-    if (ranges_lowest(self->acked, &range) && range.first <= self->floor + 1) {
-        return false;
-    }
-    for (uint64_t at = 0; ranges_find_from(self->attempts, at, &range); at = range.last + 1) {
+    for (uint64_t at = 0; ranges_find_from(map, at, &range); at = range.last + 1) {
         struct range acked;
-        if (range.first <= self->floor ||
+        if (range.first <= self->floor || range.last > self->delivered ||
             (ranges_find_from(self->acked, range.first, &acked) && acked.first <= range.last)) {
             return false;
         }
     }
     return true;
+}
+
+bool group_state_invariant(const struct group_state *self)
+{
+    struct range range;
+    if (!ranges_invariant(self->acked) || !ranges_invariant(self->attempts) ||
+        !ranges_invariant(self->delayed) || self->delivered < self->floor) {
+        return false;
+    }
+    if (ranges_lowest(self->acked, &range) && range.first <= self->floor + 1) {
+        return false;
+    }
+    if (ranges_highest(self->acked, &range) && range.last > self->delivered) {
+        return false;
+    }
+    return is_pending(self, self->attempts) && is_pending(self, self->delayed) &&
+           group_dead_invariant(self);
 }

@@ -36,6 +36,9 @@ struct groups *groups_new(struct stream *stream)
     list_init(&self->attaches);
     list_init(&self->syncs);
     list_init(&self->cancels);
+    list_init(&self->draining);
+    list_init(&self->burials);
+    ephemerals_init(&self->ephemerals);
     self->count = (struct groups_counters){
         .delivered = metrics_counter(metrics, "railgun_group_delivered_records_total"),
         .redelivered = metrics_counter(metrics, "railgun_group_redelivered_records_total"),
@@ -44,7 +47,16 @@ struct groups *groups_new(struct stream *stream)
         .skipped = metrics_counter(metrics, "railgun_group_skipped_records_total"),
         .check_errors = metrics_counter(metrics, "railgun_group_check_errors_total"),
         .bad_acks = metrics_counter(metrics, "railgun_group_bad_acks_total"),
+        .deadlines = metrics_counter(metrics, "railgun_group_deadline_records_total"),
+        .delay_full = metrics_counter(metrics, "railgun_group_delay_full_total"),
+        .gap_records = metrics_counter(metrics, "railgun_group_gap_records_total"),
+        .reattached = metrics_counter(metrics, "railgun_group_reattached_total"),
+        .dead = metrics_counter(metrics, "railgun_group_dead_records_total"),
+        .dead_errors = metrics_counter(metrics, "railgun_group_dead_letter_errors_total"),
+        .breakers = metrics_counter(metrics, "railgun_group_breaker_opened_total"),
     };
+    self->timer_at_ms = UINT64_MAX;
+    self->expiry_at_ms = UINT64_MAX;
     return self;
 }
 
@@ -53,6 +65,8 @@ static void hosted_destroy(struct hosted *hosted)
     list_remove(&hosted->active);
     list_remove(&hosted->changed);
     list_remove(&hosted->unsaved);
+    list_remove(&hosted->resting);
+    list_remove(&hosted->burial.node);
     group_destroy(&hosted->group);
     mem_free(hosted);
 }
@@ -119,6 +133,7 @@ void groups_destroy(struct groups **self)
         mem_free(sync);
     }
     hash64_destroy(&groups->hosted);
+    ephemerals_release(&groups->ephemerals);
     ranges_destroy(&groups->dropped);
     ranges_destroy(&groups->drops_wanted);
     ranges_destroy(&groups->drops_unsaved);
@@ -133,9 +148,10 @@ struct bus *groups_bus(const struct groups *self)
     return logd_bus(stream_logd(self->stream));
 }
 
-uint64_t groups_now_s(const struct groups *self)
+void groups_tick(struct groups *self, struct hosted *hosted)
 {
-    return loop_now_ms(logd_loop(stream_logd(self->stream))) / 1000;
+    struct logd *logd = stream_logd(self->stream);
+    group_tick(hosted->group, logd_real_ms(logd), loop_now_ms(logd_loop(logd)));
 }
 
 struct hosted *groups_find(const struct groups *self, uint64_t group_id)
@@ -145,11 +161,12 @@ struct hosted *groups_find(const struct groups *self, uint64_t group_id)
 
 size_t groups_count(const struct groups *self)
 {
-    return hash64_count(self->hosted);
+    return hash64_count(self->hosted) - hash_count(self->ephemerals.by_name);
 }
 
 void groups_check_one(struct groups *self, struct hosted *hosted)
 {
+    groups_exclusive_check(self, hosted);
     if (group_check(hosted->group)) {
         return;
     }
@@ -159,11 +176,18 @@ void groups_check_one(struct groups *self, struct hosted *hosted)
         group_numbers(hosted->group, &numbers);
         log_error("a group does not add up",
                   "log_group=%" PRIu64 " group=%" PRIu64 " floor=%" PRIu64 " cursor=%" PRIu64
-                  " acked=%" PRIu64 " held=%" PRIu64 " ready=%" PRIu64 " skipped=%" PRIu64
-                  " action=\"counted; please report it\"",
+                  " acked=%" PRIu64 " held=%" PRIu64 " ready=%" PRIu64 " delayed=%" PRIu64
+                  " skipped=%" PRIu64 " action=\"counted; please report it\"",
                   stream_log_group(self->stream), group_replicated(hosted->group)->id,
                   numbers.floor, numbers.cursor, numbers.acked_above, numbers.held, numbers.ready,
-                  numbers.skipped);
+                  numbers.delayed, numbers.skipped);
+    }
+}
+
+void groups_propose_soon(struct groups *self, struct hosted *hosted)
+{
+    if (group_has_changes(hosted->group) && !list_is_linked(&hosted->changed)) {
+        list_push_back(&self->changed, &hosted->changed);
     }
 }
 
@@ -172,9 +196,7 @@ void groups_touched(struct groups *self, struct hosted *hosted)
     if (self->is_closing) {
         return;
     }
-    if (group_has_changes(hosted->group) && !list_is_linked(&hosted->changed)) {
-        list_push_back(&self->changed, &hosted->changed);
-    }
+    groups_propose_soon(self, hosted);
     groups_check_one(self, hosted);
     self->deliver_more = true;
     logd_mark_dirty(stream_logd(self->stream), self->stream);
@@ -189,8 +211,7 @@ static void hosted_mark_unsaved(struct hosted *hosted)
     }
 }
 
-/* Takes the state. */
-static struct hosted *hosted_new(struct groups *groups, struct group_state *state)
+struct hosted *groups_host(struct groups *groups, struct group_state *state)
 {
     struct hosted *self = MEM_NEW(struct hosted);
     self->groups = groups;
@@ -198,8 +219,16 @@ static struct hosted *hosted_new(struct groups *groups, struct group_state *stat
     list_init(&self->active);
     list_init(&self->changed);
     list_init(&self->unsaved);
+    list_init(&self->resting);
+    list_init(&self->burial.node);
     hash64_put(groups->hosted, group_replicated(self->group)->id, self);
     return self;
+}
+
+void groups_unhost(struct groups *self, struct hosted *hosted)
+{
+    hash64_remove(self->hosted, group_replicated(hosted->group)->id);
+    hosted_destroy(hosted);
 }
 
 static void ranges_add_lazy(struct ranges **set, uint64_t number)
@@ -214,9 +243,11 @@ static void groups_apply_drop(struct groups *self, uint64_t group_id, uint64_t i
 {
     struct hosted *hosted = groups_find(self, group_id);
     if (hosted != NULL) {
+        if (hosted->is_expiring) {
+            groups_note(self, hosted, &(struct event){.type = RAILGUN__EVENT__TYPE__GROUP_DELETED});
+        }
         hosted_empty(hosted, ERR_NOT_FOUND);
-        hash64_remove(self->hosted, group_id);
-        hosted_destroy(hosted);
+        groups_unhost(self, hosted);
         ranges_add_lazy(&self->drops_unsaved, group_id);
         (void) members_tell_cancelled(self); /* the rest when their links are ready */
     }
@@ -275,17 +306,22 @@ static int groups_apply_group(struct groups *self, uint64_t index, struct span p
     } else {
         struct group_state state;
         group_state_init(&state, entry.id);
-        state.floor = entry.floor;
+        group_state_seek(&state, entry.floor);
+        /* Records may have been removed since the floor was chosen. */
+        (void) group_state_trim(&state, stream_first_offset(self->stream));
         if (group_state_configure(&state, entry.name, entry.spec) < 0) {
             group_state_release(&state);
             return ERR_BAD_FORMAT;
         }
-        hosted = hosted_new(self, &state);
+        ephemerals_yield(self, entry.name);
+        hosted = groups_host(self, &state);
         if (self->drops_unsaved != NULL) {
             ranges_clear_range(self->drops_unsaved, entry.id, entry.id);
         }
     }
+    groups_trim_one(self, hosted, stream_first_offset(self->stream));
     hosted_mark_unsaved(hosted);
+    groups_idle(self, hosted);
     groups_attach_applied(self, entry.id, hosted, index);
     return 0;
 }
@@ -318,7 +354,11 @@ static int groups_apply_acks(struct groups *self, uint64_t index, struct span pa
             continue; /* dropped while this entry was under way */
         }
         group_state_apply_acks(group_replicated(hosted->group), field.bytes);
+        /* a seek may have been overtaken by a trim */
+        groups_trim_one(self, hosted, stream_first_offset(self->stream));
         group_changes_applied(hosted->group);
+        groups_exclusive_applied(self, hosted);
+        groups_dead_applied(self, hosted);
         group_rest(hosted->group);
         hosted_mark_unsaved(hosted);
     }
@@ -338,6 +378,7 @@ int groups_apply(struct groups *self, uint8_t kind, uint64_t index, struct span 
     case LOG_KIND_CONFIG:
     case LOG_KIND_TRIM:
     case LOG_KIND_IDS:
+    case LOG_KIND_STATE:
         break;
     }
     return ERR_BAD_FORMAT;
@@ -351,9 +392,15 @@ bool groups_is_dirty(const struct groups *self)
            (self->drops_unsaved != NULL && ranges_count(self->drops_unsaved) > 0);
 }
 
+size_t groups_saved_bytes(const struct groups *self)
+{
+    return self->saved_bytes;
+}
+
 int groups_save(struct groups *self, groups_save_fn *save, void *ud)
 {
     struct range range;
+    self->saved_bytes = 0;
     while (self->drops_unsaved != NULL && ranges_lowest(self->drops_unsaved, &range)) {
         int error = save(ud, range.first, true, span_make(NULL, 0));
         if (error != 0) {
@@ -366,6 +413,7 @@ int groups_save(struct groups *self, groups_save_fn *save, void *ud)
         const struct group_state *state = group_replicated(hosted->group);
         buf_reset(&self->meta);
         group_state_encode(state, &self->meta);
+        self->saved_bytes += self->meta.size;
         int error = save(ud, state->id, false, buf_span(&self->meta));
         if (error != 0) {
             return error;
@@ -385,7 +433,9 @@ int groups_load(struct groups *self, struct span bytes)
         group_state_release(&state);
         return ERR_BAD_FORMAT;
     }
-    hosted_new(self, &state);
+    struct hosted *hosted = groups_host(self, &state);
+    groups_idle(self, hosted);
+    groups_dead_applied(self, hosted);
     return 0;
 }
 
@@ -414,7 +464,8 @@ void groups_link_ready(struct groups *self, struct bus_link *link)
         struct group *group = LIST_ENTRY(node, struct hosted, active)->group;
         for (struct group_member *share = group_member_next(group, NULL); share != NULL;
              share = group_member_next(group, share)) {
-            if (share->is_blocked && member_of(share)->link == link) {
+            if (share->is_blocked && member_of(share)->link == link &&
+                groups_tell_owed(self, member_of(share))) {
                 group_block(group, share, false);
                 self->deliver_more = true;
             }

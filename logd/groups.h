@@ -28,11 +28,25 @@ int groups_apply(struct groups *self, uint8_t kind, uint64_t index, struct span 
 /* Saving: visit the encoded GroupState (log.proto) of every group changed since the last call, and ids of dropped ones; after it they count as saved. */
 typedef int groups_save_fn(void *ud, uint64_t group_id, bool dropped, struct span state);
 int groups_save(struct groups *self, groups_save_fn *save, void *ud);
+/* How large what was saved last was. */
+size_t groups_saved_bytes(const struct groups *self);
 bool groups_is_dirty(const struct groups *self);
 /* Load one saved state, before any groups_apply. 0 or ERR_BAD_FORMAT. */
 int groups_load(struct groups *self, struct span state);
 
 size_t groups_count(const struct groups *self);
+
+/* The catalogue does not delete the unused group it was asked to: it is another one, or not there. */
+void groups_expiry_refused(struct groups *self, uint64_t group_id);
+/* Visit the encoded state of every group, changed or not; nothing counts as saved by it. */
+int groups_visit(struct groups *self, groups_save_fn *visit, void *ud);
+/* All of them are to be saved again. */
+void groups_mark_unsaved(struct groups *self);
+
+/* Applied: the stream's records below `first_offset` are gone. What was pending there is passed over. */
+void groups_trim(struct groups *self, uint64_t first_offset);
+/* How many durable groups there are; up to *ret_offset (by what is applied) each of them has settled everything. */
+size_t groups_settled_upto(const struct groups *self, uint64_t *ret_offset);
 
 /* The group was deleted in the catalogue: propose its end. When that is applied its members get BUS_LOG_CANCEL (NOT_FOUND). An id that is not
  * known here does no harm; attaching to it later is refused. */
@@ -58,6 +72,8 @@ uint64_t groups_flush(struct groups *self, uint64_t now_ms);
 void groups_handle_attach(struct groups *self, struct bus_link *link, struct bus_message *message);
 void groups_handle_info(struct groups *self, struct bus_message *message);
 void groups_handle_pending(struct groups *self, struct bus_message *message);
+void groups_handle_dead(struct groups *self, struct bus_message *message);
+void groups_handle_control(struct groups *self, struct bus_message *message);
 
 /* --- a consumer: one member, found by (link, consumer id) in the daemon's table --- */
 struct member;

@@ -6,6 +6,7 @@
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
 #include "common/wire/pb.h"
+#include "logd/groups_drain.h"
 #include "logd/groups_own.h"
 #include "logd/kinds.h"
 #include "logd/logd.h"
@@ -107,9 +108,22 @@ static void acks_proposed(struct groups *self)
     }
 }
 
+/* What belongs to groups in memory needs no entry. */
+static void ephemerals_apply(struct groups *self)
+{
+    LIST_FOREACH (&self->changed, node) {
+        struct hosted *hosted = LIST_ENTRY(node, struct hosted, changed);
+        if (hosted->is_ephemeral) {
+            list_remove(&hosted->changed);
+            ephemeral_apply(self, hosted);
+        }
+    }
+}
+
 /* Everything that waits; several entries if it is much. */
 static int acks_propose(struct groups *self)
 {
+    ephemerals_apply(self);
     while (!list_is_empty(&self->changed)) {
         uint64_t index;
         acks_build(self, &self->meta);
@@ -148,13 +162,22 @@ static bool drops_propose(struct groups *self)
     return true;
 }
 
-static size_t changes_count(const struct groups *self)
+static size_t changes_count(const struct groups *self, bool *ret_can_wait)
 {
     size_t count = 0;
+    bool can_wait = true;
     LIST_FOREACH (&self->changed, node) {
-        count += group_changes_count(LIST_ENTRY(node, struct hosted, changed)->group);
+        const struct group *group = LIST_ENTRY(node, struct hosted, changed)->group;
+        count += group_changes_count(group);
+        can_wait = can_wait && group_changes_can_wait(group);
     }
+    *ret_can_wait = can_wait;
     return count;
+}
+
+static uint64_t earlier(uint64_t one_ms, uint64_t other_ms)
+{
+    return one_ms < other_ms ? one_ms : other_ms;
 }
 
 static uint64_t later(uint64_t now_ms, uint64_t by_ms)
@@ -171,11 +194,13 @@ static uint64_t acks_flush(struct groups *self, uint64_t now_ms)
         syncs_assign(self, self->acks_proposed, 0); /* what they wait for is proposed, or dropped */
         return UINT64_MAX;
     }
-    if (self->flush_at_ms == 0) {
-        self->flush_at_ms = later(now_ms, GROUPS_FLUSH_MS);
+    bool can_wait;
+    size_t count = changes_count(self, &can_wait);
+    uint64_t at_ms = later(now_ms, can_wait ? GROUPS_FLUSH_LATE_MS : GROUPS_FLUSH_MS);
+    if (self->flush_at_ms == 0 || at_ms < self->flush_at_ms) {
+        self->flush_at_ms = at_ms;
     }
-    if (!self->flush_now && now_ms < self->flush_at_ms &&
-        changes_count(self) < GROUPS_FLUSH_RANGES) {
+    if (!self->flush_now && now_ms < self->flush_at_ms && count < GROUPS_FLUSH_RANGES) {
         return self->flush_at_ms;
     }
     int error = acks_propose(self);
@@ -199,7 +224,10 @@ uint64_t groups_flush(struct groups *self, uint64_t now_ms)
     if (self->deliver_more) {
         groups_wake(self);
     }
-    uint64_t again = acks_flush(self, now_ms);
+    uint64_t dead_again = groups_dead_turn(self, now_ms); /* first: it may have news */
+    uint64_t again = earlier(dead_again, acks_flush(self, now_ms));
+    again = earlier(again, groups_drain_turn(self, now_ms));
+    again = earlier(again, ephemerals_turn(self, now_ms));
     if (!drops_propose(self)) {
         uint64_t at_ms = later(now_ms, GROUPS_FLUSH_MS);
         again = again < at_ms ? again : at_ms;
@@ -207,5 +235,7 @@ uint64_t groups_flush(struct groups *self, uint64_t now_ms)
     if (self->deliver_more) {
         again = later(now_ms, 1);
     }
-    return again;
+    uint64_t expiry_ms = groups_expiry_turn(self, now_ms);
+    again = again < expiry_ms ? again : expiry_ms;
+    return again < self->timer_at_ms ? again : self->timer_at_ms;
 }

@@ -6,6 +6,7 @@
 #include "common/wire/pb.h"
 #include "logd/groups_own.h"
 #include "logd/logd.h"
+#include "logd/planted.h"
 #include "logd/stream.h"
 
 enum { ACK_RANGES_MAX = 65536, EXTEND_RANGES = 1 };
@@ -20,16 +21,47 @@ static void answer(struct groups *self, const struct bus_message *message, int e
     (void) bus_reply_error(groups_bus(self), message->ticket, error, detail);
 }
 
-static enum group_verb nack_verb(const struct hot_nack *nack)
+/* What was not delayed for want of room, nobody will hear of: it must not stay with a member that believes it was taken back. */
+static void nack_return_rest(struct groups *self, struct member *member, uint32_t before)
 {
-    if (nack->reject || (nack->has_delay && nack->delay_ms > 0)) {
-        return GROUP_REFUSE; /* dead letters and delays are not built yet: it stays with the member */
+    uint32_t count = self->results.count;
+    for (uint32_t i = before; i < count; i++) {
+        struct ack_result rest = self->results.items[i];
+        if (rest.error == ERR_DELAY_FULL) {
+            group_handle_range(member->hosted->group, &member->share, GROUP_NACK, rest.first,
+                               rest.last, &self->results);
+        }
     }
-    return nack->no_count ? GROUP_RELEASE : GROUP_NACK;
+}
+
+static void nack_handle(struct groups *self, struct member *member, const struct hot_nack *said,
+                        bool is_request)
+{
+    struct group *group = member->hosted->group;
+    group_blame(group, said->reason, span_of(member->name));
+    if (said->reject) {
+        group_handle_range(group, &member->share, GROUP_REJECT, said->range.first, said->range.last,
+                           &self->results);
+        return;
+    }
+    const struct group_nack nack = {
+        .no_count = said->no_count, .has_delay = said->has_delay, .delay_ms = said->delay_ms};
+    uint64_t held = ranges_total(member->share.held);
+    uint32_t before = self->results.count > 0 ? self->results.count - 1 : 0;
+    group_handle_nack(group, &member->share, &nack, said->range.first, said->range.last,
+                      &self->results);
+    for (uint32_t i = before; i < self->results.count; i++) {
+        *self->count.delay_full += self->results.items[i].error == ERR_DELAY_FULL ? 1 : 0;
+    }
+    if (!is_request) {
+        nack_return_rest(self, member, before);
+    }
+    *self->count.nacked += held - ranges_total(member->share.held);
 }
 
 /* The order is the frame's; up_to comes last, so that a nack below it counts. */
-static void ack_walk(struct groups *self, struct member *member, const struct hot_ack *ack)
+static void ack_walk(struct groups *self, struct member *member, const struct hot_ack *ack,
+                     bool is_request)
 {
     struct group *group = member->hosted->group;
     struct span rest = ack->body;
@@ -38,10 +70,7 @@ static void ack_walk(struct groups *self, struct member *member, const struct ho
     bool is_nack;
     while (hot_ack_next(&rest, &is_nack, &range, &nack) == 1) {
         if (is_nack) {
-            uint64_t held = ranges_total(member->share.held);
-            group_handle_range(group, &member->share, nack_verb(&nack), nack.range.first,
-                               nack.range.last, &self->results);
-            *self->count.nacked += held - ranges_total(member->share.held);
+            nack_handle(self, member, &nack, is_request);
         } else {
             group_handle_range(group, &member->share, GROUP_ACK, range.first, range.last,
                                &self->results);
@@ -64,6 +93,15 @@ void member_handle_ack(struct member *member, struct bus_message *message)
         answer(self, message, ERR_BAD_REQUEST, "Ack");
         return;
     }
+    if (group_is_fenced(member->hosted->group, &member->share, ack.epoch)) {
+        if (PLANTED(NO_FENCE)) {
+            struct bus_outgoing fine = {.type = message->type};
+            (void) bus_reply(groups_bus(self), message->ticket, &fine);
+        } else {
+            answer(self, message, ERR_FENCED, "another consumer is active");
+        }
+        return;
+    }
     if ((uint64_t) ack.ranges + ack.nacks > ACK_RANGES_MAX) {
         answer(self, message, ERR_TOO_LARGE, "too many ranges in one Ack");
         return;
@@ -73,8 +111,12 @@ void member_handle_ack(struct member *member, struct bus_message *message)
         return;
     }
     uint64_t acked = member->share.acked;
+    groups_tick(self, member->hosted);
     ack_results_reset(&self->results);
-    ack_walk(self, member, &ack);
+    ack_walk(self, member, &ack, message->is_request);
+    group_blame(member->hosted->group, (struct span){0}, (struct span){0});
+    group_check_distance(member->hosted->group);
+    groups_dead_check(self, member->hosted);
     *self->count.acked += member->share.acked - acked;
     groups_touched(self, member->hosted);
     if (!message->is_request) {
@@ -99,6 +141,11 @@ void member_handle_extend(struct member *member, struct bus_message *message)
         answer(self, message, member->cancel_error, "the consumer was cancelled");
         return;
     }
+    if (group_is_fenced(member->hosted->group, &member->share, 0)) {
+        answer(self, message, ERR_FENCED, "another consumer is active");
+        return;
+    }
+    groups_tick(self, member->hosted);
     ack_results_reset(&self->results);
     struct span rest = message->meta;
     struct pb_field field;
@@ -119,6 +166,10 @@ void member_handle_extend(struct member *member, struct bus_message *message)
     }
     if (more < 0) {
         answer(self, message, ERR_BAD_REQUEST, "Extend");
+        return;
+    }
+    groups_touched(self, member->hosted); /* deadlines moved */
+    if (!message->is_request) {
         return;
     }
     buf_reset(&self->meta);

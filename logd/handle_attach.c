@@ -25,12 +25,16 @@ enum {
     ENTRY_FLOOR = 3,
     ENTRY_SPEC = 4,
     OK_MEMBER = 1,
+    OK_EPOCH = 2,
     OK_CREATED = 3,
     OK_START_IGNORED = 4,
     OK_FLOOR = 5,
     OK_END = 6,
     OK_SPEC = 7,
     OK_STREAM_ID = 9,
+    OK_ACTIVE = 10,
+    OK_GROUP = 11,
+    OK_PAUSED = 12,
     ERROR_CODE = 1,
     ERROR_TEXT = 2,
     ERROR_DETAIL = 3,
@@ -52,6 +56,8 @@ struct wish {
     uint64_t credit_messages;
     uint64_t credit_bytes;
     uint64_t revision;
+    uint32_t priority;
+    bool is_ephemeral;
 };
 
 static int wish_read_field(struct wish *wish, const struct pb_field *field)
@@ -90,6 +96,12 @@ static int wish_read_field(struct wish *wish, const struct pb_field *field)
     case ATTACH_REVISION:
         wish->revision = field->value;
         return 0;
+    case ATTACH_PRIORITY:
+        wish->priority = (uint32_t) field->value;
+        return 0;
+    case ATTACH_EPHEMERAL:
+        wish->is_ephemeral = field->value != 0;
+        return 0;
     default:
         return 0;
     }
@@ -109,7 +121,9 @@ static int wish_read(struct span meta, struct wish *ret_wish)
             return ERR_BAD_REQUEST;
         }
     }
-    if (more < 0 || wish.group_id == 0 || wish.group.size == 0) {
+    bool is_named =
+        wish.is_ephemeral ? wish.group_id == 0 : wish.group_id != 0 && wish.group.size > 0;
+    if (more < 0 || !is_named) {
         return ERR_BAD_REQUEST;
     }
     *ret_wish = wish;
@@ -140,6 +154,11 @@ void attach_destroy(struct groups *self, struct attach **attach)
 static void attach_join(struct groups *self, struct attach *attach, struct hosted *hosted)
 {
     struct logd *logd = stream_logd(self->stream);
+    if (hosted->is_expiring) {
+        (void) bus_reply_error(groups_bus(self), attach->ticket, ERR_OVERLOADED,
+                               "the group was not used for long and is being deleted");
+        return;
+    }
     if (self->member_count >= GROUPS_MEMBERS_MAX) {
         (void) bus_reply_error(groups_bus(self), attach->ticket, ERR_QUOTA,
                                "too many consumers of this stream");
@@ -152,6 +171,8 @@ static void attach_join(struct groups *self, struct attach *attach, struct hoste
     }
     struct member *member =
         member_new(self, hosted, attach->link, attach->consumer, &attach->name, &attach->address);
+    group_member_set_standing(hosted->group, &member->share, attach->priority,
+                              span_of(member->name[0] != 0 ? member->name : member->address));
     group_grant(hosted->group, &member->share, attach->credit_messages, attach->credit_bytes);
     if (attach->revision > hosted->spec_revision) {
         hosted->spec_revision = attach->revision;
@@ -161,6 +182,13 @@ static void attach_join(struct groups *self, struct attach *attach, struct hoste
     struct buf *meta = &self->meta;
     buf_reset(meta);
     pb_append_varint(meta, OK_MEMBER, member->share.number);
+    if (group_replicated(hosted->group)->limits.is_exclusive) {
+        pb_append_varint(meta, OK_EPOCH, group_replicated(hosted->group)->epoch.epoch);
+        pb_append_varint(meta, OK_ACTIVE, 0); /* it is told when it is */
+    }
+    if (hosted->is_ephemeral) {
+        pb_append_bytes(meta, OK_GROUP, span_of(group_replicated(hosted->group)->name));
+    }
     pb_append_varint(meta, OK_CREATED, attach->created);
     pb_append_varint(meta, OK_START_IGNORED, attach->start_given && !attach->created);
     pb_append_varint(meta, OK_FLOOR, numbers.floor);
@@ -169,6 +197,7 @@ static void attach_join(struct groups *self, struct attach *attach, struct hoste
     pb_append_bytes(
         meta, OK_STREAM_ID,
         span_make(stream_id(self->stream)->bytes, sizeof stream_id(self->stream)->bytes));
+    pb_append_varint(meta, OK_PAUSED, group_is_paused(hosted->group));
     struct bus_outgoing out = {.type = attach->type, .meta = buf_span(meta)};
     (void) bus_reply(groups_bus(self), attach->ticket, &out); /* a dead link is told by link_down */
     groups_touched(self, hosted);
@@ -224,6 +253,21 @@ static int group_propose(struct groups *self, const struct wish *wish, uint64_t 
     return stream_propose_control(self->stream, LOG_KIND_GROUP, buf_span(meta), ret_index);
 }
 
+int groups_start_floor(struct groups *self, const struct start *start, enum start_gap on_gap,
+                       uint64_t *ret_floor)
+{
+    if (start->at != START_TIMESTAMP) {
+        return start_resolve(start, on_gap, stream_first_offset(self->stream),
+                             stream_next_offset(self->stream), ret_floor);
+    }
+    uint64_t offset;
+    int error = stream_find_time(self->stream, start->ts_us, &offset);
+    if (error == 0) {
+        *ret_floor = offset - 1;
+    }
+    return error;
+}
+
 static int start_of(const struct wish *wish, struct start *ret_start)
 {
     if (wish->start.at != START_DEFAULT) {
@@ -252,8 +296,7 @@ static int attach_prepare(struct groups *self, const struct wish *wish, const st
         }
         int error = start_of(wish, &start);
         if (error == 0) {
-            error = start_resolve(&start, wish->on_gap, stream_first_offset(self->stream),
-                                  stream_next_offset(self->stream), &floor);
+            error = groups_start_floor(self, &start, wish->on_gap, &floor);
         }
         if (error != 0) {
             return error;
@@ -263,30 +306,32 @@ static int attach_prepare(struct groups *self, const struct wish *wish, const st
     return group_propose(self, wish, floor, ret_index);
 }
 
-static void attach_refuse(struct groups *self, uint64_t ticket, uint16_t type, int error)
+void groups_answer_range(struct groups *self, uint64_t ticket, uint16_t type)
 {
-    if (error == ERR_UNSUPPORTED) {
-        (void) bus_reply_error(groups_bus(self), ticket, error, "start by timestamp");
-        return;
-    }
-    if (error != ERR_OUT_OF_RANGE) {
-        (void) bus_reply_error(groups_bus(self), ticket,
-                               error == ERR_AGAIN ? ERR_OVERLOADED : error, NULL);
-        return;
-    }
     char detail[96];
     uint64_t first = stream_first_offset(self->stream);
     uint64_t next = stream_next_offset(self->stream);
     snprintf(detail, sizeof detail, "the stream holds offsets %llu to %llu",
              (unsigned long long) first, (unsigned long long) (next - 1));
     buf_reset(&self->meta);
-    pb_append_varint(&self->meta, ERROR_CODE, (uint64_t) -error);
-    pb_append_bytes(&self->meta, ERROR_TEXT, span_of(err_text(error)));
+    pb_append_varint(&self->meta, ERROR_CODE, (uint64_t) -ERR_OUT_OF_RANGE);
+    pb_append_bytes(&self->meta, ERROR_TEXT, span_of(err_text(ERR_OUT_OF_RANGE)));
     pb_append_bytes(&self->meta, ERROR_DETAIL, span_of(detail));
     pb_append_varint(&self->meta, ERROR_NEXT, next);
     pb_append_varint(&self->meta, ERROR_FIRST, first);
-    struct bus_outgoing out = {.type = type, .status = error, .meta = buf_span(&self->meta)};
+    struct bus_outgoing out = {
+        .type = type, .status = ERR_OUT_OF_RANGE, .meta = buf_span(&self->meta)};
     (void) bus_reply(groups_bus(self), ticket, &out);
+}
+
+static void attach_refuse(struct groups *self, uint64_t ticket, uint16_t type, int error)
+{
+    if (error == ERR_OUT_OF_RANGE) {
+        groups_answer_range(self, ticket, type);
+        return;
+    }
+    (void) bus_reply_error(groups_bus(self), ticket, error == ERR_AGAIN ? ERR_OVERLOADED : error,
+                           NULL);
 }
 
 /* What can be said without looking at the group: NULL, or why not. */
@@ -295,15 +340,10 @@ static int wish_check(const struct groups *self, const struct wish *wish, const 
     struct group_state probe;
     group_state_init(&probe, wish->group_id);
     int error = group_state_configure(&probe, wish->group, wish->spec);
-    bool is_exclusive = probe.limits.is_exclusive;
     group_state_release(&probe);
     *ret_detail = NULL;
     if (error != 0) {
         return ERR_BAD_REQUEST;
-    }
-    if (is_exclusive) {
-        *ret_detail = "exclusive groups";
-        return ERR_UNSUPPORTED;
     }
     struct range range;
     if (self->dropped != NULL && ranges_find(self->dropped, wish->group_id, &range)) {
@@ -335,7 +375,14 @@ void groups_handle_attach(struct groups *self, struct bus_link *link, struct bus
     }
     uint64_t index = 0;
     bool created = false;
-    error = is_newer ? attach_prepare(self, &wish, hosted, &index, &created) : 0;
+    if (wish.is_ephemeral) {
+        struct ephemeral_wish open = {wish.group, wish.spec, wish.start, wish.on_gap};
+        is_newer = false;
+        error = ephemerals_open(self, &open, &hosted, &created);
+    }
+    if (is_newer) {
+        error = attach_prepare(self, &wish, hosted, &index, &created);
+    }
     if (error != 0) {
         attach_refuse(self, message->ticket, message->type, error);
         return;
@@ -351,6 +398,7 @@ void groups_handle_attach(struct groups *self, struct bus_link *link, struct bus
         .credit_messages = wish.credit_messages,
         .credit_bytes = wish.credit_bytes,
         .revision = wish.revision,
+        .priority = wish.priority,
         .name = text_copy(wish.name),
         .address = text_copy(wish.address),
         .created = created,

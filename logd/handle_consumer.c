@@ -4,20 +4,19 @@
 #include "common/base/err.h"
 #include "common/wire/hot.h"
 #include "common/wire/pb.h"
+#include "logd/groups_drain.h"
 #include "logd/groups_own.h"
 
-enum { DETACH_COUNT_FAILED = 1 };
+enum { DETACH_COUNT_FAILED = 1, DETACH_DRAIN = 2, DETACH_DRAIN_MS = 3 };
 
 void member_handle_detach(struct member *member, struct bus_message *message)
 {
     struct groups *self = member->groups;
-    struct span rest = message->meta;
-    struct pb_field field;
-    bool count_failed = false;
-    while (pb_next(&rest, &field) > 0) {
-        if (field.number == DETACH_COUNT_FAILED && field.type == PB_VARINT) {
-            count_failed = field.value != 0;
-        }
+    bool count_failed = pb_find_varint(message->meta, DETACH_COUNT_FAILED) != 0;
+    if (message->is_request && member->hosted != NULL &&
+        pb_find_varint(message->meta, DETACH_DRAIN) != 0) {
+        groups_drain(self, member, message, pb_find_varint(message->meta, DETACH_DRAIN_MS));
+        return;
     }
     member_destroy(&member, count_failed);
     if (message->is_request) {

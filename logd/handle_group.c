@@ -3,8 +3,10 @@
 
 #include "common/base/err.h"
 #include "common/wire/client.pb-c.h"
+#include "common/wire/log.pb-c.h"
 #include "common/wire/pb.h"
 #include "logd/groups_own.h"
+#include "logd/logd.h"
 #include "logd/stream.h"
 
 /* Numbers of log.proto and client.proto. */
@@ -12,6 +14,7 @@ enum {
     REF_GROUP_ID = 1,
     REF_AFTER = 2,
     REF_LIMIT = 3,
+    REF_GROUP = 4,
     INFO_NAME = 2,
     INFO_SPEC = 4,
     INFO_FLOOR = 5,
@@ -25,6 +28,17 @@ enum {
     INFO_MEMBERS = 13,
     INFO_CHECK_ERRORS = 14,
     INFO_SKIPPED = 15,
+    INFO_EPOCH = 18,
+    INFO_OWNER = 19,
+    INFO_EPHEMERAL = 22,
+    INFO_DELAYED = 16,
+    INFO_NEXT_DUE = 17,
+    INFO_PAUSED = 20,
+    INFO_PAUSE_REASON = 21,
+    INFO_DEAD = 23,
+    INFO_DYING = 24,
+    INFO_GAP_RECORDS = 25,
+    INFO_REATTACHED = 26,
     MEMBER_NUMBER = 1,
     MEMBER_CONSUMER = 2,
     MEMBER_IN_FLIGHT = 3,
@@ -33,6 +47,9 @@ enum {
     MEMBER_DELIVERED = 6,
     MEMBER_ACKED = 7,
     MEMBER_ADDRESS = 8,
+    MEMBER_ACTIVE = 9,
+    MEMBER_PRIORITY = 10,
+    MEMBER_DRAINING = 11,
     PENDING_RANGES = 1,
     PENDING_MORE = 2,
     RANGE_FIRST = 1,
@@ -43,6 +60,8 @@ enum {
     RANGE_ATTEMPT = 6,
     RANGE_FAILED = 7,
     RANGE_AGE = 8,
+    RANGE_DUE = 9,
+    RANGE_DEADLINE = 10,
 };
 
 enum { INFO_MEMBERS_MAX = 1000, PENDING_DEFAULT = 1000, PENDING_MAX = 4000 };
@@ -51,6 +70,7 @@ struct group_ref {
     uint64_t group_id;
     uint64_t after;
     uint64_t limit;
+    struct span group; /* of an ephemeral one */
 };
 
 static int group_ref_read(struct span meta, struct group_ref *ret_ref)
@@ -59,6 +79,9 @@ static int group_ref_read(struct span meta, struct group_ref *ret_ref)
     struct pb_field field;
     int more;
     while ((more = pb_next(&meta, &field)) > 0) {
+        if (field.number == REF_GROUP && field.type == PB_BYTES) {
+            ref.group = field.bytes;
+        }
         if (field.type != PB_VARINT) {
             continue;
         }
@@ -70,11 +93,17 @@ static int group_ref_read(struct span meta, struct group_ref *ret_ref)
             ref.limit = field.value;
         }
     }
-    if (more < 0 || ref.group_id == 0) {
+    if (more < 0 || (ref.group_id == 0 && ref.group.size == 0)) {
         return ERR_BAD_REQUEST;
     }
     *ret_ref = ref;
     return 0;
+}
+
+static struct hosted *group_ref_find(const struct groups *self, const struct group_ref *ref)
+{
+    return ref->group_id != 0 ? groups_find(self, ref->group_id)
+                              : ephemerals_find(self, ref->group);
 }
 
 static void info_append_members(struct groups *self, const struct group *group)
@@ -94,6 +123,15 @@ static void info_append_members(struct groups *self, const struct group *group)
         pb_append_varint(part, MEMBER_DELIVERED, share->delivered);
         pb_append_varint(part, MEMBER_ACKED, share->acked);
         pb_append_bytes(part, MEMBER_ADDRESS, span_of(member->address));
+        if (group_member_is_active(group, share)) {
+            pb_append_varint(part, MEMBER_ACTIVE, 1);
+        }
+        if (share->standing.priority != 0) {
+            pb_append_varint(part, MEMBER_PRIORITY, share->standing.priority);
+        }
+        if (share->is_draining) {
+            pb_append_varint(part, MEMBER_DRAINING, 1);
+        }
         pb_append_bytes(&self->meta, INFO_MEMBERS, buf_span(part));
         count++;
     }
@@ -120,6 +158,28 @@ static void info_append(struct groups *self, const struct hosted *hosted)
     info_append_members(self, hosted->group);
     pb_append_varint(meta, INFO_CHECK_ERRORS, hosted->check_errors);
     pb_append_varint(meta, INFO_SKIPPED, numbers.skipped);
+    if (state->epoch.epoch != 0) {
+        pb_append_varint(meta, INFO_EPOCH, state->epoch.epoch);
+        pb_append_bytes(meta, INFO_OWNER, buf_span(&state->epoch.owner));
+    }
+    if (hosted->is_ephemeral) {
+        pb_append_varint(meta, INFO_EPHEMERAL, 1);
+    }
+    pb_append_varint(meta, INFO_DELAYED, numbers.delayed);
+    if (numbers.next_due_ms != 0) {
+        pb_append_fixed64(meta, INFO_NEXT_DUE, numbers.next_due_ms * 1000);
+    }
+    uint32_t paused = group_pause_reason(hosted->group);
+    pb_append_varint(meta, INFO_PAUSED, paused != 0);
+    if (paused != 0) {
+        pb_append_bytes(
+            meta, INFO_PAUSE_REASON,
+            span_of(paused == RAILGUN__GROUP_PAUSE__PAUSED_BY_BREAKER ? "breaker" : "operator"));
+    }
+    pb_append_varint(meta, INFO_DEAD, state->dead.dead.total);
+    pb_append_varint(meta, INFO_DYING, state->dead.dying.total);
+    pb_append_varint(meta, INFO_GAP_RECORDS, state->gap_records);
+    pb_append_varint(meta, INFO_REATTACHED, hosted->reattached);
 }
 
 void groups_handle_info(struct groups *self, struct bus_message *message)
@@ -130,7 +190,11 @@ void groups_handle_info(struct groups *self, struct bus_message *message)
         return;
     }
     buf_reset(&self->meta);
-    const struct hosted *hosted = groups_find(self, ref.group_id);
+    const struct hosted *hosted = group_ref_find(self, &ref);
+    if (hosted == NULL && ref.group_id == 0) {
+        (void) bus_reply_error(groups_bus(self), message->ticket, ERR_NOT_FOUND, "no such group");
+        return;
+    }
     if (hosted != NULL) {
         info_append(self, hosted);
     } else {
@@ -151,6 +215,10 @@ static uint64_t pending_state(enum group_where where)
         return RAILGUN__PENDING_RANGE__STATE__IN_FLIGHT;
     case GROUP_READY:
         return RAILGUN__PENDING_RANGE__STATE__WAITING;
+    case GROUP_DELAYED:
+        return RAILGUN__PENDING_RANGE__STATE__DELAYED;
+    case GROUP_DYING:
+        return RAILGUN__PENDING_RANGE__STATE__DYING;
     case GROUP_SKIPPED:
         break;
     }
@@ -166,10 +234,19 @@ static void pending_append(void *ud, const struct group_pending *pending)
     pb_append_varint(part, RANGE_LAST, pending->last);
     pb_append_varint(part, RANGE_STATE, pending_state(pending->where));
     if (pending->member != NULL) {
-        uint64_t now_s = groups_now_s(self);
+        uint64_t now_ms = loop_now_ms(logd_loop(stream_logd(self->stream)));
+        uint64_t wait_ms =
+            group_replicated(member_of(pending->member)->hosted->group)->limits.ack_wait_ms;
         pb_append_varint(part, RANGE_MEMBER, pending->member->number);
         pb_append_bytes(part, RANGE_CONSUMER, span_of(member_of(pending->member)->name));
-        pb_append_varint(part, RANGE_AGE, (now_s - pending->since_s) * 1000);
+        pb_append_varint(part, RANGE_AGE, now_ms - pending->since_ms);
+        if (wait_ms != 0) {
+            uint64_t at_ms = pending->since_ms + wait_ms;
+            pb_append_varint(part, RANGE_DEADLINE, at_ms > now_ms ? at_ms - now_ms : 0);
+        }
+    }
+    if (pending->where == GROUP_DELAYED) {
+        pb_append_fixed64(part, RANGE_DUE, pending->due_ms * 1000);
     }
     pb_append_varint(part, RANGE_ATTEMPT, pending->tries.attempt);
     pb_append_varint(part, RANGE_FAILED, pending->tries.failed);
@@ -186,10 +263,17 @@ void groups_handle_pending(struct groups *self, struct bus_message *message)
     size_t limit = ref.limit == 0 ? PENDING_DEFAULT : PENDING_MAX;
     limit = ref.limit != 0 && ref.limit < PENDING_MAX ? (size_t) ref.limit : limit;
     buf_reset(&self->meta);
-    const struct hosted *hosted = groups_find(self, ref.group_id);
-    if (hosted != NULL &&
-        !group_pending_list(hosted->group, ref.after, limit, pending_append, self)) {
-        pb_append_varint(&self->meta, PENDING_MORE, 1);
+    struct hosted *hosted = group_ref_find(self, &ref);
+    if (hosted == NULL && ref.group_id == 0) {
+        (void) bus_reply_error(groups_bus(self), message->ticket, ERR_NOT_FOUND, "no such group");
+        return;
+    }
+    if (hosted != NULL) {
+        groups_tick(self, hosted);
+        if (!group_pending_list(hosted->group, ref.after, limit, pending_append, self)) {
+            pb_append_varint(&self->meta, PENDING_MORE, 1);
+        }
+        group_rest(hosted->group);
     }
     struct bus_outgoing out = {.type = message->type, .meta = buf_span(&self->meta)};
     (void) bus_reply(groups_bus(self), message->ticket, &out);

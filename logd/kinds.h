@@ -9,6 +9,7 @@ enum log_kind {
     LOG_KIND_ACKS = 4,   /* EntryAcks */
     LOG_KIND_TRIM = 5,   /* EntryTrim */
     LOG_KIND_IDS = 6,    /* EntryIds */
+    LOG_KIND_STATE = 7,  /* EntryState */
 };
 
 #endif

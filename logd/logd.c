@@ -21,8 +21,12 @@ struct logd_conf {
     uint64_t tail_bytes;
     uint64_t cold_bytes;
     uint64_t db_cache_bytes;
+    uint64_t ids_bytes;
     uint64_t save_ms;
     uint64_t checkpoint_ms;
+    uint64_t retention_ms;
+    uint64_t clock_settle_ms;
+    uint64_t release_ms;
     uint64_t record_bytes_max;
     uint64_t batch_bytes_max;
     uint64_t batch_records_max;
@@ -53,16 +57,25 @@ static const struct conf_key logd_keys[] = {
         "Disk space held back so that acknowledgements and deletions go on when the disk is full."),
     KEY("journal.disk_free", CONF_SIZE, journal_disk_free_bytes, "16M", 0, MIB(1 << 20),
         "With less free space than this publishes get STORAGE_FULL; the database lives on it."),
+    KEY("journal.release_interval", CONF_DURATION, release_ms, "1s", 10, 3600000,
+        "How often is looked for journal files that nothing needs any more."),
     KEY("memory.tail", CONF_SIZE, tail_bytes, "32M", 0, MIB(16384),
         "Memory for the records published last, of all streams; taken only as used."),
     KEY("memory.cold", CONF_SIZE, cold_bytes, "2M", 0, MIB(4096),
         "Memory for pieces of the journal that were read back last."),
+    KEY("memory.ids", CONF_SIZE, ids_bytes, "192M", MIB(1), MIB(16384),
+        "Memory for message IDs of streams with deduplication; older ones go into the database."),
     KEY("db.cache", CONF_SIZE, db_cache_bytes, "4M", 256 << 10, MIB(1024),
         "Cache of the database of derived state."),
     KEY("db.save_interval", CONF_DURATION, save_ms, "1s", 50, 60000,
         "How often acknowledgements are carried into the database; a crash replays the rest."),
     KEY("db.checkpoint_interval", CONF_DURATION, checkpoint_ms, "30s", 1000, 3600000,
         "How often the database is written through."),
+    KEY("retention.interval", CONF_DURATION, retention_ms, "1s", 10, 3600000,
+        "A stream's limits are looked at no more often than this."),
+    KEY("retention.clock_settle", CONF_DURATION, clock_settle_ms, "1h", 1000, UINT64_C(2592000000),
+        "When the wall clock jumped by more than a minute, no record goes for its age until the "
+        "clock is back or has stood for so long."),
     KEY("limits.record_size", CONF_SIZE, record_bytes_max, "1M", 1, MIB(32),
         "Largest record, encoded."),
     KEY("limits.batch_size", CONF_SIZE, batch_bytes_max, "4M", 1, MIB(32),
@@ -132,6 +145,7 @@ static struct logd_options logd_make_options(struct daemon_context *context)
     options.tail_bytes = conf->tail_bytes;
     options.cold_bytes = conf->cold_bytes;
     options.db_cache_bytes = conf->db_cache_bytes;
+    options.ids_bytes = conf->ids_bytes;
     options.waiting_max = (uint32_t) conf->waiting_max;
     options.waiting_bytes_max = conf->waiting_bytes_max;
     options.parked_max = (uint32_t) conf->parked_max;
@@ -139,6 +153,9 @@ static struct logd_options logd_make_options(struct daemon_context *context)
     options.readers_max = (uint32_t) conf->readers_max;
     options.save_ms = conf->save_ms;
     options.checkpoint_ms = conf->checkpoint_ms;
+    options.retention_ms = conf->retention_ms;
+    options.clock_settle_ms = conf->clock_settle_ms;
+    options.release_ms = conf->release_ms;
     options.on_ready = logd_tell_ready;
     options.on_not_ready = logd_tell_not_ready;
     options.on_drained = logd_tell_drained;

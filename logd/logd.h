@@ -18,6 +18,14 @@ struct members *logd_members(struct logd *self);
 struct metrics *logd_metrics(struct logd *self);
 struct events *logd_events(struct logd *self); /* logd/events.h */
 
+/* Ask the catalogue to delete a consumer group that nobody uses. It comes true as any deletion, or groups_expiry_refused is called, or neither: then ask
+ * again. */
+void logd_expire_group(struct logd *self, struct stream *stream, uint64_t group_id,
+                       const char *name);
+
+/* Real time in ms, one reading a turn. */
+uint64_t logd_real_ms(struct logd *self);
+
 /* The stream has something to flush or to deliver at the end of this turn (groups_wake and groups_flush are called then, once). */
 void logd_mark_dirty(struct logd *self, struct stream *stream);
 /* Call groups_flush of this stream again at that time (the earliest wish counts). */

@@ -7,12 +7,23 @@
 
 #include "common/base/list.h"
 #include "common/run/bus.h"
+#include "common/wire/client.pb-c.h"
 #include "logd/group.h"
 
 struct groups;
 struct hosted;
 struct member;
 struct members;
+
+/* A GroupEvent for a member. Zeroed fields are absent. */
+struct told {
+    Railgun__GroupEvent__Type type;
+    uint64_t first;
+    uint64_t last;
+    uint64_t count;
+    uint64_t epoch;
+};
+enum { MEMBER_OWED_MAX = 64 };
 
 /* Eight bytes each, without gaps: it is hashed as bytes. */
 struct member_key {
@@ -26,11 +37,18 @@ struct member {
     struct hosted *hosted; /* NULL: cancelled, to be told */
     struct bus_link *link;
     struct member_key key;
-    char *name;    /* the consumer's, for people; may be empty */
-    char *address; /* likewise */
-    bool tell_full;
+    char *name;        /* the consumer's, for people; may be empty */
+    char *address;     /* likewise */
+    struct told *owed; /* events its link did not take yet, oldest first; it is blocked meanwhile */
+    unsigned owed_count;
+    bool is_revived;         /* groups_watch.c has put it in again */
     int cancel_error;        /* of a cancelled one */
+    uint64_t cancel_last;    /* 0: not told; everything up to here was acknowledged */
     struct list cancel_node; /* in groups.cancels */
+    struct list drain_node;  /* in groups.draining */
+    uint64_t drain_ticket;
+    uint64_t drain_until_ms;
+    uint16_t drain_type;
 };
 
 /* The member whose part this is. */

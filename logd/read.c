@@ -231,6 +231,27 @@ int stream_read(struct stream *self, uint64_t offset, uint32_t records_max, uint
     return error;
 }
 
+uint64_t stream_first_ts_us(struct stream *self)
+{
+    if (self->first_offset == self->next_offset) {
+        return 0;
+    }
+    if (self->first_ts_of != self->first_offset) {
+        const struct stored *stored;
+        uint64_t corrupt_last;
+        uint64_t ts_us = self->last_ts_us;
+        if (stream_find_stored(self, self->first_offset, &stored, &corrupt_last) == 0) {
+            ts_us = stored->ts_us;
+        } else {
+            const struct extent *extent = extents_find_offset(&self->extents, self->first_offset);
+            ts_us = extent != NULL ? extent->last_ts_us : ts_us;
+        }
+        self->first_ts_us = ts_us;
+        self->first_ts_of = self->first_offset;
+    }
+    return self->first_ts_us;
+}
+
 int stream_find_time(struct stream *self, uint64_t ts_us, uint64_t *ret_offset)
 {
     const struct extent *extent = extents_find_time(&self->extents, ts_us);

@@ -279,7 +279,7 @@ void readers_handle(struct readers *self, struct bus_message *message, struct st
     struct reader reader = {.stream = stream, .ticket = message->ticket};
     if (read_meta_read(message->meta, &meta) != 0) {
         refusal = (struct answer_error){.error = ERR_BAD_REQUEST, .detail = "Read"};
-    } else if (stream->deleted) {
+    } else if (stream_is_gone(stream)) {
         refusal.error = ERR_STREAM_DELETED;
     } else if (meta.stream_id.size != 0 &&
                !span_equal(meta.stream_id, span_make(stream->id.bytes, sizeof(stream->id.bytes)))) {

@@ -10,9 +10,12 @@
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
 #include "logd/cold.h"
+#include "logd/ids.h"
 #include "logd/kinds.h"
+#include "logd/snapshot.h"
 #include "logd/state.h"
 #include "logd/stream_body.h"
+#include "logd/trim.h"
 
 enum {
     FRAME_BYTES_MIN = 80, /* so many entries at most can have lain in a damaged range */
@@ -120,14 +123,14 @@ static uint64_t recovery_suspect_bytes(const struct recovery *self, const struct
     return bytes;
 }
 
-/* Lost control entries: the consumer groups may stand further back than they did. */
-static void recovery_check_indexes(const struct stream *stream, uint64_t last_index)
+/* Lost control entries: the consumer groups may stand further back than they did. Those up to `known` are contained in what was loaded. */
+static void recovery_check_indexes(const struct stream *stream, uint64_t known, uint64_t last_index)
 {
     uint64_t next = 1;
     for (size_t i = 0; i <= stream->extents.count; i++) {
         bool at_end = i == stream->extents.count;
         uint64_t first = at_end ? last_index + 1 : stream->extents.items[i].first_index;
-        if (first > next && first - 1 > stream->applied_saved) {
+        if (first > next && first - 1 > known) {
             log_error("entries of a stream's log are lost",
                       "log_group=%" PRIu64 " first_index=%" PRIu64 " last_index=%" PRIu64
                       " action=\"served without them; consumer groups may be redelivered "
@@ -163,7 +166,7 @@ static uint64_t max_of(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* Returns the last index that was ever given out. */
+/* The last index that was ever given out, as far as it is known whose the entries were; also the offset behind the last record. */
 static uint64_t recovery_find_end(struct recovery *self, struct stream *stream)
 {
     uint64_t last_index = max_of(extents_last_index(&stream->extents), stream->applied_saved);
@@ -173,11 +176,6 @@ static uint64_t recovery_find_end(struct recovery *self, struct stream *stream)
         last_index = max_of(last_index, witness->last_index);
         next_offset = max_of(next_offset, witness->next_offset);
     }
-    uint64_t suspect = stream->deleted ? 0 : recovery_suspect_bytes(self, stream);
-    if (suspect != 0) {
-        last_index += suspect / FRAME_BYTES_MIN + 1;
-        next_offset += suspect / RECORD_BYTES_MIN;
-    }
     if (stream->extents.count != 0) {
         const struct extent *last = &stream->extents.items[stream->extents.count - 1];
         stream->ts_us = max_of(stream->ts_us, last->last_ts_us);
@@ -185,10 +183,25 @@ static uint64_t recovery_find_end(struct recovery *self, struct stream *stream)
     }
     stream->next_offset = next_offset;
     stream->next_proposed = next_offset;
+    return last_index;
+}
+
+/* When all is replayed that can be: what is missing, and what may have been there. Returns the last index that can ever have been given out. */
+static uint64_t recovery_settle(const struct recovery *self, struct stream *stream, uint64_t known,
+                                uint64_t last_index)
+{
+    last_index = max_of(last_index, stream->applied_index);
     if (!stream->deleted) {
-        recovery_check_indexes(stream, last_index);
-        recovery_note_holes(stream, next_offset);
+        uint64_t suspect = recovery_suspect_bytes(self, stream);
+        if (suspect != 0) {
+            last_index += suspect / FRAME_BYTES_MIN + 1;
+            stream->next_offset += suspect / RECORD_BYTES_MIN;
+        }
+        recovery_check_indexes(stream, known, last_index);
+        recovery_note_holes(stream, stream->next_offset);
+        trim_extents(stream);
     }
+    stream->next_proposed = stream->next_offset;
     return last_index;
 }
 
@@ -224,10 +237,25 @@ static int replay_visit(void *ud, const struct journal_entry *entry, uint64_t po
     return 0;
 }
 
+/* Are entries missing behind those that the database holds: released with their files, or damaged? */
+static bool recovery_has_gap(const struct stream *stream)
+{
+    uint64_t next = stream->applied_saved + 1;
+    size_t i = extents_find_index(&stream->extents, next);
+    for (; i < stream->extents.count; i++) {
+        const struct extent *extent = &stream->extents.items[i];
+        if (extent->first_index > next) {
+            return true;
+        }
+        next = extent->last_index + 1;
+    }
+    return false;
+}
+
 static int recovery_replay(struct stream *stream)
 {
     struct replay replay = {.stream = stream};
-    size_t i = extents_find_index(&stream->extents, stream->applied_saved + 1);
+    size_t i = extents_find_index(&stream->extents, stream->applied_index + 1);
     while (i < stream->extents.count && replay.error == 0) {
         struct extent extent = stream->extents.items[i++]; /* a deletion takes the extents away */
         if (!extent.has_control) {
@@ -259,10 +287,26 @@ static int recovery_finish_stream(struct recovery *self, struct stream *stream)
 {
     uint64_t saved_next = stream->next_offset;
     uint64_t last_index = recovery_find_end(self, stream);
-    int error = recovery_replay(stream);
+    bool found = false;
+    int error = 0;
+    if (recovery_has_gap(stream)) {
+        error = snapshot_recover(stream, &found);
+        if (error != 0) {
+            log_error("a snapshot in a stream's log cannot be read",
+                      "log_group=%" PRIu64 " error=%s action=\"not started\"", stream->log_group,
+                      err_name(error));
+            return error;
+        }
+    }
+    uint64_t known = stream->applied_index;
+    error = recovery_replay(stream);
+    if (error == 0 && stream->ids != NULL) {
+        error = ids_recover(stream);
+    }
     if (error != 0) {
         return error;
     }
+    last_index = recovery_settle(self, stream, known, last_index);
     if (stream->deleted) { /* as saved: its extents were found again */
         extents_release(&stream->extents);
         stream->first_offset = stream->next_offset;
@@ -272,9 +316,9 @@ static int recovery_finish_stream(struct recovery *self, struct stream *stream)
                   " action=\"served without a name until the catalogue gives it\"",
                   stream->log_group);
     }
-    if (stream->applied_index != last_index || saved_next != stream->next_offset) {
+    if (found || stream->applied_index != last_index || saved_next != stream->next_offset) {
         stream->applied_index = last_index;
-        stream_mark_unsaved(stream, STREAM_UNSAVED_OFFSETS);
+        stream_mark_unsaved(stream, found ? STREAM_UNSAVED_CONTROL : STREAM_UNSAVED_OFFSETS);
     }
     uint64_t term = 1;
     stream->replica =

@@ -5,7 +5,13 @@
 #include "common/wire/pb.h"
 #include "logd/group_state.h"
 
-enum { SPEC_START = 6, START_FIELD_AT = 1, START_FIELD_OFFSET = 2, START_FIELD_FUTURE = 4 };
+enum {
+    SPEC_START = 6,
+    START_FIELD_AT = 1,
+    START_FIELD_OFFSET = 2,
+    START_FIELD_TS = 3,
+    START_FIELD_FUTURE = 4
+};
 
 int start_read(struct span bytes, struct start *ret_start)
 {
@@ -13,6 +19,9 @@ int start_read(struct span bytes, struct start *ret_start)
     struct pb_field field;
     int more;
     while ((more = pb_next(&bytes, &field)) > 0) {
+        if (field.number == START_FIELD_TS && field.type == PB_FIXED64) {
+            start.ts_us = field.value;
+        }
         if (field.type != PB_VARINT) {
             continue;
         }

@@ -13,12 +13,17 @@
 #include "common/store/bdb.h"
 #include "common/wire/pb.h"
 #include "logd/group_index.h"
+#include "logd/ids.h"
+#include "logd/release.h"
 
 enum {
     STATE_STREAMS_PER_TXN = 128,
     STATE_STREAMS_PER_SAVE = 1024,
     STATE_CONTROL_BYTES_MAX = 8 << 20,
     STATE_KEY_SIZE = 16,
+    STATE_HEAVY_BYTES =
+        1
+        << 20, /* a stream whose groups are larger is saved once in so many seconds as there are such */
 };
 
 struct state {
@@ -37,6 +42,9 @@ struct state {
     uint64_t revision_saved;
     uint64_t control_bytes;
     bool is_sweeping;
+    bool is_hurried; /* a sweep is wanted, whatever is left to save */
+    uint64_t sweeps_begun;
+    uint64_t sweeps_done;
     int load_error; /* of a visit: the walk itself only stops */
     struct buf value;
 };
@@ -127,6 +135,11 @@ void state_close(struct state **self)
     MEM_FREE(*self);
 }
 
+struct bdb *state_bdb(const struct state *self)
+{
+    return self->bdb;
+}
+
 uint64_t state_saved_position(const struct state *self)
 {
     return self->saved_position;
@@ -144,9 +157,11 @@ void state_set_revision(struct state *self, uint64_t revision)
 
 /* --- loading --- */
 
-static int state_read_stream(struct stream *stream, struct span value)
+int state_decode_stream(struct stream *stream, struct span value)
 {
     struct span config = {0};
+    uint64_t ids_from = 0;
+    uint64_t ids_forgotten = 0;
     struct pb_field field;
     int more;
     while ((more = pb_next(&value, &field)) == 1) {
@@ -166,6 +181,19 @@ static int state_read_stream(struct stream *stream, struct span value)
         case 5:
             stream->first_offset = field.value;
             break;
+        case 6:
+            buf_reset(&stream->last_id);
+            buf_append(&stream->last_id, field.bytes);
+            break;
+        case 7:
+            ids_from = field.value;
+            break;
+        case 8:
+            stream->state_index = field.value;
+            break;
+        case 9:
+            ids_forgotten = field.value;
+            break;
         default:
             break;
         }
@@ -175,7 +203,11 @@ static int state_read_stream(struct stream *stream, struct span value)
     }
     stream->applied_index = stream->applied_saved;
     stream->ts_us = stream->last_ts_us;
-    return config.size != 0 ? stream_take_config(stream, config) : 0;
+    int error = config.size != 0 ? stream_take_config(stream, config) : 0;
+    if (error == 0 && stream->ids != NULL) {
+        ids_load(stream->ids, ids_from, ids_forgotten);
+    }
+    return error;
 }
 
 static int state_visit_stream(void *ud, struct span key, struct span value)
@@ -185,7 +217,7 @@ static int state_visit_stream(void *ud, struct span key, struct span value)
         self->load_error = ERR_BAD_FORMAT;
     } else {
         struct stream *stream = streams_get_or_make(self->logd, key_get(key.data));
-        self->load_error = state_read_stream(stream, value);
+        self->load_error = state_decode_stream(stream, value);
     }
     return self->load_error;
 }
@@ -252,6 +284,19 @@ void state_note_control(struct state *self, uint64_t bytes)
     self->control_bytes += bytes;
 }
 
+uint64_t state_hurry(struct state *self)
+{
+    self->is_hurried = true;
+    self->next_sweep_ms = 0;
+    logd_start_saving(self->logd);
+    return self->sweeps_begun + 1;
+}
+
+bool state_has_saved(const struct state *self, uint64_t number)
+{
+    return self->sweeps_done >= number;
+}
+
 bool state_is_urgent(const struct state *self)
 {
     return self->control_bytes >= STATE_CONTROL_BYTES_MAX;
@@ -260,7 +305,7 @@ bool state_is_urgent(const struct state *self)
 bool state_is_dirty(const struct state *self)
 {
     return !list_is_empty(&self->control) || !list_is_empty(&self->offsets) || self->is_sweeping ||
-           self->revision != self->revision_saved;
+           self->is_hurried || self->revision != self->revision_saved;
 }
 
 /* --- saving --- */
@@ -301,21 +346,40 @@ static int state_drop_groups(struct state *self, struct bdb_txn *txn, struct spa
     return error;
 }
 
+void state_encode_stream(const struct stream *stream, struct buf *out)
+{
+    if (stream->config.size != 0) {
+        pb_append_bytes(out, 1, buf_span(&stream->config));
+    }
+    pb_append_varint(out, 2, stream->applied_index);
+    pb_append_varint(out, 3, stream->next_offset);
+    pb_append_fixed64(out, 4, stream->last_ts_us);
+    pb_append_varint(out, 5, stream->first_offset);
+    if (stream->last_id.size != 0) {
+        pb_append_bytes(out, 6, buf_span(&stream->last_id));
+    }
+    if (stream->state_index != 0) {
+        pb_append_varint(out, 8, stream->state_index);
+    }
+    if (stream->ids != NULL) {
+        pb_append_varint(out, 9, ids_forgotten_below(stream->ids));
+    }
+}
+
 static int state_save_stream(struct state *self, struct bdb_txn *txn, struct stream *stream)
 {
     uint8_t key[8];
     key_put(key, stream->log_group);
     struct buf *value = &self->value;
     buf_reset(value);
-    if (stream->config.size != 0) {
-        pb_append_bytes(value, 1, buf_span(&stream->config));
+    state_encode_stream(stream, value);
+    if (stream->ids !=
+        NULL) { /* not in a snapshot: only beside the runs does it say what they lack */
+        pb_append_varint(value, 7, ids_from(stream->ids));
     }
-    pb_append_varint(value, 2, stream->applied_index);
-    pb_append_varint(value, 3, stream->next_offset);
-    pb_append_fixed64(value, 4, stream->last_ts_us);
-    pb_append_varint(value, 5, stream->first_offset);
     int error = bdb_put(self->streams, txn, span_make(key, sizeof(key)), buf_span(value));
-    if (error == 0 && stream->deleted) {
+    if (error == 0 && (stream->deleted || stream->groups_replaced)) {
+        stream->groups_replaced = false;
         error = state_drop_groups(self, txn, span_make(key, sizeof(key)));
     }
     if (error == 0 && stream->groups != NULL) {
@@ -325,8 +389,26 @@ static int state_save_stream(struct state *self, struct bdb_txn *txn, struct str
     return error;
 }
 
+/* How long a stream is not saved again: many delayed messages make a large value, and the journal has it all. */
+static uint64_t state_pause_ms(const struct stream *stream)
+{
+    return stream->groups == NULL ? 0
+                                  : groups_saved_bytes(stream->groups) / STATE_HEAVY_BYTES * 1000;
+}
+
+/* Those whose time has not come, out of the list. */
+static void state_set_aside(struct list *unsaved, uint64_t now_ms, struct list *aside)
+{
+    LIST_FOREACH (unsaved, node) {
+        if (LIST_ENTRY(node, struct stream, unsaved_link)->save_at_ms > now_ms) {
+            list_remove(node);
+            list_push_back(aside, node);
+        }
+    }
+}
+
 /* At most `most` streams from the front of the list. */
-static int state_save_list(struct state *self, struct list *unsaved, unsigned most)
+static int state_save_list(struct state *self, struct list *unsaved, unsigned most, uint64_t now_ms)
 {
     while (most > 0 && !list_is_empty(unsaved)) {
         struct bdb_txn *txn = NULL;
@@ -338,6 +420,7 @@ static int state_save_list(struct state *self, struct list *unsaved, unsigned mo
             stream->unsaved = STREAM_SAVED;
             stream->in_sweep = false;
             error = state_save_stream(self, txn, stream);
+            stream->save_at_ms = now_ms + state_pause_ms(stream);
             most--;
         }
         if (error == 0) {
@@ -356,6 +439,8 @@ static void state_begin_sweep(struct state *self)
 {
     struct list *sources[] = {&self->control, &self->offsets};
     self->is_sweeping = true;
+    self->is_hurried = false;
+    self->sweeps_begun++;
     self->sweep_position = self->logd->applied_position;
     for (unsigned i = 0; i < 2; i++) {
         struct list *node;
@@ -390,24 +475,33 @@ static int state_end_sweep(struct state *self)
         return error;
     }
     self->is_sweeping = false;
+    self->sweeps_done = self->sweeps_begun;
     self->saved_position = position;
     self->revision_saved = self->revision;
     (*self->logd->count.checkpoints)++;
+    release_note(self->logd->release);
     return 0;
 }
 
 int state_save(struct state *self, uint64_t now_ms)
 {
-    int error = state_save_list(self, &self->control, STATE_STREAMS_PER_SAVE);
+    struct list aside;
+    struct list *node;
+    list_init(&aside);
+    state_set_aside(&self->control, now_ms, &aside);
+    int error = state_save_list(self, &self->control, STATE_STREAMS_PER_SAVE, now_ms);
     if (error == 0 && list_is_empty(&self->control)) {
         self->control_bytes = 0;
+    }
+    while ((node = list_pop_front(&aside)) != NULL) {
+        list_push_back(&self->control, node);
     }
     if (error == 0 && !self->is_sweeping && now_ms >= self->next_sweep_ms && state_is_dirty(self)) {
         state_begin_sweep(self);
         self->next_sweep_ms = now_ms + self->logd->options.checkpoint_ms;
     }
     if (error == 0 && self->is_sweeping) {
-        error = state_save_list(self, &self->sweep, STATE_STREAMS_PER_SAVE);
+        error = state_save_list(self, &self->sweep, STATE_STREAMS_PER_SAVE, now_ms);
         if (error == 0 && list_is_empty(&self->sweep)) {
             error = state_end_sweep(self);
         }
@@ -417,10 +511,10 @@ int state_save(struct state *self, uint64_t now_ms)
 
 int state_save_all(struct state *self)
 {
-    int error = self->is_sweeping ? state_save_list(self, &self->sweep, UINT32_MAX) : 0;
+    int error = self->is_sweeping ? state_save_list(self, &self->sweep, UINT32_MAX, 0) : 0;
     if (error == 0) {
         state_begin_sweep(self);
-        error = state_save_list(self, &self->sweep, UINT32_MAX);
+        error = state_save_list(self, &self->sweep, UINT32_MAX, 0);
     }
     return error == 0 ? state_end_sweep(self) : error;
 }

@@ -12,10 +12,15 @@
 #include "logd/append.h"
 #include "logd/cold.h"
 #include "logd/group_index.h"
+#include "logd/ids_cold.h"
 #include "logd/kinds.h"
 #include "logd/readers.h"
+#include "logd/release.h"
+#include "logd/retention.h"
+#include "logd/snapshot.h"
 #include "logd/state.h"
 #include "logd/stream_body.h"
+#include "logd/trim.h"
 
 struct stream *stream_new(struct logd *logd, uint64_t log_group)
 {
@@ -27,7 +32,10 @@ struct stream *stream_new(struct logd *logd, uint64_t log_group)
     self->next_proposed = 1;
     list_init(&self->config_link);
     list_init(&self->publishes);
+    list_init(&self->held);
+    list_init(&self->held_link);
     list_init(&self->readers);
+    list_init(&self->purges);
     list_init(&self->unsaved_link);
     list_init(&self->dirty_link);
     self->groups = groups_new(self);
@@ -42,13 +50,18 @@ void stream_destroy(struct stream **self)
     }
     append_forget(stream);
     readers_forget(stream);
+    purge_refuse(stream, 0);
+    retention_forget(stream->logd->retention, stream);
     groups_destroy(&stream->groups);
+    ids_destroy(&stream->ids);
     replica_close(&stream->replica);
     tail_drop(stream->logd->tail, &stream->tail);
     extents_release(&stream->extents);
     ranges_destroy(&stream->corrupt);
     buf_release(&stream->config);
     buf_release(&stream->wanted);
+    buf_release(&stream->fence);
+    buf_release(&stream->last_id);
     list_remove(&stream->config_link);
     list_remove(&stream->unsaved_link);
     list_remove(&stream->dirty_link);
@@ -97,7 +110,7 @@ uint64_t stream_stamp_us(struct stream *self)
 int stream_propose_control(struct stream *self, uint8_t kind, struct span payload,
                            uint64_t *ret_index)
 {
-    INVARIANT(kind == LOG_KIND_GROUP || kind == LOG_KIND_ACKS);
+    INVARIANT(kind != LOG_KIND_BATCH && kind != LOG_KIND_CONFIG);
 
     if (self->deleted || self->deleting) {
         return ERR_STREAM_DELETED;
@@ -125,30 +138,47 @@ struct config_fields {
     struct uuid id;
     uint64_t version;
     uint64_t record_bytes_max;
-    bool has_dedup;
+    struct retention_limits retention;
+    struct ids_spec ids;
+    struct span fence; /* lies in what was read */
     bool deleted;
 };
-
-static int config_read_dedup(struct span dedup, struct config_fields *fields)
-{
-    struct pb_field field;
-    int more;
-    while ((more = pb_next(&dedup, &field)) == 1) {
-        if (field.number == 1) {
-            fields->has_dedup = field.value != 0;
-        }
-    }
-    return more;
-}
 
 static int config_read_spec(struct span spec, struct config_fields *fields)
 {
     struct pb_field field;
     int more;
     while ((more = pb_next(&spec, &field)) == 1) {
-        if (field.number == 5) {
+        int error = 0;
+        switch (field.number) {
+        case 2:
+            fields->retention.max_age_ms = field.value;
+            break;
+        case 3:
+            fields->retention.max_bytes = field.value;
+            break;
+        case 4:
+            fields->retention.max_records = field.value;
+            break;
+        case 5:
             fields->record_bytes_max = field.value;
-        } else if (field.number == 7 && config_read_dedup(field.bytes, fields) != 0) {
+            break;
+        case 7:
+            error = ids_spec_read(field.bytes, &fields->ids);
+            break;
+        case 8:
+            fields->retention.acked = field.value != 0;
+            break;
+        case 9:
+            fields->retention.force = field.value != 0;
+            break;
+        case 10:
+            fields->fence = field.bytes;
+            break;
+        default:
+            break;
+        }
+        if (error != 0) {
             return ERR_BAD_FORMAT;
         }
     }
@@ -188,13 +218,47 @@ static void stream_bury(struct stream *self)
     struct logd *logd = self->logd;
     self->deleted = true;
     readers_refuse(self, ERR_STREAM_DELETED);
+    purge_refuse(self, ERR_STREAM_DELETED);
+    retention_forget(logd->retention, self);
     groups_cancel(self->groups, ERR_STREAM_DELETED);
     groups_destroy(&self->groups);
+    if (self->ids != NULL) {
+        ids_cold_drop_all(self->ids);
+    }
+    ids_destroy(&self->ids);
     tail_drop(logd->tail, &self->tail);
     cold_drop(logd->cold, self->log_group);
     extents_release(&self->extents);
     ranges_destroy(&self->corrupt);
     self->first_offset = self->next_offset;
+    release_note(logd->release);
+}
+
+/* From now on: a publish that came under another fence and still waits is refused. */
+static void stream_take_fence(struct stream *self, struct span fence)
+{
+    if (!span_equal(buf_span(&self->fence), fence)) {
+        buf_reset(&self->fence);
+        buf_append(&self->fence, fence);
+        self->fence_version++;
+    }
+}
+
+bool stream_is_gone(const struct stream *self)
+{
+    return self->deleted || self->deleting || self->closed;
+}
+
+void stream_set_closed(struct stream *self, bool closed)
+{
+    if (closed && !stream_is_gone(self)) {
+        readers_refuse(self, ERR_STREAM_DELETED);
+        groups_cancel(self->groups, ERR_STREAM_DELETED);
+    }
+    self->closed = closed;
+    if (!closed && self->retained != NULL) {
+        retention_touch(self); /* it did nothing meanwhile */
+    }
 }
 
 static void stream_take_fields(struct stream *self, const struct config_fields *fields)
@@ -202,7 +266,14 @@ static void stream_take_fields(struct stream *self, const struct config_fields *
     self->id = fields->id;
     self->version = fields->version;
     self->record_bytes_max = fields->record_bytes_max;
-    self->has_dedup = fields->has_dedup;
+    retention_configure(self->logd->retention, self, &fields->retention);
+    stream_take_fence(self, fields->fence);
+    if (fields->ids.mode != IDS_OFF && self->ids == NULL && !self->deleted) {
+        self->ids = ids_new(self->logd->ids, self);
+    }
+    if (self->ids != NULL) {
+        ids_configure(self->ids, &fields->ids);
+    }
 }
 
 int stream_take_config(struct stream *self, struct span packed)
@@ -231,6 +302,8 @@ void stream_want_config(struct stream *self, struct span packed)
     buf_append(&self->wanted, packed);
     self->wanted_index = 0;
     self->deleting = fields.deleted;
+    stream_take_fence(self,
+                      fields.fence); /* no publish under another one may come behind this entry */
     if (self->config.size == 0) {
         stream_take_fields(self,
                            &fields); /* a new stream: publishes may come before it is committed */
@@ -264,7 +337,7 @@ static void stream_note_groups(struct stream *self, struct span entry)
 
 int stream_apply_control(struct stream *self, const struct journal_entry *entry)
 {
-    int error;
+    int error = 0;
     switch ((enum log_kind) entry->kind) {
     case LOG_KIND_CONFIG:
         error = stream_take_config(self, entry->payload.bytes);
@@ -280,7 +353,20 @@ int stream_apply_control(struct stream *self, const struct journal_entry *entry)
         }
         break;
     case LOG_KIND_TRIM:
+        error = trim_apply(self, entry);
+        break;
+    case LOG_KIND_STATE:
+        error = snapshot_apply(self, entry);
+        break;
     case LOG_KIND_IDS:
+        /* In replay ids_recover does the rest. */
+        if (self->ids != NULL && self->replica == NULL) {
+            ids_apply_cold(self->ids, entry->payload.bytes);
+        } else if (self->ids != NULL) {
+            error = ids_apply(self->ids, entry);
+            ids_applied(self->ids, entry->index);
+        }
+        break;
     case LOG_KIND_BATCH:
     default:
         error = ERR_BAD_FORMAT;
@@ -310,6 +396,9 @@ static void stream_apply_batch(struct stream *self, const struct journal_entry *
     }
     append_applied(self, entry);
     self->has_fresh = true;
+    if (self->retained != NULL) {
+        retention_touch(self);
+    }
     logd_mark_dirty(self->logd, self);
 }
 
@@ -339,6 +428,9 @@ void stream_apply(void *group_ud, const struct journal_entry *entry, uint64_t po
     INVARIANT(error == 0); /* what this process proposed, it can parse */
     stream_mark_unsaved(self, STREAM_UNSAVED_CONTROL);
     state_note_control(logd->state, frame_bytes);
+    if (self->retained != NULL) {
+        retention_touch(self);
+    }
     logd_mark_dirty(logd, self);
 }
 

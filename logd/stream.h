@@ -45,6 +45,9 @@ void stream_page_release(struct stream_page *page);
 int stream_read(struct stream *self, uint64_t offset, uint32_t records_max, uint64_t bytes_max,
                 struct stream_page *ret_page, uint64_t *ret_corrupt_last);
 
+/* The first offset with time >= ts_us; the next offset if there is none. 0, ERR_CORRUPT, ERR_IO. */
+int stream_find_time(struct stream *self, uint64_t ts_us, uint64_t *ret_offset);
+
 /* Propose a control entry (LOG_KIND_GROUP, LOG_KIND_ACKS): payload is an encoded message of log.proto. It comes back through groups_apply when it is
  * committed. Errors as replica_propose. */
 int stream_propose_control(struct stream *self, uint8_t kind, struct span payload,

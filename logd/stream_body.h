@@ -29,16 +29,22 @@ struct stream {
     uint64_t log_group;
     struct replica *replica; /* NULL while the journal is being recovered */
     struct groups *groups;   /* NULL once deleted */
+    uint32_t groups_known;   /* in logd.groups: also those without a position yet */
 
     /* from the last applied EntryConfig */
     struct buf config; /* as packed; empty: none applied yet */
     struct uuid id;    /* nil: not known yet */
     uint64_t version;
     uint64_t record_bytes_max; /* 0: the daemon's */
-    bool has_dedup;
+    struct ids *ids;           /* NULL: no deduplication */
+    struct buf fence;          /* empty: none */
+    uint64_t fence_version;    /* changes with it */
+    struct buf last_id;        /* of the newest record, when none is left */
     bool deleted;
 
-    bool deleting;         /* that is on its way */
+    bool
+        closed; /* it was deleted and may come back: nothing is let in or out. Of the catalogue, not of the log */
+    bool deleting;         /* deleted for good; that is on its way into the log */
     struct buf wanted;     /* EntryConfig to be proposed, or in flight; empty: none */
     uint64_t wanted_index; /* its index when in flight, else 0 */
     struct list config_link;
@@ -49,15 +55,28 @@ struct stream {
     uint64_t ts_us;         /* of the newest entry, proposed or applied */
     uint64_t last_ts_us;    /* of the newest batch applied */
 
+    uint64_t first_ts_us; /* of the record first_ts_of, once it was asked for */
+    uint64_t first_ts_of;
+    uint64_t
+        state_index; /* entries up to this one are contained in an EntryState that is applied */
+    uint64_t state_proposed;   /* index of the last EntryState proposed in this life */
+    uint64_t state_bytes;      /* of the last one that was made; 0: none in this life */
+    struct retained *retained; /* its limits; NULL: none. Of retention.c */
+    struct list purges;        /* requests in flight, oldest first */
+
     struct extents extents;
     struct tail_stream tail;
     struct ranges *corrupt; /* offsets that cannot be read; NULL: none */
     struct list publishes;  /* in flight, oldest first */
-    struct list readers;    /* waiting for records */
+    struct list held;       /* publishes that wait for one of those, oldest first */
+    struct list held_link;
+    struct list readers; /* waiting for records */
 
     enum stream_unsaved unsaved;
     struct list unsaved_link;
     bool in_sweep;
+    uint64_t save_at_ms;    /* not before, unless everything is saved */
+    bool groups_replaced;   /* the database may hold groups that are none */
     uint64_t applied_index; /* of what lies in memory; equals the commit index once open */
     uint64_t applied_saved; /* of what was loaded from Berkeley DB: replay begins behind it */
 
@@ -89,14 +108,21 @@ bool stream_is_corrupt(const struct stream *self, uint64_t offset, uint64_t *ret
 /* The time a new entry gets: never before the one before it. */
 uint64_t stream_stamp_us(struct stream *self);
 
+/* Do clients get STREAM_DELETED? */
+bool stream_is_gone(const struct stream *self);
+/* It was deleted, or undeleted, in the catalogue. Who reads and consumes is told so; records, groups and their positions stay. */
+void stream_set_closed(struct stream *self, bool closed);
+
 /* May entries be proposed now? Not before its first entry, the configuration, is in the journal's queue. */
 bool stream_is_open(const struct stream *self);
 
 /* Want this configuration in the log (packed EntryConfig, copied). It is proposed by streams_propose_configs. */
 void stream_want_config(struct stream *self, struct span packed);
 
-/* The first offset with time >= ts_us; the next offset if there is none. 0, ERR_CORRUPT, ERR_IO. */
-int stream_find_time(struct stream *self, uint64_t ts_us, uint64_t *ret_offset);
+/* The ID of the newest committed record, also when it is trimmed; empty: it has none, or it cannot be read. */
+void stream_read_last_id(struct stream *stream, struct buf *ret_id);
+/* The time of the first record, or, when it is damaged, one that it is not older than; 0: empty. Read from the journal when it is not known yet. */
+uint64_t stream_first_ts_us(struct stream *self);
 
 /* --- the table --- */
 struct stream *streams_find(const struct logd *logd, uint64_t log_group);

@@ -89,6 +89,7 @@ static void tail_ring_pop(struct tail *self, struct tail_stream *stream)
     slice_release(&oldest->batch);
     stream->head = (stream->head + 1) & (stream->capacity - 1);
     stream->count--;
+    stream->gone -= stream->gone > 0 ? 1 : 0;
     if (stream->count == 0) {
         MEM_FREE(stream->ring); /* an idle stream costs nothing */
         *stream = (struct tail_stream){0};
@@ -156,6 +157,20 @@ const struct stored *tail_find(const struct tail_stream *stream, uint64_t offset
         }
     }
     return NULL;
+}
+
+void tail_trim(struct tail *self, struct tail_stream *stream, uint64_t first_offset)
+{
+    for (; stream->gone < stream->count; stream->gone++) {
+        struct stored *stored =
+            &stream->ring[(stream->head + stream->gone) & (stream->capacity - 1)];
+        if (stored->base + stored->count > first_offset) {
+            return;
+        }
+        self->bytes -= stored->batch.bytes.size; /* its place is paid for until it goes */
+        slice_release(&stored->batch);
+        stored->batch = (struct slice){0};
+    }
 }
 
 void tail_drop(struct tail *self, struct tail_stream *stream)

@@ -21,6 +21,7 @@ struct tail_stream {
     uint32_t head;
     uint32_t count;
     uint32_t capacity; /* a power of two */
+    uint32_t gone; /* so many at the head are trimmed: their places remain until their turn comes */
 };
 
 struct tail;
@@ -34,6 +35,8 @@ void tail_push(struct tail *self, struct tail_stream *stream, const struct store
 const struct stored *tail_find(const struct tail_stream *stream, uint64_t offset);
 /* Forget all of a stream. */
 void tail_drop(struct tail *self, struct tail_stream *stream);
+/* Give back the memory of batches that lie wholly below `first_offset`. Nobody may ask for them any more. */
+void tail_trim(struct tail *self, struct tail_stream *stream, uint64_t first_offset);
 /* Forget the oldest until at most `bytes` are left. */
 void tail_shrink(struct tail *self, uint64_t bytes);
 

@@ -32,11 +32,11 @@ void catalog_destroy(struct catalog **self)
         return;
     }
     void *object;
-    for (size_t cursor = 0; (object = hash_next(catalog->groups, &cursor)) != NULL;) {
+    for (size_t cursor = 0; (object = hash64_next(catalog->groups_by_id, &cursor)) != NULL;) {
         struct catalog_group *group = (struct catalog_group *) object;
         catalog_group_destroy(&group);
     }
-    for (size_t cursor = 0; (object = hash_next(catalog->streams, &cursor)) != NULL;) {
+    for (size_t cursor = 0; (object = hash64_next(catalog->streams_by_group, &cursor)) != NULL;) {
         struct catalog_stream *stream = (struct catalog_stream *) object;
         catalog_stream_destroy(&stream);
     }
@@ -79,6 +79,11 @@ size_t catalog_stream_count(const struct catalog *self)
     return hash_count(self->streams);
 }
 
+size_t catalog_deleted_count(const struct catalog *self)
+{
+    return hash64_count(self->streams_by_group) - hash_count(self->streams);
+}
+
 size_t catalog_group_count(const struct catalog *self)
 {
     return hash_count(self->groups);
@@ -111,12 +116,12 @@ const struct catalog_endpoint *catalog_find_endpoint(const struct catalog *self,
 
 const struct catalog_stream *catalog_next_stream(const struct catalog *self, size_t *cursor)
 {
-    return (const struct catalog_stream *) hash_next(self->streams, cursor);
+    return (const struct catalog_stream *) hash64_next(self->streams_by_group, cursor);
 }
 
 const struct catalog_group *catalog_next_group(const struct catalog *self, size_t *cursor)
 {
-    return (const struct catalog_group *) hash_next(self->groups, cursor);
+    return (const struct catalog_group *) hash64_next(self->groups_by_id, cursor);
 }
 
 const struct catalog_exchange *catalog_next_exchange(const struct catalog *self, size_t *cursor)
@@ -168,7 +173,7 @@ static void catalog_decide_exchange(const struct catalog *self,
     const struct catalog_exchange *exchange =
         catalog_exchange_of(self, request->namespace_, request->name);
     ensure_decide(request, exchange != NULL ? &exchange->spec : NULL,
-                  exchange != NULL ? exchange->version : 0, ret_decision);
+                  exchange != NULL ? exchange->version : 0, 0, ret_decision);
     if (ret_decision->action == ENSURE_DO_CREATE &&
         hash_count(self->exchanges) >= CATALOG_EXCHANGES_MAX) {
         ensure_decision_release(ret_decision);
@@ -187,22 +192,26 @@ void catalog_decide(const struct catalog *self, const struct ensure_request *req
         catalog_stream_of(self, request->namespace_, request->name);
     if (request->kind == SPEC_STREAM) {
         ensure_decide(request, stream != NULL ? &stream->spec : NULL,
-                      stream != NULL ? stream->version : 0, ret_decision);
+                      stream != NULL ? stream->version : 0, stream != NULL ? stream->locked : 0,
+                      ret_decision);
         if (ret_decision->action == ENSURE_DO_CREATE &&
-            hash_count(self->streams) >= CATALOG_STREAMS_MAX) {
+            hash64_count(self->streams_by_group) >= CATALOG_STREAMS_MAX) {
             ensure_decision_release(ret_decision);
-            ensure_decide_error(ERR_QUOTA, "100,000 streams exist", ret_decision);
+            ensure_decide_error(ERR_QUOTA, "100,000 streams exist, with the deleted ones",
+                                ret_decision);
         }
     } else if (stream == NULL) {
         ensure_decide_error(ERR_NOT_FOUND, "no such stream", ret_decision);
     } else {
         const struct catalog_group *group = catalog_group_of(self, stream, request->group);
         ensure_decide(request, group != NULL ? &group->spec : NULL,
-                      group != NULL ? group->version : 0, ret_decision);
+                      group != NULL ? group->version : 0, group != NULL ? group->locked : 0,
+                      ret_decision);
         if (ret_decision->action == ENSURE_DO_CREATE &&
-            hash_count(self->groups) >= CATALOG_GROUPS_MAX) {
+            hash64_count(self->groups_by_id) >= CATALOG_GROUPS_MAX) {
             ensure_decision_release(ret_decision);
-            ensure_decide_error(ERR_QUOTA, "100,000 groups exist", ret_decision);
+            ensure_decide_error(ERR_QUOTA, "100,000 groups exist, with those of deleted streams",
+                                ret_decision);
         }
     }
     if (stream != NULL) {
@@ -252,9 +261,9 @@ uint64_t catalog_digest(const struct catalog *self)
     return sum;
 }
 
-/* --- putting in and taking out ----------------------------------------------------------------------------- */
+/* --- putting in -------------------------------------------------------------------------------------------- */
 
-static void catalog_tell(const struct catalog *self, const struct catalog_change *change)
+void catalog_tell(const struct catalog *self, const struct catalog_change *change)
 {
     if (self->on_change != NULL) {
         self->on_change(self->ud, change);
@@ -263,16 +272,22 @@ static void catalog_tell(const struct catalog *self, const struct catalog_change
 
 void catalog_add_stream(struct catalog *self, struct catalog_stream *stream)
 {
-    void *old = hash_put(self->streams, span_of(stream->key), stream);
-    INVARIANT(old == NULL);
+    void *old = NULL;
+    if (stream->deleted_us == 0) {
+        old = hash_put(self->streams, span_of(stream->key), stream);
+        INVARIANT(old == NULL);
+    }
     old = hash64_put(self->streams_by_group, stream->log_group, stream);
     INVARIANT(old == NULL);
 }
 
 void catalog_add_group(struct catalog *self, struct catalog_group *group)
 {
-    void *old = hash_put(self->groups, span_of(group->key), group);
-    INVARIANT(old == NULL);
+    void *old = NULL;
+    if (group->stream->deleted_us == 0) {
+        old = hash_put(self->groups, span_of(group->key), group);
+        INVARIANT(old == NULL);
+    }
     old = hash64_put(self->groups_by_id, group->id, group);
     INVARIANT(old == NULL);
 }
@@ -281,33 +296,6 @@ void catalog_add_exchange(struct catalog *self, struct catalog_exchange *exchang
 {
     void *old = hash_put(self->exchanges, span_of(exchange->key), exchange);
     INVARIANT(old == NULL);
-}
-
-static void catalog_drop_exchange(struct catalog *self, struct catalog_exchange *exchange)
-{
-    catalog_tell(self,
-                 &(struct catalog_change){.kind = CATALOG_EXCHANGE_GONE, .exchange = exchange});
-    (void) hash_remove(self->exchanges, span_of(exchange->key)); /* gave us this very object */
-    catalog_exchange_destroy(&exchange);
-}
-
-static void catalog_drop_group(struct catalog *self, struct catalog_group *group)
-{
-    catalog_tell(self, &(struct catalog_change){.kind = CATALOG_GROUP_GONE, .group = group});
-    (void) hash_remove(self->groups, span_of(group->key)); /* both gave us this very object */
-    (void) hash64_remove(self->groups_by_id, group->id);
-    catalog_group_destroy(&group);
-}
-
-static void catalog_drop_stream(struct catalog *self, struct catalog_stream *stream)
-{
-    LIST_FOREACH (&stream->groups, node) {
-        catalog_drop_group(self, LIST_ENTRY(node, struct catalog_group, link));
-    }
-    catalog_tell(self, &(struct catalog_change){.kind = CATALOG_STREAM_GONE, .stream = stream});
-    (void) hash_remove(self->streams, span_of(stream->key)); /* both gave us this very object */
-    (void) hash64_remove(self->streams_by_group, stream->log_group);
-    catalog_stream_destroy(&stream);
 }
 
 /* --- commands ---------------------------------------------------------------------------------------------- */
@@ -427,6 +415,13 @@ static int catalog_apply_ensure(struct catalog *self, const Railgun__CatalogComm
         return ERR_BAD_FORMAT;
     }
     catalog_decide(self, &request, ret_decision);
+    struct uuid dlq_id;
+    if (command->has_fresh_dlq_id &&
+        uuid_from_bytes(span_make(command->fresh_dlq_id.data, command->fresh_dlq_id.len),
+                        &dlq_id) == 0) {
+        catalog_dead_decide(self, &request, ret_decision);
+        catalog_dead_create(self, &request, command->now_us, &dlq_id, ret_decision);
+    }
     switch (ret_decision->action) {
     case ENSURE_DO_NOTHING:
         break;
@@ -438,44 +433,6 @@ static int catalog_apply_ensure(struct catalog *self, const Railgun__CatalogComm
         break;
     }
     ensure_request_release(&request);
-    return 0;
-}
-
-/* ERR_BAD_FORMAT: not a delete. ERR_NOT_FOUND goes to *ret_error: an answer. */
-static int catalog_apply_delete(struct catalog *self, const Railgun__CatalogDelete *message,
-                                int *ret_error)
-{
-    const Railgun__Delete *what = message->delete_;
-    if (what == NULL || message->namespace_ == NULL || what->name == NULL || !what->has_kind) {
-        return ERR_BAD_FORMAT;
-    }
-    if (what->kind == RAILGUN__KIND__KIND_EXCHANGE) {
-        struct catalog_exchange *exchange =
-            catalog_exchange_of(self, span_of(message->namespace_), span_of(what->name));
-        *ret_error = exchange == NULL ? ERR_NOT_FOUND : 0;
-        if (exchange != NULL) {
-            catalog_drop_exchange(self, exchange);
-        }
-        return 0;
-    }
-    struct catalog_stream *stream =
-        catalog_stream_of(self, span_of(message->namespace_), span_of(what->name));
-    if (what->kind == RAILGUN__KIND__KIND_STREAM) {
-        *ret_error = stream == NULL ? ERR_NOT_FOUND : 0;
-        if (stream != NULL) {
-            catalog_drop_stream(self, stream);
-        }
-        return 0;
-    }
-    if (what->kind != RAILGUN__KIND__KIND_GROUP || what->group == NULL) {
-        return ERR_BAD_FORMAT;
-    }
-    struct catalog_group *group =
-        stream != NULL ? catalog_group_of(self, stream, span_of(what->group)) : NULL;
-    *ret_error = group == NULL ? ERR_NOT_FOUND : 0;
-    if (group != NULL) {
-        catalog_drop_group(self, group);
-    }
     return 0;
 }
 
@@ -524,7 +481,8 @@ static int catalog_apply_command(struct catalog *self, const Railgun__CatalogCom
                                  struct catalog_outcome *outcome)
 {
     int parts = (command->bootstrap != NULL) + (command->ensure != NULL) +
-                (command->delete_ != NULL) + (command->endpoint != NULL);
+                (command->delete_ != NULL) + (command->endpoint != NULL) +
+                (command->undelete != NULL) + (command->reap != NULL) + (command->lock != NULL);
     if (parts != 1 || (self->node == 0) != (command->bootstrap != NULL)) {
         return ERR_BAD_FORMAT; /* the first command, and only it, tells who we are */
     }
@@ -538,7 +496,20 @@ static int catalog_apply_command(struct catalog *self, const Railgun__CatalogCom
     }
     if (command->delete_ != NULL) {
         outcome->command = CATALOG_DELETE;
-        return catalog_apply_delete(self, command->delete_, &outcome->error);
+        return catalog_apply_delete(self, command->delete_, command->now_us, outcome);
+    }
+    if (command->undelete != NULL) {
+        outcome->command = CATALOG_UNDELETE;
+        return catalog_apply_undelete(self, command->undelete, outcome);
+    }
+    if (command->reap != NULL) {
+        outcome->command = CATALOG_REAP;
+        catalog_apply_reap(self, command->reap, command->now_us);
+        return 0;
+    }
+    if (command->lock != NULL) {
+        outcome->command = CATALOG_LOCK;
+        return catalog_apply_lock(self, command->lock, outcome);
     }
     outcome->command = CATALOG_ENDPOINT;
     return catalog_apply_endpoint(self, command->endpoint, &outcome->error);

@@ -9,6 +9,7 @@
 #include "common/base/name.h"
 #include "common/wire/catalog.pb-c.h"
 #include "common/wire/scan.h"
+#include "raftd/catalog.h"
 
 void catalog_stream_key(struct buf *out, struct span namespace_, struct span name)
 {
@@ -166,6 +167,11 @@ void catalog_stream_pack(const struct catalog_stream *self, struct buf *out)
     message.spec = &spec.stream;
     message.has_created_us = 1;
     message.created_us = self->created_us;
+    message.has_deleted_us = self->deleted_us != 0;
+    message.deleted_us = self->deleted_us;
+    char *locked[SPEC_FIELDS_MAX];
+    message.n_locked = lock_paths(SPEC_STREAM, self->locked, locked);
+    message.locked = locked;
     scan_pack(out, &message.base);
 }
 
@@ -184,6 +190,9 @@ void catalog_group_pack(const struct catalog_group *self, struct buf *out)
     message.spec = &spec.group;
     message.has_created_us = 1;
     message.created_us = self->created_us;
+    char *locked[SPEC_FIELDS_MAX];
+    message.n_locked = lock_paths(SPEC_GROUP, self->locked, locked);
+    message.locked = locked;
     scan_pack(out, &message.base);
 }
 

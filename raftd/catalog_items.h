@@ -18,6 +18,8 @@ struct catalog_stream {
     uint64_t log_group;
     uint64_t version;
     uint64_t created_us;
+    uint64_t deleted_us; /* 0: it lives */
+    uint32_t locked;     /* fields that an Ensure leaves alone, bit by field */
     struct spec spec;
     struct list groups; /* of catalog_group.link */
     size_t group_count;
@@ -31,6 +33,7 @@ struct catalog_group {
     uint64_t id;
     uint64_t version;
     uint64_t created_us;
+    uint32_t locked; /* as the stream's */
     struct spec spec;
 };
 

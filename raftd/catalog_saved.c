@@ -2,6 +2,8 @@
  * by halves: what is not understood leaves the table as it was. */
 #include "raftd/catalog_private.h"
 
+#include <string.h>
+
 #include "common/base/err.h"
 #include "common/base/hash.h"
 #include "common/base/invariant.h"
@@ -21,6 +23,8 @@ int catalog_restore_stream(struct catalog *self, struct span bytes)
 
     Railgun__CatalogStream *message = NULL;
     struct uuid id;
+    uint32_t locked = 0;
+    const char *unknown;
     if (SCAN_UNPACK(bytes, railgun__catalog_stream, &message) != 0) {
         return ERR_BAD_FORMAT;
     }
@@ -30,7 +34,9 @@ int catalog_restore_stream(struct catalog *self, struct span bytes)
         !message->has_stream_id ||
         uuid_from_bytes(span_make(message->stream_id.data, message->stream_id.len), &id) != 0 ||
         hash64_get(self->streams_by_group, message->log_group) != NULL ||
-        catalog_stream_of(self, span_of(message->namespace_), span_of(message->name)) != NULL) {
+        lock_read(SPEC_STREAM, message->locked, message->n_locked, &locked, &unknown) != 0 ||
+        (message->deleted_us == 0 &&
+         catalog_stream_of(self, span_of(message->namespace_), span_of(message->name)) != NULL)) {
         error = ERR_BAD_FORMAT;
     } else {
         struct catalog_stream *stream =
@@ -39,6 +45,8 @@ int catalog_restore_stream(struct catalog *self, struct span bytes)
         stream->log_group = message->log_group;
         stream->version = message->version;
         stream->created_us = message->created_us;
+        stream->deleted_us = message->deleted_us;
+        stream->locked = locked;
         struct spec spec;
         spec_from_stream(message->spec, &spec);
         catalog_restore_spec(&stream->spec, &spec);
@@ -48,11 +56,24 @@ int catalog_restore_stream(struct catalog *self, struct span bytes)
     return error;
 }
 
+/* By its list: a deleted stream's groups are in no table. */
+static bool catalog_restore_has_group(const struct catalog_stream *stream, const char *name)
+{
+    LIST_FOREACH (&stream->groups, node) {
+        if (strcmp(LIST_ENTRY(node, struct catalog_group, link)->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int catalog_restore_group(struct catalog *self, struct span bytes)
 {
     INVARIANT(self->applied == 0);
 
     Railgun__CatalogGroup *message = NULL;
+    uint32_t locked = 0;
+    const char *unknown;
     if (SCAN_UNPACK(bytes, railgun__catalog_group, &message) != 0) {
         return ERR_BAD_FORMAT;
     }
@@ -61,13 +82,16 @@ int catalog_restore_group(struct catalog *self, struct span bytes)
         (struct catalog_stream *) hash64_get(self->streams_by_group, message->log_group);
     if (stream == NULL || ensure_name_problem(message->name) != NULL || !message->has_group_id ||
         hash64_get(self->groups_by_id, message->group_id) != NULL ||
-        catalog_group_of(self, stream, span_of(message->name)) != NULL) {
+        lock_read(SPEC_GROUP, message->locked, message->n_locked, &locked, &unknown) != 0 ||
+        (stream->deleted_us == 0 ? catalog_group_of(self, stream, span_of(message->name)) != NULL
+                                 : catalog_restore_has_group(stream, message->name))) {
         error = ERR_BAD_FORMAT;
     } else {
         struct catalog_group *group = catalog_group_new(stream, span_of(message->name));
         group->id = message->group_id;
         group->version = message->version;
         group->created_us = message->created_us;
+        group->locked = locked;
         struct spec spec;
         spec_from_group(message->spec, &spec);
         catalog_restore_spec(&group->spec, &spec);

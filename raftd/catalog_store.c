@@ -2,6 +2,8 @@
  * anything: it writes what the catalogue says. */
 #include "raftd/catalog_store.h"
 
+#include <inttypes.h>
+
 #include "common/base/bytes.h"
 #include "common/base/err.h"
 #include "common/base/mem.h"
@@ -29,6 +31,7 @@ struct catalog_store {
     uint64_t saved_revision; /* of the last commit */
     int error;               /* the first of a put since the last commit */
     struct buf packed;       /* scratch */
+    struct buf key;          /* scratch */
 };
 
 int catalog_store_open(const char *dir, uint64_t cache_bytes, bool *ret_rebuilt,
@@ -57,6 +60,7 @@ void catalog_store_close(struct catalog_store **self)
     bdb_abort(&(*self)->txn);
     bdb_close(&(*self)->bdb);
     buf_release(&(*self)->packed);
+    buf_release(&(*self)->key);
     MEM_FREE(*self);
 }
 
@@ -89,8 +93,8 @@ int catalog_store_load(struct catalog_store *self, struct catalog *catalog)
             return error != 0 ? error : loading.error;
         }
     }
-    bool has_objects = catalog_stream_count(catalog) != 0 || catalog_group_count(catalog) != 0 ||
-                       catalog_exchange_count(catalog) != 0;
+    bool has_objects = catalog_stream_count(catalog) != 0 || catalog_deleted_count(catalog) != 0 ||
+                       catalog_group_count(catalog) != 0 || catalog_exchange_count(catalog) != 0;
     if (catalog_revision(catalog) == 0 && has_objects) {
         return ERR_BAD_FORMAT; /* objects of nobody knows when */
     }
@@ -164,6 +168,71 @@ static int catalog_store_begin(struct catalog_store *self)
     return self->txn != NULL ? 0 : bdb_begin(self->bdb, &self->txn);
 }
 
+/* Where an object lies: under its key, or, while its stream is deleted, under a key that cannot be given to another one. */
+static struct span catalog_store_key(struct catalog_store *self, const char *key,
+                                     uint64_t log_group, bool deleted)
+{
+    buf_reset(&self->key);
+    buf_append_text(&self->key, key);
+    if (deleted) {
+        buf_printf(&self->key, "@%" PRIu64, log_group); /* no '@' in names */
+    }
+    return buf_span(&self->key);
+}
+
+static int catalog_store_put_stream(struct catalog_store *self, const struct catalog_stream *stream)
+{
+    buf_reset(&self->packed);
+    catalog_stream_pack(stream, &self->packed);
+    return bdb_put(self->tables[STORE_STREAMS], self->txn,
+                   catalog_store_key(self, stream->key, stream->log_group, stream->deleted_us != 0),
+                   buf_span(&self->packed));
+}
+
+static int catalog_store_remove_stream(struct catalog_store *self,
+                                       const struct catalog_stream *stream, bool deleted)
+{
+    return bdb_delete(self->tables[STORE_STREAMS], self->txn,
+                      catalog_store_key(self, stream->key, stream->log_group, deleted));
+}
+
+static int catalog_store_put_group(struct catalog_store *self, const struct catalog_group *group)
+{
+    const struct catalog_stream *stream = group->stream;
+    buf_reset(&self->packed);
+    catalog_group_pack(group, &self->packed);
+    return bdb_put(self->tables[STORE_GROUPS], self->txn,
+                   catalog_store_key(self, group->key, stream->log_group, stream->deleted_us != 0),
+                   buf_span(&self->packed));
+}
+
+static int catalog_store_remove_group(struct catalog_store *self, const struct catalog_group *group,
+                                      bool deleted)
+{
+    return bdb_delete(self->tables[STORE_GROUPS], self->txn,
+                      catalog_store_key(self, group->key, group->stream->log_group, deleted));
+}
+
+/* A stream was deleted or undeleted: it and its groups lie elsewhere now. */
+static int catalog_store_move(struct catalog_store *self, const struct catalog_stream *stream)
+{
+    bool was_deleted = stream->deleted_us == 0;
+    int error = catalog_store_remove_stream(self, stream, was_deleted);
+    if (error == 0) {
+        error = catalog_store_put_stream(self, stream);
+    }
+    LIST_FOREACH (&stream->groups, node) {
+        const struct catalog_group *group = LIST_ENTRY(node, struct catalog_group, link);
+        if (error == 0) {
+            error = catalog_store_remove_group(self, group, was_deleted);
+        }
+        if (error == 0) {
+            error = catalog_store_put_group(self, group);
+        }
+    }
+    return error;
+}
+
 static int catalog_store_write(struct catalog_store *self, const struct catalog_change *change)
 {
     int error = catalog_store_begin(self);
@@ -173,17 +242,17 @@ static int catalog_store_write(struct catalog_store *self, const struct catalog_
     buf_reset(&self->packed);
     switch (change->kind) {
     case CATALOG_STREAM_PUT:
-        catalog_stream_pack(change->stream, &self->packed);
-        return bdb_put(self->tables[STORE_STREAMS], self->txn, span_of(change->stream->key),
-                       buf_span(&self->packed));
+        return catalog_store_put_stream(self, change->stream);
+    case CATALOG_STREAM_BURIED:
+    case CATALOG_STREAM_DUG_OUT:
+        return catalog_store_move(self, change->stream);
     case CATALOG_STREAM_GONE:
-        return bdb_delete(self->tables[STORE_STREAMS], self->txn, span_of(change->stream->key));
+        return catalog_store_remove_stream(self, change->stream, change->stream->deleted_us != 0);
     case CATALOG_GROUP_PUT:
-        catalog_group_pack(change->group, &self->packed);
-        return bdb_put(self->tables[STORE_GROUPS], self->txn, span_of(change->group->key),
-                       buf_span(&self->packed));
+        return catalog_store_put_group(self, change->group);
     case CATALOG_GROUP_GONE:
-        return bdb_delete(self->tables[STORE_GROUPS], self->txn, span_of(change->group->key));
+        return catalog_store_remove_group(self, change->group,
+                                          change->group->stream->deleted_us != 0);
     case CATALOG_EXCHANGE_PUT:
         catalog_exchange_pack(change->exchange, &self->packed);
         return bdb_put(self->tables[STORE_EXCHANGES], self->txn, span_of(change->exchange->key),

@@ -61,6 +61,9 @@ static int ensure_read_mode(const Railgun__Ensure *message, struct ensure_reques
     case RAILGUN__ENSURE__MODE__MODE_CREATE_ONLY:
         request->mode = ENSURE_MODE_CREATE_ONLY;
         return 0;
+    case RAILGUN__ENSURE__MODE__MODE_UPDATE_ONLY:
+        request->mode = ENSURE_MODE_UPDATE_ONLY;
+        return 0;
     default:
         return ensure_refuse(ERR_BAD_REQUEST, problem, "mode", "unknown");
     }
@@ -168,22 +171,7 @@ void ensure_request_release(struct ensure_request *self)
 
 static const char ENSURE_CLASS_SHRINKS[] = "shrinks_data";
 static const char ENSURE_CLASS_IMMUTABLE[] = "immutable";
-static const char ENSURE_CLASS_DYNAMIC[] = "dynamic";
-
-static const char *ensure_class(const struct spec_field *row, uint64_t current, uint64_t wanted)
-{
-    switch (row->class_) {
-    case SPEC_IMMUTABLE:
-        return ENSURE_CLASS_IMMUTABLE;
-    case SPEC_RETENTION: {
-        bool grows = wanted == 0 || (current != 0 && wanted > current); /* 0 is endless */
-        return grows ? ENSURE_CLASS_DYNAMIC : ENSURE_CLASS_SHRINKS;
-    }
-    case SPEC_DYNAMIC:
-        break;
-    }
-    return ENSURE_CLASS_DYNAMIC;
-}
+static const char ENSURE_CLASS_LOCKED[] = "locked";
 
 static char *ensure_value(const struct spec *spec, unsigned field)
 {
@@ -194,10 +182,12 @@ static char *ensure_value(const struct spec *spec, unsigned field)
     return copy;
 }
 
-static void ensure_compare(const struct spec *current, const struct spec *wanted,
+/* Returns whether something differs that is not locked. */
+static bool ensure_compare(const struct spec *current, const struct spec *wanted, uint32_t locked,
                            struct ensure_decision *decision)
 {
     unsigned count;
+    bool differs = false;
     const struct spec_field *fields = spec_fields(current->kind, &count);
     for (unsigned i = 0; i < count; i++) {
         if (!spec_is_given(wanted, i) || !spec_field_differs(current, wanted, i)) {
@@ -205,16 +195,19 @@ static void ensure_compare(const struct spec *current, const struct spec *wanted
         }
         struct ensure_diff *diff = &decision->diffs[decision->diff_count++];
         diff->path = fields[i].path;
-        diff->class_ = ensure_class(&fields[i], current->numbers[i], wanted->numbers[i]);
+        bool is_locked = (locked >> i & 1) != 0;
+        differs = differs || !is_locked;
+        diff->class_ = is_locked ? ENSURE_CLASS_LOCKED : spec_class_of(current, wanted, i);
         diff->current = ensure_value(current, i);
         diff->wanted = ensure_value(wanted, i);
     }
+    return differs;
 }
 
 static bool ensure_has_class(const struct ensure_decision *decision, const char *class_)
 {
     for (unsigned i = 0; i < decision->diff_count; i++) {
-        if (decision->diffs[i].class_ == class_) {
+        if (strcmp(decision->diffs[i].class_, class_) == 0) {
             return true;
         }
     }
@@ -224,7 +217,7 @@ static bool ensure_has_class(const struct ensure_decision *decision, const char 
 static void ensure_decide_missing(const struct ensure_request *request,
                                   struct ensure_decision *decision)
 {
-    if (request->mode == ENSURE_MODE_CHECK) {
+    if (request->mode == ENSURE_MODE_CHECK || request->mode == ENSURE_MODE_UPDATE_ONLY) {
         decision->error = ERR_NOT_FOUND;
         return;
     }
@@ -237,7 +230,7 @@ static void ensure_decide_missing(const struct ensure_request *request,
 
 /* A higher version: all of it or nothing. */
 static void ensure_decide_higher(const struct ensure_request *request, const struct spec *current,
-                                 struct ensure_decision *decision)
+                                 uint32_t locked, struct ensure_decision *decision)
 {
     bool immutable = ensure_has_class(decision, ENSURE_CLASS_IMMUTABLE);
     bool shrinks = ensure_has_class(decision, ENSURE_CLASS_SHRINKS) && !request->allow_data_loss;
@@ -258,11 +251,11 @@ static void ensure_decide_higher(const struct ensure_request *request, const str
     decision->action = ENSURE_DO_UPDATE;
     decision->version = request->version;
     spec_copy(&decision->effective, current);
-    spec_merge(&decision->effective, &request->wanted);
+    spec_merge(&decision->effective, &request->wanted, ~locked);
 }
 
 void ensure_decide(const struct ensure_request *request, const struct spec *current,
-                   uint64_t current_version, struct ensure_decision *ret_decision)
+                   uint64_t current_version, uint32_t locked, struct ensure_decision *ret_decision)
 {
     struct ensure_decision *decision = ret_decision;
     memset(decision, 0, sizeof(*decision));
@@ -273,13 +266,17 @@ void ensure_decide(const struct ensure_request *request, const struct spec *curr
     INVARIANT(current->kind == request->kind);
 
     decision->version = current_version;
-    ensure_compare(current, &request->wanted, decision);
+    bool differs = ensure_compare(current, &request->wanted, locked, decision);
     if (request->version < current_version) {
         decision->result = ENSURE_STALE_VERSION; /* an old program starts again: its way is free */
-    } else if (request->version == current_version || request->mode == ENSURE_MODE_CREATE_ONLY) {
-        decision->result = decision->diff_count == 0 ? ENSURE_UNCHANGED : ENSURE_DIFFERS;
+    } else if (request->version > current_version && request->mode != ENSURE_MODE_CREATE_ONLY) {
+        ensure_decide_higher(request, current, locked, decision);
+    } else if (!differs) {
+        decision->result = ENSURE_UNCHANGED;
+    } else if (request->mode == ENSURE_MODE_UPDATE || request->mode == ENSURE_MODE_UPDATE_ONLY) {
+        decision->error = ERR_VERSION_CONFLICT; /* two specifications under one number */
     } else {
-        ensure_decide_higher(request, current, decision);
+        decision->result = ENSURE_DIFFERS;
     }
 }
 

@@ -16,7 +16,8 @@ enum ensure_mode {
     ENSURE_MODE_UPDATE,
     ENSURE_MODE_CHECK,
     ENSURE_MODE_WARN,
-    ENSURE_MODE_CREATE_ONLY
+    ENSURE_MODE_CREATE_ONLY,
+    ENSURE_MODE_UPDATE_ONLY
 };
 
 struct ensure_request {
@@ -57,7 +58,7 @@ enum ensure_action { ENSURE_DO_NOTHING, ENSURE_DO_CREATE, ENSURE_DO_UPDATE };
 
 struct ensure_diff {
     const char *path;   /* borrowed for ever */
-    const char *class_; /* dynamic, immutable, shrinks_data */
+    const char *class_; /* dynamic, immutable, shrinks_data, locked */
     char *current;
     char *wanted;
 };
@@ -74,9 +75,10 @@ struct ensure_decision {
     struct spec effective; /* with an action: what is stored then */
 };
 
-/* `current` NULL: there is none. The decision is released by the caller. */
+/* `current` NULL: there is none. `locked`: its fields (bit by field) that are an operator's: differences there are listed with class locked and count for
+ * nothing else: they are no reason to refuse, and stay as they are. The decision is released by the caller. */
 void ensure_decide(const struct ensure_request *request, const struct spec *current,
-                   uint64_t current_version, struct ensure_decision *ret_decision);
+                   uint64_t current_version, uint32_t locked, struct ensure_decision *ret_decision);
 /* A decision that is an error without more. */
 void ensure_decide_error(int error, const char *detail, struct ensure_decision *ret_decision);
 void ensure_decision_release(struct ensure_decision *self);

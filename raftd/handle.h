@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "common/run/bus.h"
+#include "raftd/catalog.h"
 #include "raftd/ensure.h"
 
 struct raftd;
@@ -15,7 +16,15 @@ void handle_ensure_reply(struct raftd *self, uint64_t ticket,
                          const struct ensure_decision *decision);
 
 void handle_delete(struct raftd *self, const struct bus_message *message);
-void handle_delete_reply(struct raftd *self, uint64_t ticket, int error);
+void handle_delete_reply(struct raftd *self, uint64_t ticket,
+                         const struct catalog_outcome *outcome);
+
+void handle_undelete(struct raftd *self, const struct bus_message *message);
+void handle_undelete_reply(struct raftd *self, uint64_t ticket,
+                           const struct catalog_outcome *outcome);
+
+void handle_lock(struct raftd *self, const struct bus_message *message);
+void handle_lock_reply(struct raftd *self, uint64_t ticket, const struct catalog_outcome *outcome);
 
 void handle_register(struct raftd *self, const struct bus_message *message);
 void handle_register_reply(struct raftd *self, uint64_t ticket, int error);

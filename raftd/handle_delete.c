@@ -1,4 +1,4 @@
-/* handle_delete: BUS_CATALOG_DELETE. A stream goes with its groups; logd drops the data when its watch tells. */
+/* handle_delete: BUS_CATALOG_DELETE. A stream goes with its groups, after its grace; logd drops the data when its watch tells. */
 #include "raftd/handle.h"
 
 #include <string.h>
@@ -9,16 +9,22 @@
 #include "common/wire/scan.h"
 #include "raftd/raftd.h"
 
-void handle_delete_reply(struct raftd *self, uint64_t ticket, int error)
+void handle_delete_reply(struct raftd *self, uint64_t ticket, const struct catalog_outcome *outcome)
 {
-    if (error != 0) {
-        (void) bus_reply_error(raftd_bus(self), ticket, error, NULL); /* The asker may be gone. */
+    if (outcome->error != 0) {
+        /* The asker may be gone. */
+        (void) bus_reply_error(raftd_bus(self), ticket, outcome->error, outcome->detail);
         return;
     }
     struct buf meta = {0};
+    struct uuid id = outcome->stream_id;
     Railgun__DeleteOk ok = RAILGUN__DELETE_OK__INIT;
     ok.has_revision = 1;
     ok.revision = catalog_revision(raftd_catalog(self));
+    ok.has_stream_id = !uuid_is_nil(&id);
+    ok.stream_id = (ProtobufCBinaryData){sizeof(id.bytes), id.bytes};
+    ok.has_undelete_until_us = outcome->due_us != 0;
+    ok.undelete_until_us = outcome->due_us;
     scan_pack(&meta, &ok.base);
     struct bus_outgoing out = {.type = RAILGUN__BUS_TYPE__BUS_CATALOG_DELETE,
                                .meta = buf_span(&meta)};
@@ -51,6 +57,12 @@ static int handle_delete_read(const Railgun__CatalogDelete *message, enum spec_k
         *ret_problem = "group: for groups only";
         return ERR_BAD_REQUEST;
     }
+    struct uuid id;
+    if (what->has_stream_id &&
+        uuid_from_bytes(span_make(what->stream_id.data, what->stream_id.len), &id) != 0) {
+        *ret_problem = "stream_id: 16 bytes";
+        return ERR_BAD_REQUEST;
+    }
     int error = ensure_namespace(message->namespace_, *ret_kind, ret_namespace, ret_problem);
     if (error == ERR_UNSUPPORTED) {
         *ret_problem = "namespace: only \"default\" is built in so far";
@@ -68,8 +80,8 @@ static bool handle_delete_exists(const struct raftd *self, enum spec_kind kind,
     struct buf group_key = {0};
     bool exists = false;
     switch (kind) {
-    case SPEC_STREAM:
-        exists = catalog_find_stream(catalog, key) != NULL;
+    case SPEC_STREAM: /* `now` also means what was deleted before: applying it finds that */
+        exists = (what->has_now && what->now) || catalog_find_stream(catalog, key) != NULL;
         break;
     case SPEC_GROUP:
         catalog_group_key(&group_key, key, span_of(what->group));
@@ -109,11 +121,16 @@ void handle_delete(struct raftd *self, const struct bus_message *message)
         Railgun__CatalogDelete delete_ = RAILGUN__CATALOG_DELETE__INIT;
         delete_.namespace_ = text;
         delete_.delete_ = request->delete_;
+        delete_.has_grace = 1;
+        delete_.grace = 1;
+        delete_.has_group_id = request->has_group_id;
+        delete_.group_id = request->group_id;
         Railgun__CatalogCommand command = RAILGUN__CATALOG_COMMAND__INIT;
         command.delete_ = &delete_;
         raftd_propose(self, &command, message->ticket, buf_span(&key));
     } else {
-        handle_delete_reply(self, message->ticket, ERR_NOT_FOUND);
+        handle_delete_reply(self, message->ticket,
+                            &(struct catalog_outcome){.error = ERR_NOT_FOUND});
     }
     buf_release(&key);
     SCAN_FREE(&request);

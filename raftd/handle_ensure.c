@@ -2,11 +2,15 @@
  * applied: that decision is the answer. */
 #include "raftd/handle.h"
 
+#include <inttypes.h>
+
 #include "common/base/err.h"
 #include "common/base/uuid.h"
 #include "common/wire/bus.pb-c.h"
 #include "common/wire/scan.h"
 #include "raftd/raftd.h"
+
+static const uint64_t HANDLE_VERSION_MAX = UINT64_C(1) << 62;
 
 static Railgun__EnsureOk__Result ensure_result_to_wire(enum ensure_result result)
 {
@@ -100,10 +104,13 @@ static void handle_ensure_propose(struct raftd *self, Railgun__CatalogEnsure *en
                                   uint64_t ticket, struct span key)
 {
     struct uuid fresh = uuid_random();
+    struct uuid fresh_dlq = uuid_random();
     Railgun__CatalogCommand command = RAILGUN__CATALOG_COMMAND__INIT;
     command.ensure = ensure;
     command.has_fresh_id = 1;
     command.fresh_id = (ProtobufCBinaryData){sizeof(fresh.bytes), fresh.bytes};
+    command.has_fresh_dlq_id = ensure->ensure->kind == RAILGUN__KIND__KIND_GROUP;
+    command.fresh_dlq_id = (ProtobufCBinaryData){sizeof(fresh_dlq.bytes), fresh_dlq.bytes};
     raftd_propose(self, &command, ticket, key);
 }
 
@@ -114,6 +121,7 @@ static void handle_ensure_decide(struct raftd *self, Railgun__CatalogEnsure *ens
     catalog_stream_key(&key, request->namespace_, request->name);
     struct ensure_decision decision;
     catalog_decide(raftd_catalog(self), request, &decision);
+    catalog_dead_decide(raftd_catalog(self), request, &decision);
     if (decision.action != ENSURE_DO_NOTHING || raftd_is_pending(self, buf_span(&key))) {
         handle_ensure_propose(self, ensure, ticket, buf_span(&key));
     } else {
@@ -136,6 +144,12 @@ void handle_ensure(struct raftd *self, const struct bus_message *message)
     error = ensure_read(ensure->namespace_, ensure->ensure, &request, &problem);
     if (error == 0 && request.kind != SPEC_EXCHANGE && ensure->ensure->exchange != NULL) {
         buf_append_text(&problem, "exchange: a specification of the other kind");
+        error = ERR_BAD_REQUEST;
+        ensure_request_release(&request);
+    }
+    if (error == 0 && request.version > HANDLE_VERSION_MAX) {
+        /* Behind the last number there is no higher one: nobody could change it any more. */
+        buf_printf(&problem, "version: at most %" PRIu64, HANDLE_VERSION_MAX);
         error = ERR_BAD_REQUEST;
         ensure_request_release(&request);
     }

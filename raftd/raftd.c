@@ -15,6 +15,7 @@
 #include "common/wire/scan.h"
 #include "raftd/asks.h"
 #include "raftd/handle.h"
+#include "raftd/reaper.h"
 #include "raftd/recovery.h"
 
 enum { RAFTD_STORE_PENDING_MAX = 1024 };
@@ -60,6 +61,7 @@ struct raftd {
     struct recovery parts; /* catalogue, mirror and log */
     struct watch *watch;
     struct asks *asks;
+    struct reaper *reaper;
     struct loop_fd *log_fd;
     struct wheel_timer commit_timer; /* runs while the mirror is behind */
     uint64_t checkpoint_due_ms;
@@ -91,18 +93,37 @@ bool raftd_is_pending(const struct raftd *self, struct span key)
 
 /* --- proposing and applying -------------------------------------------------------------------------------- */
 
+uint64_t raftd_now_us(const struct raftd *self)
+{
+    return timesource_real_us(self->parts.time);
+}
+
+static int raftd_log(struct raftd *self, Railgun__CatalogCommand *command, uint64_t *ret_index)
+{
+    command->has_now_us = 1;
+    command->now_us = raftd_now_us(self);
+    struct buf packed = {0};
+    scan_pack(&packed, &command->base);
+    int error = catalog_log_propose(self->parts.log, buf_span(&packed), ret_index);
+    buf_release(&packed);
+    return error;
+}
+
+void raftd_propose_own(struct raftd *self, Railgun__CatalogCommand *command)
+{
+    uint64_t index;
+    int error = self->is_draining || self->is_failed ? 0 : raftd_log(self, command, &index);
+    if (error != 0) {
+        log_warn("a command of the catalogue waits", "error=%s action=\"tried again\"",
+                 err_name(error));
+    }
+}
+
 void raftd_propose(struct raftd *self, Railgun__CatalogCommand *command, uint64_t ticket,
                    struct span key)
 {
-    command->has_now_us = 1;
-    command->now_us = timesource_real_us(self->parts.time);
-    struct buf packed = {0};
-    scan_pack(&packed, &command->base);
     uint64_t index = 0;
-    int error = asks_is_full(self->asks)
-                    ? ERR_OVERLOADED
-                    : catalog_log_propose(self->parts.log, buf_span(&packed), &index);
-    buf_release(&packed);
+    int error = asks_is_full(self->asks) ? ERR_OVERLOADED : raftd_log(self, command, &index);
     if (error == 0) {
         asks_add(self->asks, index, ticket, key);
         return;
@@ -156,6 +177,9 @@ static void raftd_on_change(void *ud, const struct catalog_change *change)
     if (self->watch != NULL) {
         watch_put(self->watch, change);
     }
+    if (self->reaper != NULL && change->kind == CATALOG_STREAM_BURIED) {
+        reaper_look(self->reaper);
+    }
 }
 
 static void raftd_answer(struct raftd *self, uint64_t ticket, const struct catalog_outcome *outcome)
@@ -167,7 +191,15 @@ static void raftd_answer(struct raftd *self, uint64_t ticket, const struct catal
         handle_ensure_reply(self, ticket, &outcome->ensure);
         break;
     case CATALOG_DELETE:
-        handle_delete_reply(self, ticket, outcome->error);
+        handle_delete_reply(self, ticket, outcome);
+        break;
+    case CATALOG_UNDELETE:
+        handle_undelete_reply(self, ticket, outcome);
+        break;
+    case CATALOG_REAP:
+        break; /* nobody asked for it */
+    case CATALOG_LOCK:
+        handle_lock_reply(self, ticket, outcome);
         break;
     case CATALOG_ENDPOINT:
         handle_register_reply(self, ticket, outcome->error);
@@ -188,6 +220,9 @@ static void raftd_on_apply(void *ud, uint64_t index, struct span command)
     if (self->asks != NULL && asks_take(self->asks, index, &ticket)) {
         raftd_answer(self, ticket, &outcome);
         (*self->commands)++;
+    }
+    if (self->reaper != NULL && outcome.command == CATALOG_REAP) {
+        reaper_look(self->reaper); /* there may be more than one command takes */
     }
     catalog_outcome_release(&outcome);
     if (self->parts.store == NULL) {
@@ -273,6 +308,12 @@ static void raftd_on_message(void *ud, struct bus_link *link, struct bus_message
     case RAILGUN__BUS_TYPE__BUS_CATALOG_DELETE:
         handle_delete(self, message);
         break;
+    case RAILGUN__BUS_TYPE__BUS_CATALOG_UNDELETE:
+        handle_undelete(self, message);
+        break;
+    case RAILGUN__BUS_TYPE__BUS_CATALOG_LOCK:
+        handle_lock(self, message);
+        break;
     case RAILGUN__BUS_TYPE__BUS_CATALOG_REGISTER:
         handle_register(self, message);
         break;
@@ -298,6 +339,11 @@ static uint64_t raftd_read_streams(void *ud)
     return catalog_stream_count(((const struct raftd *) ud)->parts.catalog);
 }
 
+static uint64_t raftd_read_deleted(void *ud)
+{
+    return catalog_deleted_count(((const struct raftd *) ud)->parts.catalog);
+}
+
 static uint64_t raftd_read_groups(void *ud)
 {
     return catalog_group_count(((const struct raftd *) ud)->parts.catalog);
@@ -318,6 +364,7 @@ static void raftd_add_metrics(struct raftd *self)
     struct metrics *metrics = daemon_metrics(self->context);
     metrics_gauge(metrics, "railgun_catalog_revision", raftd_read_revision, self);
     metrics_gauge(metrics, "railgun_catalog_streams", raftd_read_streams, self);
+    metrics_gauge(metrics, "railgun_catalog_streams_deleted", raftd_read_deleted, self);
     metrics_gauge(metrics, "railgun_catalog_groups", raftd_read_groups, self);
     metrics_gauge(metrics, "railgun_catalog_exchanges", raftd_read_exchanges, self);
     metrics_gauge(metrics, "railgun_catalog_watchers", raftd_read_watchers, self);
@@ -334,6 +381,7 @@ static void raftd_stop(void *ud)
     raftd_save(self);
     loop_fd_remove(&self->log_fd);
     wheel_cancel(loop_wheel(daemon_loop(self->context)), &self->commit_timer);
+    reaper_destroy(&self->reaper);
     watch_destroy(&self->watch);
     asks_destroy(&self->asks);
     recovery_release(&self->parts);
@@ -358,6 +406,7 @@ static int raftd_open(struct raftd *self)
     }
     self->asks = asks_new();
     self->watch = watch_new(self->parts.catalog, raftd_send_changes, self);
+    self->reaper = reaper_new(self, daemon_loop(self->context));
     self->log_fd = loop_fd_add(daemon_loop(self->context), catalog_log_fd(self->parts.log),
                                LOOP_READ, raftd_on_log_ready, self);
     if (self->log_fd == NULL) {

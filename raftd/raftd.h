@@ -25,5 +25,10 @@ bool raftd_is_pending(const struct raftd *self, struct span key);
  * is answered with the error here. */
 void raftd_propose(struct raftd *self, Railgun__CatalogCommand *command, uint64_t ticket,
                    struct span key);
+/* A command of our own: nobody is answered, and when it cannot be proposed now, it is not. */
+void raftd_propose_own(struct raftd *self, Railgun__CatalogCommand *command);
+
+/* Real time, as the commands have it. */
+uint64_t raftd_now_us(const struct raftd *self);
 
 #endif

@@ -1,5 +1,5 @@
-/* spec: see the header. Owns the three tables of fields and the translation between messages and values; decides nothing about what
- * is stored. */
+/* spec: see the header. Owns what can be done with the values: defaults, differences, limits, text. The tables are in
+ * spec_fields.c, the messages in spec_wire.c. Decides nothing about what is stored. */
 #include "raftd/spec.h"
 
 #include <inttypes.h>
@@ -8,104 +8,20 @@
 #include "common/base/err.h"
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
+#include "common/base/name.h"
 
-/* Absolute ceilings: far above use, far below overflow. */
-#define SPEC_YEARS_100_MS UINT64_C(3153600000000)
-#define SPEC_BYTES_MAX    (UINT64_C(1) << 60)
-#define SPEC_COUNT_MAX    UINT64_C(1000000000)
-
-static const char *const spec_dedup_modes[] = {"off", "optional", "required"};
-static const char *const spec_group_modes[] = {"shared", "exclusive"};
-static const char *const spec_start_ats[] = {"default", "first",  "latest",
-                                             "last_n",  "offset", "timestamp"};
-
-static const struct spec_field spec_stream_fields[] = {
-    [SPEC_STREAM_REPLICAS] = {"replicas", SPEC_NUMBER, SPEC_IMMUTABLE, 1, 1, 1, true, NULL},
-    [SPEC_STREAM_MAX_AGE] = {"max_age_ms", SPEC_NUMBER, SPEC_RETENTION, 0, 0, SPEC_YEARS_100_MS,
-                             false, NULL},
-    [SPEC_STREAM_MAX_BYTES] = {"max_bytes", SPEC_NUMBER, SPEC_RETENTION, 0, 0, SPEC_BYTES_MAX,
-                               false, NULL},
-    [SPEC_STREAM_MAX_RECORDS] = {"max_records", SPEC_NUMBER, SPEC_RETENTION, 0, 0, SPEC_BYTES_MAX,
-                                 false, NULL},
-    [SPEC_STREAM_RECORD_MAX] = {"record_max_bytes", SPEC_NUMBER, SPEC_DYNAMIC, 0, 0, 64 << 20, true,
-                                NULL},
-    [SPEC_STREAM_DESCRIPTION] = {"description", SPEC_TEXT, SPEC_DYNAMIC, 0, 0, SPEC_DESCRIPTION_MAX,
-                                 true, NULL},
-    [SPEC_STREAM_DEDUP_MODE] = {"dedup.mode", SPEC_NAMED, SPEC_IMMUTABLE, 0, 0, 2, false,
-                                spec_dedup_modes},
-    [SPEC_STREAM_DEDUP_WINDOW] = {"dedup.window_ms", SPEC_NUMBER, SPEC_DYNAMIC, 600000, 1000,
-                                  UINT64_C(2592000000), true, NULL},
-    [SPEC_STREAM_DEDUP_MAX_IDS] = {"dedup.max_ids", SPEC_NUMBER, SPEC_DYNAMIC, 4000000, 1000,
-                                   UINT64_C(1000000000), true, NULL},
-    [SPEC_STREAM_DEDUP_REJECT] = {"dedup.reject_duplicates", SPEC_BOOL, SPEC_DYNAMIC, 0, 0, 1, true,
-                                  NULL},
-    [SPEC_STREAM_DEDUP_SHRINK] = {"dedup.shrink_when_full", SPEC_BOOL, SPEC_DYNAMIC, 0, 0, 1, true,
-                                  NULL},
-};
-
-static const struct spec_field spec_group_fields[] = {
-    [SPEC_GROUP_MODE] = {"mode", SPEC_NAMED, SPEC_IMMUTABLE, 0, 0, 1, false, spec_group_modes},
-    [SPEC_GROUP_MAX_IN_FLIGHT] = {"max_in_flight", SPEC_NUMBER, SPEC_DYNAMIC, 10000, 1, 1000000,
-                                  true, NULL},
-    /* Its default is that of the group: see spec_fill. */
-    [SPEC_GROUP_MAX_IN_FLIGHT_MEMBER] = {"max_in_flight_member", SPEC_NUMBER, SPEC_DYNAMIC, 10000,
-                                         1, 1000000, true, NULL},
-    [SPEC_GROUP_MAX_HOLES] = {"max_holes", SPEC_NUMBER, SPEC_DYNAMIC, 10000, 1, 1000000, true,
-                              NULL},
-    [SPEC_GROUP_ACK_WAIT] = {"ack_wait_ms", SPEC_NUMBER, SPEC_DYNAMIC, 0, 0, UINT64_C(604800000),
-                             false, NULL},
-    [SPEC_GROUP_START_AT] = {"start.at", SPEC_NAMED, SPEC_IMMUTABLE, 1, 1, 5, true, spec_start_ats},
-    [SPEC_GROUP_START_OFFSET] = {"start.offset", SPEC_NUMBER, SPEC_IMMUTABLE, 0, 0, SPEC_BYTES_MAX,
-                                 true, NULL},
-    [SPEC_GROUP_START_TS] = {"start.ts_us", SPEC_NUMBER, SPEC_IMMUTABLE, 0, 0, UINT64_MAX, true,
-                             NULL},
-    [SPEC_GROUP_START_ALLOW_FUTURE] = {"start.allow_future", SPEC_BOOL, SPEC_IMMUTABLE, 0, 0, 1,
-                                       true, NULL},
-    [SPEC_GROUP_DESCRIPTION] = {"description", SPEC_TEXT, SPEC_DYNAMIC, 0, 0, SPEC_DESCRIPTION_MAX,
-                                true, NULL},
-};
-
-/* 0: the server's own limit. */
-static const struct spec_field spec_exchange_fields[] = {
-    [SPEC_EXCHANGE_MAX_SUBSCRIPTIONS] = {"max_subscriptions", SPEC_NUMBER, SPEC_DYNAMIC, 0, 0,
-                                         SPEC_COUNT_MAX, true, NULL},
-    [SPEC_EXCHANGE_MAX_TOPICS] = {"max_topics", SPEC_NUMBER, SPEC_DYNAMIC, 0, 0, SPEC_COUNT_MAX,
-                                  true, NULL},
-    [SPEC_EXCHANGE_MAX_FANOUT] = {"max_fanout", SPEC_NUMBER, SPEC_DYNAMIC, 0, 0, SPEC_COUNT_MAX,
-                                  true, NULL},
-    [SPEC_EXCHANGE_DESCRIPTION] = {"description", SPEC_TEXT, SPEC_DYNAMIC, 0, 0,
-                                   SPEC_DESCRIPTION_MAX, true, NULL},
-};
-
-_Static_assert(sizeof(spec_stream_fields) / sizeof(spec_stream_fields[0]) ==
-                       SPEC_STREAM_FIELD_COUNT &&
-                   (int) SPEC_STREAM_FIELD_COUNT <= (int) SPEC_FIELDS_MAX,
-               "a row for each field of a stream");
-_Static_assert(sizeof(spec_group_fields) / sizeof(spec_group_fields[0]) == SPEC_GROUP_FIELD_COUNT &&
-                   (int) SPEC_GROUP_FIELD_COUNT <= (int) SPEC_FIELDS_MAX,
-               "a row for each field of a group");
-_Static_assert(sizeof(spec_exchange_fields) / sizeof(spec_exchange_fields[0]) ==
-                       SPEC_EXCHANGE_FIELD_COUNT &&
-                   (int) SPEC_EXCHANGE_FIELD_COUNT <= (int) SPEC_FIELDS_MAX,
-               "a row for each field of an exchange");
-
-const struct spec_field *spec_fields(enum spec_kind kind, unsigned *ret_count)
+static const struct spec_field *spec_row(const struct spec *self, unsigned field)
 {
-    switch (kind) {
-    case SPEC_STREAM:
-        *ret_count = SPEC_STREAM_FIELD_COUNT;
-        return spec_stream_fields;
-    case SPEC_GROUP:
-        *ret_count = SPEC_GROUP_FIELD_COUNT;
-        return spec_group_fields;
-    case SPEC_EXCHANGE:
-        break;
-    }
-    *ret_count = SPEC_EXCHANGE_FIELD_COUNT;
-    return spec_exchange_fields;
+    unsigned count;
+    const struct spec_field *fields = spec_fields(self->kind, &count);
+    INVARIANT(field < count);
+    return &fields[field];
 }
 
-/* --- values ------------------------------------------------------------------------------------------------ */
+static bool spec_type_is_text(enum spec_type type)
+{
+    return type == SPEC_TEXT || type == SPEC_NAME;
+}
 
 void spec_init(struct spec *self, enum spec_kind kind)
 {
@@ -115,13 +31,35 @@ void spec_init(struct spec *self, enum spec_kind kind)
 
 void spec_release(struct spec *self)
 {
-    MEM_FREE(self->description);
+    for (unsigned i = 0; i < SPEC_TEXTS_MAX; i++) {
+        MEM_FREE(self->texts[i]);
+    }
+    MEM_FREE(self->list);
+}
+
+static uint64_t *spec_list_copy(const uint64_t *values, size_t count)
+{
+    if (count == 0) {
+        return NULL;
+    }
+    uint64_t *copy = MEM_NEW_ARRAY(count, uint64_t);
+    memcpy(copy, values, count * sizeof(*copy));
+    return copy;
+}
+
+/* How many values are in its list. */
+static size_t spec_list_count(const struct spec *self)
+{
+    return self->kind == SPEC_GROUP ? (size_t) self->numbers[SPEC_GROUP_BACKOFF] : 0;
 }
 
 void spec_copy(struct spec *to, const struct spec *from)
 {
     *to = *from;
-    to->description = from->description != NULL ? mem_strdup(from->description) : NULL;
+    for (unsigned i = 0; i < SPEC_TEXTS_MAX; i++) {
+        to->texts[i] = from->texts[i] != NULL ? mem_strdup(from->texts[i]) : NULL;
+    }
+    to->list = spec_list_copy(from->list, spec_list_count(from));
 }
 
 bool spec_is_given(const struct spec *self, unsigned field)
@@ -129,17 +67,33 @@ bool spec_is_given(const struct spec *self, unsigned field)
     return (self->given >> field & 1) != 0;
 }
 
-static void spec_set(struct spec *self, unsigned field, uint64_t value)
+void spec_set(struct spec *self, unsigned field, uint64_t value)
 {
     self->numbers[field] = value;
     self->given |= UINT32_C(1) << field;
 }
 
-static void spec_set_description(struct spec *self, unsigned field, const char *text)
+void spec_set_text(struct spec *self, unsigned field, const char *text)
 {
-    mem_free(self->description);
-    self->description = text != NULL && text[0] != '\0' ? mem_strdup(text) : NULL;
+    char **to = &self->texts[spec_row(self, field)->slot];
+    char *copy = text != NULL && text[0] != '\0' ? mem_strdup(text) : NULL;
+    mem_free(*to);
+    *to = copy;
     self->given |= UINT32_C(1) << field;
+}
+
+void spec_set_list(struct spec *self, unsigned field, const uint64_t *values, size_t count)
+{
+    uint64_t *copy = spec_list_copy(values, count);
+    mem_free(self->list);
+    self->list = copy;
+    spec_set(self, field, count);
+}
+
+const char *spec_text(const struct spec *self, unsigned field)
+{
+    const char *text = self->texts[spec_row(self, field)->slot];
+    return text != NULL ? text : "";
 }
 
 void spec_fill(struct spec *self)
@@ -150,104 +104,191 @@ void spec_fill(struct spec *self)
         if (spec_is_given(self, i)) {
             continue;
         }
-        uint64_t value = fields[i].normal;
-        if (self->kind == SPEC_GROUP && i == SPEC_GROUP_MAX_IN_FLIGHT_MEMBER) {
-            value = self->numbers[SPEC_GROUP_MAX_IN_FLIGHT]; /* filled before: a lower row */
+        if (spec_type_is_text(fields[i].type)) {
+            spec_set_text(self, i, NULL);
+        } else if (fields[i].type == SPEC_LIST) {
+            spec_set_list(self, i, fields[i].normal_list, (size_t) fields[i].normal);
+        } else if (self->kind == SPEC_GROUP && i == SPEC_GROUP_MAX_IN_FLIGHT_MEMBER) {
+            spec_set(self, i, self->numbers[SPEC_GROUP_MAX_IN_FLIGHT]); /* a lower row: filled */
+        } else {
+            spec_set(self, i, fields[i].normal);
         }
-        spec_set(self, i, value);
     }
 }
 
-void spec_merge(struct spec *self, const struct spec *from)
+void spec_merge(struct spec *self, const struct spec *from, uint32_t allowed)
 {
     INVARIANT(self->kind == from->kind);
 
     unsigned count;
     const struct spec_field *fields = spec_fields(self->kind, &count);
     for (unsigned i = 0; i < count; i++) {
-        if (!spec_is_given(from, i)) {
+        if (!spec_is_given(from, i) || (allowed >> i & 1) == 0) {
             continue;
         }
-        if (fields[i].type == SPEC_TEXT) {
-            spec_set_description(self, i, from->description);
+        if (spec_type_is_text(fields[i].type)) {
+            spec_set_text(self, i, spec_text(from, i));
+        } else if (fields[i].type == SPEC_LIST) {
+            spec_set_list(self, i, from->list, (size_t) from->numbers[i]);
         } else {
             spec_set(self, i, from->numbers[i]);
         }
     }
 }
 
-static const char *spec_text(const struct spec *self)
-{
-    return self->description != NULL ? self->description : "";
-}
-
 bool spec_field_differs(const struct spec *a, const struct spec *b, unsigned field)
 {
-    unsigned count;
-    const struct spec_field *fields = spec_fields(a->kind, &count);
-    if (fields[field].type == SPEC_TEXT) {
-        return strcmp(spec_text(a), spec_text(b)) != 0;
+    const struct spec_field *row = spec_row(a, field);
+    if (spec_type_is_text(row->type)) {
+        return strcmp(spec_text(a, field), spec_text(b, field)) != 0;
     }
-    return a->numbers[field] != b->numbers[field];
+    if (a->numbers[field] != b->numbers[field]) {
+        return true;
+    }
+    size_t size = (size_t) a->numbers[field] * sizeof(uint64_t);
+    return row->type == SPEC_LIST && size > 0 && memcmp(a->list, b->list, size) != 0;
+}
+
+const char *spec_class_of(const struct spec *from, const struct spec *to, unsigned field)
+{
+    static const char dynamic[] = "dynamic";
+    static const char immutable[] = "immutable";
+    static const char shrinks[] = "shrinks_data";
+    uint64_t current = from->numbers[field];
+    uint64_t wanted = to->numbers[field];
+    switch (spec_row(from, field)->class_) {
+    case SPEC_IMMUTABLE:
+        return immutable;
+    case SPEC_ON_OFF:
+        return (current == 0) != (wanted == 0) ? immutable : dynamic;
+    case SPEC_RETENTION:
+        return wanted == 0 || (current != 0 && wanted > current) ? dynamic : shrinks;
+    case SPEC_STRICTER:
+        return wanted > current ? shrinks : dynamic;
+    case SPEC_DYNAMIC:
+        break;
+    }
+    return dynamic;
 }
 
 void spec_format(const struct spec *self, unsigned field, struct buf *out)
 {
-    unsigned count;
-    const struct spec_field *row = &spec_fields(self->kind, &count)[field];
+    const struct spec_field *row = spec_row(self, field);
     uint64_t value = self->numbers[field];
     switch (row->type) {
     case SPEC_TEXT:
-        buf_append_text(out, spec_text(self));
-        break;
+    case SPEC_NAME:
+        buf_append_text(out, spec_text(self, field));
+        return;
     case SPEC_BOOL:
         buf_append_text(out, value != 0 ? "true" : "false");
-        break;
+        return;
+    case SPEC_LIST:
+        INVARIANT(value == 0 || self->list != NULL);
+        for (uint64_t i = 0; i < value; i++) {
+            buf_printf(out, "%s%" PRIu64, i == 0 ? "" : ",", self->list[i]);
+        }
+        return;
     case SPEC_NAMED:
         if (value <= row->max) {
             buf_append_text(out, row->names[value]);
-            break;
+            return;
         }
-        buf_printf(out, "%" PRIu64, value);
         break;
     case SPEC_NUMBER:
-        buf_printf(out, "%" PRIu64, value);
         break;
     }
+    buf_printf(out, "%" PRIu64, value);
+}
+
+/* --- limits ------------------------------------------------------------------------------------------------ */
+
+static int spec_refuse_unbuilt(const struct spec *self, unsigned field, struct buf *problem)
+{
+    struct spec normal;
+    spec_init(&normal, self->kind);
+    spec_fill(&normal);
+    buf_printf(problem, "%s: only ", spec_row(self, field)->path);
+    spec_format(&normal, field, problem);
+    buf_append_text(problem, " is built in so far");
+    spec_release(&normal);
+    return ERR_UNSUPPORTED;
+}
+
+static int spec_check_number(const struct spec *self, unsigned field, uint64_t value,
+                             struct buf *problem)
+{
+    const struct spec_field *row = spec_row(self, field);
+    if (value >= row->min && value <= row->max) {
+        return row->built || value == row->normal ? 0 : spec_refuse_unbuilt(self, field, problem);
+    }
+    if (row->min == row->max) {
+        buf_printf(problem, "%s: %" PRIu64 " asked; only %" PRIu64 " is possible", row->path, value,
+                   row->min);
+    } else {
+        buf_printf(problem, "%s: %" PRIu64 " asked; it must be %" PRIu64 " to %" PRIu64, row->path,
+                   value, row->min, row->max);
+    }
+    return ERR_BAD_CONFIG;
+}
+
+static int spec_check_text(const struct spec *self, unsigned field, struct buf *problem)
+{
+    const struct spec_field *row = spec_row(self, field);
+    const char *text = spec_text(self, field);
+    const char *reason =
+        row->type == SPEC_NAME && text[0] != '\0' ? name_check(span_of(text)) : NULL;
+    if (strlen(text) > row->max) {
+        buf_printf(problem, "%s: %zu bytes; at most %" PRIu64, row->path, strlen(text), row->max);
+        return ERR_BAD_CONFIG;
+    }
+    if (reason != NULL) {
+        buf_printf(problem, "%s: %s", row->path, reason);
+        return ERR_BAD_CONFIG;
+    }
+    return row->built || text[0] == '\0' ? 0 : spec_refuse_unbuilt(self, field, problem);
+}
+
+static int spec_check_list(const struct spec *self, unsigned field, struct buf *problem)
+{
+    const struct spec_field *row = spec_row(self, field);
+    if (self->numbers[field] > SPEC_LIST_MAX) {
+        buf_printf(problem, "%s: %" PRIu64 " values; at most %d", row->path, self->numbers[field],
+                   SPEC_LIST_MAX);
+        return ERR_BAD_CONFIG;
+    }
+    int error = 0;
+    for (size_t i = 0; error == 0 && i < self->numbers[field]; i++) {
+        error = spec_check_number(self, field, self->list[i], problem);
+    }
+    return error;
+}
+
+static int spec_check_field(const struct spec *self, unsigned field, struct buf *problem)
+{
+    switch (spec_row(self, field)->type) {
+    case SPEC_TEXT:
+    case SPEC_NAME:
+        return spec_check_text(self, field, problem);
+    case SPEC_LIST:
+        return spec_check_list(self, field, problem);
+    case SPEC_NUMBER:
+    case SPEC_BOOL:
+    case SPEC_NAMED:
+        break;
+    }
+    return spec_check_number(self, field, self->numbers[field], problem);
 }
 
 int spec_check(const struct spec *self, struct buf *problem)
 {
     unsigned count;
-    const struct spec_field *fields = spec_fields(self->kind, &count);
+    (void) spec_fields(self->kind, &count); /* for the count */
     for (unsigned i = 0; i < count; i++) {
-        const struct spec_field *row = &fields[i];
-        if (!spec_is_given(self, i)) {
-            continue;
+        int error = spec_is_given(self, i) ? spec_check_field(self, i, problem) : 0;
+        if (error != 0) {
+            return error;
         }
-        uint64_t value = row->type == SPEC_TEXT ? strlen(spec_text(self)) : self->numbers[i];
-        if (value >= row->min && value <= row->max) {
-            if (row->built || value == row->normal) {
-                continue;
-            }
-            buf_printf(problem, "%s: only ", row->path);
-            struct spec normal;
-            spec_init(&normal, self->kind);
-            spec_fill(&normal);
-            spec_format(&normal, i, problem);
-            buf_append_text(problem, " is built in so far");
-            return ERR_UNSUPPORTED;
-        }
-        buf_printf(problem, "%s: ", row->path);
-        if (row->type == SPEC_TEXT) {
-            buf_printf(problem, "%" PRIu64 " bytes; at most %" PRIu64, value, row->max);
-        } else if (row->min == row->max) {
-            buf_printf(problem, "%" PRIu64 " asked; only %" PRIu64 " is possible", value, row->min);
-        } else {
-            buf_printf(problem, "%" PRIu64 " asked; it must be %" PRIu64 " to %" PRIu64, value,
-                       row->min, row->max);
-        }
-        return ERR_BAD_CONFIG;
     }
     bool at_given = self->kind == SPEC_GROUP && spec_is_given(self, SPEC_GROUP_START_AT);
     uint64_t at = at_given ? self->numbers[SPEC_GROUP_START_AT] : 0;
@@ -257,201 +298,4 @@ int spec_check(const struct spec *self, struct buf *problem)
         return ERR_BAD_CONFIG;
     }
     return 0;
-}
-
-/* --- messages ---------------------------------------------------------------------------------------------- */
-
-void spec_from_stream(const Railgun__StreamSpec *message, struct spec *ret_spec)
-{
-    spec_init(ret_spec, SPEC_STREAM);
-    if (message == NULL) {
-        return;
-    }
-    if (message->has_replicas) {
-        spec_set(ret_spec, SPEC_STREAM_REPLICAS, message->replicas);
-    }
-    if (message->has_max_age_ms) {
-        spec_set(ret_spec, SPEC_STREAM_MAX_AGE, message->max_age_ms);
-    }
-    if (message->has_max_bytes) {
-        spec_set(ret_spec, SPEC_STREAM_MAX_BYTES, message->max_bytes);
-    }
-    if (message->has_max_records) {
-        spec_set(ret_spec, SPEC_STREAM_MAX_RECORDS, message->max_records);
-    }
-    if (message->has_record_max_bytes) {
-        spec_set(ret_spec, SPEC_STREAM_RECORD_MAX, message->record_max_bytes);
-    }
-    if (message->description != NULL) {
-        spec_set_description(ret_spec, SPEC_STREAM_DESCRIPTION, message->description);
-    }
-    const Railgun__DedupSpec *dedup = message->dedup;
-    if (dedup == NULL) {
-        return;
-    }
-    if (dedup->has_mode) {
-        spec_set(ret_spec, SPEC_STREAM_DEDUP_MODE, (uint32_t) dedup->mode);
-    }
-    if (dedup->has_window_ms) {
-        spec_set(ret_spec, SPEC_STREAM_DEDUP_WINDOW, dedup->window_ms);
-    }
-    if (dedup->has_max_ids) {
-        spec_set(ret_spec, SPEC_STREAM_DEDUP_MAX_IDS, dedup->max_ids);
-    }
-    if (dedup->has_reject_duplicates) {
-        spec_set(ret_spec, SPEC_STREAM_DEDUP_REJECT, dedup->reject_duplicates != 0);
-    }
-    if (dedup->has_shrink_when_full) {
-        spec_set(ret_spec, SPEC_STREAM_DEDUP_SHRINK, dedup->shrink_when_full != 0);
-    }
-}
-
-void spec_from_group(const Railgun__GroupSpec *message, struct spec *ret_spec)
-{
-    spec_init(ret_spec, SPEC_GROUP);
-    if (message == NULL) {
-        return;
-    }
-    if (message->has_mode) {
-        spec_set(ret_spec, SPEC_GROUP_MODE, (uint32_t) message->mode);
-    }
-    if (message->has_max_in_flight) {
-        spec_set(ret_spec, SPEC_GROUP_MAX_IN_FLIGHT, message->max_in_flight);
-    }
-    if (message->has_max_in_flight_member) {
-        spec_set(ret_spec, SPEC_GROUP_MAX_IN_FLIGHT_MEMBER, message->max_in_flight_member);
-    }
-    if (message->has_max_holes) {
-        spec_set(ret_spec, SPEC_GROUP_MAX_HOLES, message->max_holes);
-    }
-    if (message->has_ack_wait_ms) {
-        spec_set(ret_spec, SPEC_GROUP_ACK_WAIT, message->ack_wait_ms);
-    }
-    if (message->description != NULL) {
-        spec_set_description(ret_spec, SPEC_GROUP_DESCRIPTION, message->description);
-    }
-    const Railgun__Start *start = message->start;
-    if (start == NULL || !start->has_at || start->at == RAILGUN__START__AT__AT_DEFAULT) {
-        return;
-    }
-    /* A start is one value in four fields: all are given or none. */
-    spec_set(ret_spec, SPEC_GROUP_START_AT, (uint32_t) start->at);
-    spec_set(ret_spec, SPEC_GROUP_START_OFFSET, start->has_offset ? start->offset : 0);
-    spec_set(ret_spec, SPEC_GROUP_START_TS, start->has_ts_us ? start->ts_us : 0);
-    spec_set(ret_spec, SPEC_GROUP_START_ALLOW_FUTURE,
-             start->has_allow_future && start->allow_future != 0);
-}
-
-void spec_from_exchange(const Railgun__ExchangeSpec *message, struct spec *ret_spec)
-{
-    spec_init(ret_spec, SPEC_EXCHANGE);
-    if (message == NULL) {
-        return;
-    }
-    if (message->has_max_subscriptions) {
-        spec_set(ret_spec, SPEC_EXCHANGE_MAX_SUBSCRIPTIONS, message->max_subscriptions);
-    }
-    if (message->has_max_topics) {
-        spec_set(ret_spec, SPEC_EXCHANGE_MAX_TOPICS, message->max_topics);
-    }
-    if (message->has_max_fanout) {
-        spec_set(ret_spec, SPEC_EXCHANGE_MAX_FANOUT, message->max_fanout);
-    }
-    if (message->description != NULL) {
-        spec_set_description(ret_spec, SPEC_EXCHANGE_DESCRIPTION, message->description);
-    }
-}
-
-static void spec_to_stream(const struct spec *self, struct spec_message *to)
-{
-    railgun__stream_spec__init(&to->stream);
-    railgun__dedup_spec__init(&to->dedup);
-    const uint64_t *numbers = self->numbers;
-    to->stream.has_replicas = spec_is_given(self, SPEC_STREAM_REPLICAS);
-    to->stream.replicas = (uint32_t) numbers[SPEC_STREAM_REPLICAS];
-    to->stream.has_max_age_ms = spec_is_given(self, SPEC_STREAM_MAX_AGE);
-    to->stream.max_age_ms = numbers[SPEC_STREAM_MAX_AGE];
-    to->stream.has_max_bytes = spec_is_given(self, SPEC_STREAM_MAX_BYTES);
-    to->stream.max_bytes = numbers[SPEC_STREAM_MAX_BYTES];
-    to->stream.has_max_records = spec_is_given(self, SPEC_STREAM_MAX_RECORDS);
-    to->stream.max_records = numbers[SPEC_STREAM_MAX_RECORDS];
-    to->stream.has_record_max_bytes = spec_is_given(self, SPEC_STREAM_RECORD_MAX);
-    to->stream.record_max_bytes = numbers[SPEC_STREAM_RECORD_MAX];
-    if (spec_is_given(self, SPEC_STREAM_DESCRIPTION)) {
-        to->stream.description = (char *) (uintptr_t) spec_text(self);
-    }
-    to->dedup.has_mode = spec_is_given(self, SPEC_STREAM_DEDUP_MODE);
-    to->dedup.mode = (Railgun__DedupSpec__Mode) numbers[SPEC_STREAM_DEDUP_MODE];
-    to->dedup.has_window_ms = spec_is_given(self, SPEC_STREAM_DEDUP_WINDOW);
-    to->dedup.window_ms = numbers[SPEC_STREAM_DEDUP_WINDOW];
-    to->dedup.has_max_ids = spec_is_given(self, SPEC_STREAM_DEDUP_MAX_IDS);
-    to->dedup.max_ids = numbers[SPEC_STREAM_DEDUP_MAX_IDS];
-    to->dedup.has_reject_duplicates = spec_is_given(self, SPEC_STREAM_DEDUP_REJECT);
-    to->dedup.reject_duplicates = numbers[SPEC_STREAM_DEDUP_REJECT] != 0;
-    to->dedup.has_shrink_when_full = spec_is_given(self, SPEC_STREAM_DEDUP_SHRINK);
-    to->dedup.shrink_when_full = numbers[SPEC_STREAM_DEDUP_SHRINK] != 0;
-    if (self->given >> SPEC_STREAM_DEDUP_MODE != 0) { /* its fields are the last rows */
-        to->stream.dedup = &to->dedup;
-    }
-}
-
-static void spec_to_group(const struct spec *self, struct spec_message *to)
-{
-    railgun__group_spec__init(&to->group);
-    railgun__start__init(&to->start);
-    const uint64_t *numbers = self->numbers;
-    to->group.has_mode = spec_is_given(self, SPEC_GROUP_MODE);
-    to->group.mode = (Railgun__GroupSpec__Mode) numbers[SPEC_GROUP_MODE];
-    to->group.has_max_in_flight = spec_is_given(self, SPEC_GROUP_MAX_IN_FLIGHT);
-    to->group.max_in_flight = (uint32_t) numbers[SPEC_GROUP_MAX_IN_FLIGHT];
-    to->group.has_max_in_flight_member = spec_is_given(self, SPEC_GROUP_MAX_IN_FLIGHT_MEMBER);
-    to->group.max_in_flight_member = (uint32_t) numbers[SPEC_GROUP_MAX_IN_FLIGHT_MEMBER];
-    to->group.has_max_holes = spec_is_given(self, SPEC_GROUP_MAX_HOLES);
-    to->group.max_holes = (uint32_t) numbers[SPEC_GROUP_MAX_HOLES];
-    to->group.has_ack_wait_ms = spec_is_given(self, SPEC_GROUP_ACK_WAIT);
-    to->group.ack_wait_ms = numbers[SPEC_GROUP_ACK_WAIT];
-    if (spec_is_given(self, SPEC_GROUP_DESCRIPTION)) {
-        to->group.description = (char *) (uintptr_t) spec_text(self);
-    }
-    if (spec_is_given(self, SPEC_GROUP_START_AT)) {
-        to->start.has_at = 1;
-        to->start.at = (Railgun__Start__At) numbers[SPEC_GROUP_START_AT];
-        to->start.has_offset = numbers[SPEC_GROUP_START_OFFSET] != 0;
-        to->start.offset = numbers[SPEC_GROUP_START_OFFSET];
-        to->start.has_ts_us = numbers[SPEC_GROUP_START_TS] != 0;
-        to->start.ts_us = numbers[SPEC_GROUP_START_TS];
-        to->start.has_allow_future = numbers[SPEC_GROUP_START_ALLOW_FUTURE] != 0;
-        to->start.allow_future = numbers[SPEC_GROUP_START_ALLOW_FUTURE] != 0;
-        to->group.start = &to->start;
-    }
-}
-
-static void spec_to_exchange(const struct spec *self, struct spec_message *to)
-{
-    railgun__exchange_spec__init(&to->exchange);
-    const uint64_t *numbers = self->numbers;
-    to->exchange.has_max_subscriptions = spec_is_given(self, SPEC_EXCHANGE_MAX_SUBSCRIPTIONS);
-    to->exchange.max_subscriptions = numbers[SPEC_EXCHANGE_MAX_SUBSCRIPTIONS];
-    to->exchange.has_max_topics = spec_is_given(self, SPEC_EXCHANGE_MAX_TOPICS);
-    to->exchange.max_topics = numbers[SPEC_EXCHANGE_MAX_TOPICS];
-    to->exchange.has_max_fanout = spec_is_given(self, SPEC_EXCHANGE_MAX_FANOUT);
-    to->exchange.max_fanout = (uint32_t) numbers[SPEC_EXCHANGE_MAX_FANOUT];
-    if (spec_is_given(self, SPEC_EXCHANGE_DESCRIPTION)) {
-        to->exchange.description = (char *) (uintptr_t) spec_text(self);
-    }
-}
-
-void spec_to_message(const struct spec *self, struct spec_message *ret_message)
-{
-    switch (self->kind) {
-    case SPEC_STREAM:
-        spec_to_stream(self, ret_message);
-        break;
-    case SPEC_GROUP:
-        spec_to_group(self, ret_message);
-        break;
-    case SPEC_EXCHANGE:
-        spec_to_exchange(self, ret_message);
-        break;
-    }
 }

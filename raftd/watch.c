@@ -173,6 +173,8 @@ void watch_put(struct watch *self, const struct catalog_change *change)
     buf_reset(&self->item);
     switch (change->kind) {
     case CATALOG_STREAM_PUT:
+    case CATALOG_STREAM_BURIED:  /* deleted_us says it; its groups go with it without a word */
+    case CATALOG_STREAM_DUG_OUT: /* and come again with it */
         catalog_stream_pack(change->stream, &self->item);
         pb_append_bytes(&to->content, FIELD_STREAMS, buf_span(&self->item));
         break;

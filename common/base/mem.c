@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+enum { MEM_LARGE_PAGE = 2 << 20 };
 
 static _Noreturn void mem_out(size_t size)
 {
@@ -22,6 +25,17 @@ void *mem_new_array(size_t count, size_t size)
     if (memory == NULL) {
         mem_out(count * size);
     }
+    return memory;
+}
+
+void *mem_new_large(size_t size)
+{
+    size_t whole = (size + MEM_LARGE_PAGE - 1) / MEM_LARGE_PAGE * MEM_LARGE_PAGE;
+    void *memory = aligned_alloc(MEM_LARGE_PAGE, whole);
+    if (memory == NULL) {
+        mem_out(whole);
+    }
+    (void) madvise(memory, whole, MADV_HUGEPAGE); /* it works without, only slower */
     return memory;
 }
 

@@ -7,6 +7,8 @@
 /* Zeroed memory for a small object of our own; the process ends with a message when there is none. */
 void *mem_new(size_t size);
 void *mem_new_array(size_t count, size_t size);
+/* For a table of megabytes that is looked up at random: in the system's large pages where it has them. Not zeroed. */
+void *mem_new_large(size_t size);
 
 /* Memory whose size a peer or a file chose: NULL when there is none or count * size overflows. Not zeroed. */
 void *mem_try_new(size_t size);

@@ -73,7 +73,7 @@ static void append_refuse(struct raft *self, const struct raft_message *message)
 static uint32_t entries_known(const struct raft *self, const struct raft_message *message)
 {
     uint32_t known = 0;
-    if (message->index < self->commit) {
+    if (message->index < self->commit && !MUTANT(PURGED_IS_CONFLICT)) {
         raft_index behind =
             self->commit -
             message->index; /* committed: equal by the paper's State Machine Safety */

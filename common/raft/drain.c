@@ -25,7 +25,8 @@ static bool drain_entries(struct raft *self, struct raft_output *ret_output)
         drain_entry(self, RAFT_ENTRY_BLANK, ret_output);
         return true;
     }
-    bool safe = self->members_committed && self->commit >= self->lead.term_first;
+    bool safe = self->members_committed && self->commit >= self->lead.term_first &&
+                (self->members_index >= self->lead.term_first || !MUTANT(JOINT_FORGOTTEN));
     if ((safe || MUTANT(LEAVE_EARLY)) && !self->explicit_leave && self->joint) {
         /* It follows from the log alone, so a new leader does it, too (E3), but not before this term has committed (E4). */
         struct raft_members joint;
@@ -130,6 +131,13 @@ static bool drain_commit(struct raft *self, struct raft_output *ret_output)
         return false;
     }
     self->commit_out = upto;
+    if (MUTANT(MEMBERS_AT_APPLY)) {
+        struct raft_members members;
+        raft_index index = self->log->members_at(self->log_ud, upto, &members);
+        if (index > self->members_index) {
+            raft_members_activate(self, &members, index);
+        }
+    }
     ret_output->type = RAFT_OUTPUT_COMMIT;
     ret_output->commit = upto;
     return true;

@@ -10,13 +10,14 @@ static bool was_voter(const struct raft *self)
 {
     struct raft_members members;
     memset(&members, 0, sizeof(members));
-    if (self->members_index <= self->commit || self->members_index == 0) {
+    if (self->members_index <= self->commit || self->members_index == 0 ||
+        MUTANT(REMOVED_IS_MUTE)) {
         return false;
     }
     (void) self->log->members_at(self->log_ud, self->members_index - 1, &members);
     const struct raft_member *own = raft_members_find(&members, self->id);
     return own != NULL && (own->set & (RAFT_VOTER | RAFT_OLD)) != 0 &&
-           (own->set & RAFT_WITNESS) == 0 && own->priority != 0;
+           (own->set & RAFT_WITNESS) == 0 && (own->priority != 0 || self->only_hope);
 }
 
 bool raft_can_campaign(const struct raft *self)
@@ -146,14 +147,12 @@ int raft_recv_vote(struct raft *self, const struct raft_message *message)
     unsigned reply = pre ? RAFT_MESSAGE_PRE_VOTE_REPLY : RAFT_MESSAGE_VOTE_REPLY;
     if (self->state == RAFT_FOLLOWER && message->term > self->term &&
         raft_id_equal(message->from, self->leader)) {
-        /* Our leader asks for votes: it leads no more, and what we promised it is void. A sleeper learns it in no other way. */
+        /* Our leader asks for votes: it leads no more, and what we promised it, asleep or awake, is void. A sleeper learns it in no other way. */
         raft_become_follower(self, self->term, (struct raft_id){0, 0});
         self->contact = 0;
         raft_election_deadline_reset(self);
     }
-    /* Our own leader asks for a later term: it leads no more, and what we promised it, asleep or awake, is void. */
-    bool leader_asks = raft_id_equal(message->from, self->leader) && message->term > self->term;
-    if (raft_hears_leader(self) && !leader_asks && (message->flags & RAFT_FLAG_TRANSFER) == 0 &&
+    if (raft_hears_leader(self) && (message->flags & RAFT_FLAG_TRANSFER) == 0 &&
         !MUTANT(NO_STICKINESS)) {
         /* Whoever can't hear a leader that we hear must not disturb it (dissertation 4.2.3); our leases stand on this, too. */
         if (self->state == RAFT_LEADER && raft_peer_find(self, message->from) != NULL) {
@@ -178,7 +177,9 @@ int raft_recv_vote(struct raft *self, const struct raft_message *message)
                         (raft_id_is_none(self->vote) && raft_id_is_none(self->leader)) ||
                         (pre && message->term > self->term) || MUTANT(VOTE_TWICE);
     bool granted = free_to_vote && log_is_fresh(self, message) &&
-                   (self->suspect_last == 0 || MUTANT(SUSPECT_VOTES)) && self->state != RAFT_LEADER;
+                   (self->suspect_last == 0 || MUTANT(SUSPECT_VOTES)) &&
+                   (!MUTANT(LEARNER_REFUSES) || raft_self_votes(self)) &&
+                   self->state != RAFT_LEADER;
     if (!log_is_fresh(self, message) && raft_peer_find(self, message->from) != NULL) {
         self->only_hope = 1; /* perhaps nobody else has what we have */
     }
@@ -215,6 +216,12 @@ int raft_recv_vote_reply(struct raft *self, const struct raft_message *message)
     struct raft_peer *peer = raft_peer_find(self, message->from);
     if (!ours || peer == NULL) {
         return 0;
+    }
+    for (unsigned i = 0; MUTANT(VOTE_PER_MESSAGE) && i < self->peer_count; i++) {
+        struct raft_peer *other = &self->peer[i]; /* the message counts for somebody */
+        if ((peer->flags & PEER_GRANTED) != 0 && (other->flags & PEER_GRANTED) == 0) {
+            peer = other;
+        }
     }
     if ((peer->flags & (PEER_GRANTED | PEER_REFUSED)) == 0) {
         peer->flags |= rejected ? PEER_REFUSED : PEER_GRANTED;

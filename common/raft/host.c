@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/err.h"
+#include "common/base/hash.h"
 #include "common/base/invariant.h"
 #include "common/base/mem.h"
 #include "common/raft/host_private.h"
@@ -49,7 +50,8 @@ int raft_host_start(const struct raft_host_options *options, raft_time now,
     self->callbacks = options->callbacks;
     self->options = *options;
     self->applied = options->applied;
-    self->token = options->config.seed << 20;
+    uint64_t start[] = {options->config.seed, now};
+    self->token = hash_bytes(span_make(start, sizeof(start)), 0); /* never again: raft_read */
     list_init(&self->writes);
     list_init(&self->others);
     self->now = now;
@@ -77,18 +79,27 @@ void raft_host_stop(struct raft_host **self)
     }
     raft_host_requests_fail(*self, ERR_CLOSED);
     buf_release(&(*self)->out);
+    raft_packet_release((*self)->packet);
     mem_free((*self)->packet);
     mem_free((*self)->raft);
     MEM_FREE(*self);
 }
 
-/* The disk or the log is not what it should be: this replica says nothing any more. */
-static void host_fail(struct raft_host *self, int error)
+/* The requests are answered by the turn: callbacks come out of nothing else. */
+void raft_host_fail(struct raft_host *self, int error)
 {
     if (self->failed == 0) {
         self->failed = error;
         raft_failed(self->raft);
-        raft_host_requests_fail(self, ERR_POISONED);
+    }
+}
+
+static void trace(const struct raft_host *self, const struct raft_message *received, int error,
+                  const struct raft_output *output)
+{
+    if (self->callbacks.trace != NULL) {
+        struct raft_host_event event = {self->now, received, error, output};
+        self->callbacks.trace(self->callbacks.ud, &event);
     }
 }
 
@@ -102,6 +113,7 @@ int raft_host_recv(struct raft_host *self, raft_time now, struct span packet)
     int error = raft_packet_decode(packet, decoded);
     if (error == 0) {
         error = raft_recv(self->raft, now, &decoded->message, &taken);
+        trace(self, &decoded->message, error, NULL);
     }
     if (error != 0) {
         return error;
@@ -121,7 +133,7 @@ int raft_host_recv(struct raft_host *self, raft_time now, struct span packet)
         payload_unref(&payload);
     }
     if (stored != 0) {
-        host_fail(self, stored);
+        raft_host_fail(self, stored);
     }
     return 0;
 }
@@ -150,7 +162,7 @@ static void on_commit(struct raft_host *self, raft_index commit)
         if (entry.type == RAFT_ENTRY_NORMAL) {
             int error = self->storage->ops->read(self->storage, index, &payload);
             if (error != 0) {
-                host_fail(self, error);
+                raft_host_fail(self, error);
                 return;
             }
             result = self->callbacks.apply(self->callbacks.ud, index, payload.bytes, &response);
@@ -170,7 +182,7 @@ static void on_send(struct raft_host *self, const struct raft_message *message)
     if (error == 0) {
         self->callbacks.send(self->callbacks.ud, message->to.node, buf_span(&self->out));
     } else if (error != ERR_NOT_FOUND) {
-        host_fail(self, error);
+        raft_host_fail(self, error);
     }
 }
 
@@ -202,7 +214,7 @@ static void on_output(struct raft_host *self, const struct raft_output *output)
         break; /* looked at behind each turn */
     }
     if (error != 0) {
-        host_fail(self, error);
+        raft_host_fail(self, error);
     }
 }
 
@@ -215,7 +227,7 @@ static bool take_durable(struct raft_host *self)
     }
     int error = self->storage->ops->durable(self->storage, &wseq);
     if (error != 0) {
-        host_fail(self, error);
+        raft_host_fail(self, error);
         return true;
     }
     if (wseq == self->wseq) {
@@ -226,7 +238,7 @@ static bool take_durable(struct raft_host *self)
         self->install_wseq = 0;
         error = restore(self);
         if (error != 0) {
-            host_fail(self, error);
+            raft_host_fail(self, error);
             return true;
         }
         raft_persisted(self->raft, wseq);
@@ -256,7 +268,7 @@ static void take_snapshot(struct raft_host *self)
         error = self->storage->ops->compact(self->storage, edge);
     }
     if (error != 0) {
-        host_fail(self, error);
+        raft_host_fail(self, error);
     }
 }
 
@@ -279,6 +291,14 @@ static void tell_changes(struct raft_host *self)
     }
 }
 
+/* Nobody waits for a replica that has stopped. */
+static void requests_end(struct raft_host *self)
+{
+    if (self->failed != 0) {
+        raft_host_requests_fail(self, ERR_POISONED);
+    }
+}
+
 void raft_host_turn(struct raft_host *self)
 {
     bool again = true;
@@ -286,11 +306,15 @@ void raft_host_turn(struct raft_host *self)
     self->in_turn = true;
     while (again) {
         again = false;
+        requests_end(self);
         while (raft_drain(self->raft, &self->output)) {
+            trace(self, NULL, 0, &self->output);
             on_output(self, &self->output);
+            requests_end(self);
             again = true;
         }
         again |= take_durable(self);
+        requests_end(self);
         again |= raft_host_requests_turn(self);
         take_snapshot(self);
     }

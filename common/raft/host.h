@@ -10,6 +10,7 @@
 #define COMMON_RAFT_HOST_H
 
 #include "common/raft/packet.h"
+#include "common/raft/trace.h"
 
 struct raft_host;
 
@@ -18,6 +19,14 @@ struct raft_host_metrics {
     struct raft_members members;
     raft_index snapshot;
     int error; /* 0, or why it stopped for good */
+};
+
+/* What went into the core, or is about to be done for it: one of the two. Borrowed. */
+struct raft_host_event {
+    raft_time now; /* the last that was given */
+    const struct raft_message *received;
+    int error; /* of `received`: what raft_recv said */
+    const struct raft_output *output;
 };
 
 struct raft_host_callbacks {
@@ -31,6 +40,8 @@ struct raft_host_callbacks {
     void (*restore)(void *ud, raft_index index, struct span state);
     /* Something of the metrics changed; NULL: no interest. */
     void (*changed)(void *ud, const struct raft_host_metrics *metrics);
+    /* Each message and output as it passes, for logs, counters and spans (trace.h makes text of it); NULL: no interest, and no cost. */
+    void (*trace)(void *ud, const struct raft_host_event *event);
     void *ud;
 };
 
@@ -63,7 +74,7 @@ int raft_host_start(const struct raft_host_options *options, raft_time now,
 void raft_host_stop(struct raft_host **self);
 
 /* --- inputs --- */
-/* Bytes from another replica. ERR_BAD_FORMAT, ERR_INCOMPLETE, ERR_TOO_LARGE: ignored; ERR_POISONED. */
+/* Bytes from another replica. ERR_BAD_FORMAT, ERR_INCOMPLETE, ERR_TOO_LARGE, ERR_NO_MEMORY: ignored; ERR_POISONED. */
 int raft_host_recv(struct raft_host *self, raft_time now, struct span packet);
 void raft_host_advance(struct raft_host *self, raft_time now);
 raft_time raft_host_deadline(const struct raft_host *self);

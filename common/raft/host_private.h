@@ -41,6 +41,8 @@ struct raft_host {
     struct raft_host_metrics told;
 };
 
+/* The disk or the log is not what it should be: this replica says nothing any more. */
+void raft_host_fail(struct raft_host *self, int error);
 void raft_host_requests_fail(struct raft_host *self, int error);
 void raft_host_requests_applied(struct raft_host *self, raft_index index, raft_term term,
                                 int result, const struct slice *response);

@@ -55,6 +55,17 @@ void raft_host_requests_fail(struct raft_host *self, int error)
     }
 }
 
+/* The core counts on it from now on: without memory for it this replica stops. */
+static int request_put(struct raft_host *self, raft_index index, const struct raft_entry *entry,
+                       const struct slice *payload)
+{
+    int error = raft_storage_put(self->storage, index, entry, 1, payload);
+    if (error != 0) {
+        raft_host_fail(self, error);
+    }
+    return error;
+}
+
 /* --- first members --- */
 
 int raft_host_initialize(struct raft_host *self, const struct raft_members *members)
@@ -71,7 +82,7 @@ int raft_host_initialize(struct raft_host *self, const struct raft_members *memb
         return error;
     }
     struct raft_entry entry = {.term = 1, .type = RAFT_ENTRY_CONFIG, .members = &all};
-    return raft_storage_put(self->storage, 1, &entry, 1, NULL);
+    return request_put(self, 1, &entry, NULL);
 }
 
 /* --- writes --- */
@@ -88,9 +99,8 @@ int raft_host_write(struct raft_host *self, const struct slice *payload, raft_ho
     if (error != 0) {
         return error;
     }
-    error = raft_storage_put(self->storage, index, &entry, 1, payload);
+    error = request_put(self, index, &entry, payload);
     if (error != 0) {
-        raft_failed(self->raft); /* the core counts on it */
         return error;
     }
     struct request *request = request_new(self, &self->writes, REQUEST_WRITE, done, ud);
@@ -190,7 +200,7 @@ static int propose_members(struct raft_host *self, const struct raft_members *ta
     if (error == 0) {
         struct raft_entry entry = {
             .term = raft_term_of(self->raft), .type = RAFT_ENTRY_CONFIG, .members = &next};
-        error = raft_storage_put(self->storage, *ret_index, &entry, 1, NULL);
+        error = request_put(self, *ret_index, &entry, NULL);
     }
     return error;
 }
@@ -232,11 +242,13 @@ int raft_host_change(struct raft_host *self, const struct raft_members *target,
         return ERR_BAD_CONFIG;
     }
     raft_members_read(self->raft, &members);
-    if (raft_members_equal(&members, target)) {
+    struct raft_members wanted = *target;
+    raft_members_keep_addresses(&wanted, &members);
+    if (raft_members_equal(&members, &wanted)) {
         return ERR_ALREADY;
     }
     struct request *request = request_new(self, &self->others, REQUEST_CHANGE, done, ud);
-    request->target = *target;
+    request->target = wanted;
     return 0;
 }
 
@@ -266,6 +278,7 @@ static int add_strangers(struct raft_host *self, const struct request *request,
             return ERR_BAD_CONFIG;
         }
     }
+    raft_members_keep_addresses(&with, &request->target);
     *ret_needed = with.count != members->count;
     return *ret_needed ? propose_members(self, &with, &index) : 0;
 }

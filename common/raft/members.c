@@ -5,8 +5,22 @@
 
 #include "common/base/bytes.h"
 #include "common/base/err.h"
+#include "common/raft/mutants.h"
 
-enum { MEMBERS_VERSION = 1, MEMBERS_HEAD_BYTES = 4, MEMBER_BYTES = 10, EXPLICIT_LEAVE = 1 };
+enum {
+    MEMBERS_VERSION = 1,
+    MEMBERS_VERSION_ADDRESSED = 2, /* at least one member has an address */
+    MEMBERS_HEAD_BYTES = 4,
+    MEMBER_BYTES = 10,
+    EXPLICIT_LEAVE = 1
+};
+
+static const uint8_t no_address[RAFT_ADDRESS_BYTES];
+
+static bool has_address(const struct raft_member *member)
+{
+    return memcmp(member->address, no_address, sizeof(no_address)) != 0;
+}
 
 static int id_order(struct raft_id a, struct raft_id b)
 {
@@ -47,6 +61,40 @@ int raft_members_put(struct raft_members *self, struct raft_id id, unsigned set,
     return 0;
 }
 
+static struct raft_member *find(struct raft_members *self, struct raft_id id)
+{
+    for (uint32_t i = 0; i < self->count; i++) {
+        if (raft_id_equal(self->member[i].id, id)) {
+            return &self->member[i];
+        }
+    }
+    return NULL;
+}
+
+int raft_members_set_address(struct raft_members *self, struct raft_id id, const void *address,
+                             size_t size)
+{
+    struct raft_member *member = find(self, id);
+    if (member == NULL || size > RAFT_ADDRESS_BYTES) {
+        return member == NULL ? ERR_NOT_FOUND : ERR_TOO_LARGE;
+    }
+    memset(member->address, 0, sizeof(member->address));
+    if (size != 0) {
+        memcpy(member->address, address, size);
+    }
+    return 0;
+}
+
+void raft_members_keep_addresses(struct raft_members *self, const struct raft_members *from)
+{
+    for (uint32_t i = 0; i < self->count; i++) {
+        const struct raft_member *was = raft_members_find(from, self->member[i].id);
+        if (was != NULL && !has_address(&self->member[i])) {
+            memcpy(self->member[i].address, was->address, sizeof(was->address));
+        }
+    }
+}
+
 void raft_members_remove(struct raft_members *self, struct raft_id id)
 {
     for (uint32_t i = 0; i < self->count; i++) {
@@ -68,7 +116,8 @@ bool raft_members_equal(const struct raft_members *a, const struct raft_members 
     for (uint32_t i = 0; i < a->count; i++) {
         if (!raft_id_equal(a->member[i].id, b->member[i].id) ||
             a->member[i].set != b->member[i].set ||
-            a->member[i].priority != b->member[i].priority) {
+            a->member[i].priority != b->member[i].priority ||
+            memcmp(a->member[i].address, b->member[i].address, RAFT_ADDRESS_BYTES) != 0) {
             return false;
         }
     }
@@ -187,6 +236,7 @@ static int members_join(const struct raft_members *from, const struct raft_membe
             return ERR_BAD_CONFIG;
         }
     }
+    raft_members_keep_addresses(&joint, from);
     *ret_joint = joint;
     return raft_members_check(ret_joint);
 }
@@ -203,6 +253,7 @@ int raft_members_next(const struct raft_members *from, const struct raft_members
         raft_members_leave(from, &next);
         struct raft_members wanted = *target;
         wanted.explicit_leave = 0;
+        raft_members_keep_addresses(&wanted, from);
         if (!raft_members_equal(&next, &wanted)) {
             return ERR_BAD_CONFIG;
         }
@@ -218,11 +269,14 @@ int raft_members_next(const struct raft_members *from, const struct raft_members
     }
     next = *target;
     next.explicit_leave = 0;
+    raft_members_keep_addresses(&next, from);
     if (raft_members_equal(from, &next)) {
         return ERR_ALREADY;
     }
-    if (voters_changed(from, target) > 1 || force_joint) {
-        int error = members_join(from, target, &next);
+    if ((voters_changed(from, target) > 1 && !MUTANT(MANY_IN_ONE_STEP)) || force_joint) {
+        struct raft_members wanted = next;
+        wanted.explicit_leave = target->explicit_leave;
+        int error = members_join(from, &wanted, &next);
         if (error < 0) {
             return error;
         }
@@ -233,7 +287,11 @@ int raft_members_next(const struct raft_members *from, const struct raft_members
 
 size_t raft_members_encode(const struct raft_members *self, uint8_t *at)
 {
-    at[0] = MEMBERS_VERSION;
+    bool addressed = false;
+    for (uint32_t i = 0; i < self->count; i++) {
+        addressed |= has_address(&self->member[i]);
+    }
+    at[0] = addressed ? MEMBERS_VERSION_ADDRESSED : MEMBERS_VERSION;
     at[1] = (uint8_t) self->count;
     at[2] = self->explicit_leave != 0 ? EXPLICIT_LEAVE : 0;
     at[3] = 0;
@@ -244,28 +302,42 @@ size_t raft_members_encode(const struct raft_members *self, uint8_t *at)
         next[8] = self->member[i].set;
         next[9] = self->member[i].priority;
         next += MEMBER_BYTES;
+        if (addressed) {
+            memcpy(next, self->member[i].address, RAFT_ADDRESS_BYTES);
+            next += RAFT_ADDRESS_BYTES;
+        }
     }
     return (size_t) (next - at);
 }
 
 int raft_members_decode(const uint8_t *data, size_t size, struct raft_members *ret_members)
 {
-    if (size < MEMBERS_HEAD_BYTES || data[0] != MEMBERS_VERSION || data[1] > RAFT_MEMBERS_MAX ||
-        data[2] > EXPLICIT_LEAVE || data[3] != 0 ||
-        size != MEMBERS_HEAD_BYTES + (size_t) data[1] * MEMBER_BYTES) {
+    if (size < MEMBERS_HEAD_BYTES || data[0] < MEMBERS_VERSION ||
+        data[0] > MEMBERS_VERSION_ADDRESSED || data[1] > RAFT_MEMBERS_MAX ||
+        data[2] > EXPLICIT_LEAVE || data[3] != 0) {
+        return ERR_BAD_FORMAT;
+    }
+    bool addressed = data[0] == MEMBERS_VERSION_ADDRESSED;
+    size_t step = addressed ? MEMBER_BYTES + RAFT_ADDRESS_BYTES : MEMBER_BYTES;
+    if (size != MEMBERS_HEAD_BYTES + data[1] * step) {
         return ERR_BAD_FORMAT;
     }
     struct raft_members members;
     memset(&members, 0, sizeof(members));
+    bool any = false;
     members.count = data[1];
     members.explicit_leave = data[2];
     for (uint32_t i = 0; i < members.count; i++) {
-        const uint8_t *at = data + MEMBERS_HEAD_BYTES + (size_t) i * MEMBER_BYTES;
+        const uint8_t *at = data + MEMBERS_HEAD_BYTES + i * step;
         members.member[i].id = (struct raft_id){bytes_get_u32(at), bytes_get_u32(at + 4)};
         members.member[i].set = at[8];
         members.member[i].priority = at[9];
+        if (addressed) {
+            memcpy(members.member[i].address, at + MEMBER_BYTES, RAFT_ADDRESS_BYTES);
+            any |= has_address(&members.member[i]);
+        }
     }
-    if (raft_members_check(&members) < 0) {
+    if (raft_members_check(&members) < 0 || any != addressed) {
         return ERR_BAD_FORMAT;
     }
     *ret_members = members;

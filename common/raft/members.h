@@ -27,7 +27,11 @@ static inline bool raft_id_is_none(struct raft_id id)
     return id.node == 0;
 }
 
-enum { RAFT_MEMBERS_MAX = 16, RAFT_MEMBERS_BYTES_MAX = 4 + RAFT_MEMBERS_MAX * 10 };
+enum {
+    RAFT_MEMBERS_MAX = 16,
+    RAFT_ADDRESS_BYTES = 22,
+    RAFT_MEMBERS_BYTES_MAX = 4 + RAFT_MEMBERS_MAX * (10 + RAFT_ADDRESS_BYTES)
+};
 
 /* What a member is: bits of raft_member.set. */
 enum {
@@ -44,6 +48,9 @@ struct raft_member {
     uint8_t set;
     uint8_t
         priority; /* for leading: higher campaigns earlier; 0 only when it refused a vote for its better log */
+    /* Where to find it: the driver's bytes (an IPv6 address, a port and a scope fit, or a key of its own). They are part of the configuration, so whoever has that in its log knows
+     * them. All zero: none, or in the target of a change: as it was. */
+    uint8_t address[RAFT_ADDRESS_BYTES];
 };
 
 /* An active configuration, or the target of a change (no member has RAFT_OLD). Members are in order of id; unused ones are zero. */
@@ -54,8 +61,13 @@ struct raft_members {
     struct raft_member member[RAFT_MEMBERS_MAX];
 };
 
-/* Add a member, or replace what was said about this id. ERR_OUT_OF_RANGE: full. */
+/* Add a member, or replace what was said about this id (its address stays). ERR_OUT_OF_RANGE: full. */
 int raft_members_put(struct raft_members *self, struct raft_id id, unsigned set, unsigned priority);
+/* ERR_NOT_FOUND: no member; ERR_TOO_LARGE. */
+int raft_members_set_address(struct raft_members *self, struct raft_id id, const void *address,
+                             size_t size);
+/* Members without an address take the one that they have in `from`. */
+void raft_members_keep_addresses(struct raft_members *self, const struct raft_members *from);
 void raft_members_remove(struct raft_members *self, struct raft_id id);
 /* NULL: not a member */
 const struct raft_member *raft_members_find(const struct raft_members *self, struct raft_id id);
@@ -67,7 +79,7 @@ unsigned raft_members_voters(const struct raft_members *self);
 /* 0, or ERR_BAD_CONFIG: no voter in a half, no voter that may lead, node 0, unsorted or repeated ids, illegal bits. */
 int raft_members_check(const struct raft_members *self);
 
-/* The configuration to enter on the way from `from` to `target`. One voter's difference, or none: the target itself (single step, dissertation 4.1).
+/* The configuration to enter on the way from `from` to `target`, with the addresses of both. One voter's difference, or none (another address): the target itself (single step, dissertation 4.1).
  * More: the joint one (4.3). From a joint configuration: only its own new half, that is, leaving. ERR_ALREADY: nothing to change;
  * ERR_BAD_CONFIG: the target is illegal, the union has too many members, or a joint phase would be left for something else. */
 int raft_members_next(const struct raft_members *from, const struct raft_members *target,
@@ -76,7 +88,7 @@ int raft_members_next(const struct raft_members *from, const struct raft_members
 /* The new half alone: what a joint configuration becomes. */
 void raft_members_leave(const struct raft_members *joint, struct raft_members *ret_members);
 
-/* The payload of a configuration entry: version, count, then ten bytes a member, little-endian. Encode returns the size, at most
+/* The payload of a configuration entry: version, count, then ten bytes a member, little-endian, and the address if any member has one. Encode returns the size, at most
  * RAFT_MEMBERS_BYTES_MAX. Decode: ERR_BAD_FORMAT for anything that encode cannot have written or raft_members_check refuses. */
 size_t raft_members_encode(const struct raft_members *self, uint8_t *at);
 int raft_members_decode(const uint8_t *data, size_t size, struct raft_members *ret_members);

@@ -19,6 +19,12 @@ void raft_members_collect(const struct raft *self, struct raft_members *ret_memb
         }
     }
     ret_members->explicit_leave = self->explicit_leave;
+    if (self->last != 0) { /* the core needs no addresses: they stay in the log */
+        struct raft_members known;
+        memset(&known, 0, sizeof(known));
+        (void) self->log->members_at(self->log_ud, self->last, &known);
+        raft_members_keep_addresses(ret_members, &known);
+    }
 }
 
 /* The slot of a member that may be new. */

@@ -51,7 +51,25 @@
     X(41, PROBE_STUCK, "a follower that has everything stays in Probe (etcd)")                     \
     X(42, COMMIT_TOLD_ONCE, "a lost commit index is not told again (etcd lagging_commit)")         \
     X(43, QUIESCE_BEHIND, "a follower sleeps though it lacks entries (cockroach#9372)")            \
-    X(44, NO_BACKUP, "a refused append is tried again at the same place (async-raft S8)")
+    X(44, NO_BACKUP, "a refused append is tried again at the same place (async-raft S8)")          \
+    X(45, VOTE_PER_MESSAGE, "a vote that comes twice counts twice (akka-raft#47)")                 \
+    X(46, SILENCE_IS_YES, "who does not answer a pre-vote agrees (openraft)")                      \
+    X(47, JOINT_FORGOTTEN, "a new leader does not end the joint phase it finds (etcd#12136)")      \
+    X(48, LEARNER_REFUSES, "who does not know yet that it is a voter refuses (etcd#10998)")        \
+    X(49, REMOVED_IS_MUTE,                                                                         \
+      "who is to be removed does not campaign, and only it can win (cowsql#150)")                  \
+    X(50, WITNESS_IS_COPY, "a witness counts as a copy of the data (dragonboat#106)")              \
+    X(51, TRANSFER_FOREVER, "a transfer waits for its target without end (redpanda#24404)")        \
+    X(52, NO_BEAT_IN_FLIGHT, "no beats while an append is unanswered (redpanda#2072)")             \
+    X(53, TRIMMED_IS_LOST, "who lacks what is compacted gets no snapshot (etcd)")                  \
+    X(54, FAILED_GOES_ON, "a failed write is tried again (rostam#94)")                             \
+    X(55, PURGED_IS_CONFLICT, "what was compacted is taken for a conflict (openraft#511)")         \
+    X(56, MEMBERS_AT_APPLY, "followers take new members when they are applied (etcd#7625)")        \
+    X(57, OLD_TERM_ANSWERS, "answers to an earlier term count (async-raft S1)")                    \
+    X(58, JOINT_WITHOUT_LEADER, "while joint the leader's own log does not count (async-raft S9)") \
+    X(59, ROT_IS_TORN, "damage is cut off like a torn tail (braft#436)")                           \
+    X(60, MANY_IN_ONE_STEP, "several voters change without a joint phase (dissertation 4.1)")      \
+    X(61, WINDOW_IGNORED, "a follower that does not answer is sent more and more (etcd)")
 
 #ifndef RAFT_MUTANT
 #define RAFT_MUTANT 0

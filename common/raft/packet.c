@@ -1,10 +1,11 @@
-/* packet: bytes between replicas. Owns nothing. It must never trust a length from outside. */
+/* packet: bytes between replicas. Owns the room for configurations. It must never trust a length from outside. */
 #include "common/raft/packet.h"
 
 #include <string.h>
 
 #include "common/base/bytes.h"
 #include "common/base/err.h"
+#include "common/base/mem.h"
 
 static void append(struct buf *out, const void *data, size_t size)
 {
@@ -87,20 +88,30 @@ int raft_packet_encode(const struct raft_message *message, struct raft_storage *
     return error;
 }
 
-/* The next configuration of a packet. */
-static int decode_members(struct raft_packet *packet, struct span bytes,
-                          const struct raft_members **ret_members)
+/* The next configuration of a packet. Growing moves them: who points at them is told when all are there. */
+static int decode_members(struct raft_packet *packet, struct span bytes)
 {
-    if (packet->config_count == sizeof(packet->members) / sizeof(packet->members[0])) {
-        return ERR_TOO_LARGE;
+    if (packet->config_count == packet->config_capacity) {
+        uint32_t capacity = packet->config_capacity == 0 ? 2 : 2 * packet->config_capacity;
+        struct raft_members *members = mem_try_resize(packet->members, capacity, sizeof(*members));
+        if (members == NULL) {
+            return ERR_NO_MEMORY;
+        }
+        packet->members = members;
+        packet->config_capacity = capacity;
     }
-    struct raft_members *members = &packet->members[packet->config_count];
-    int error = raft_members_decode(bytes.data, bytes.size, members);
-    if (error == 0) {
-        packet->config_count++;
-        *ret_members = members;
-    }
+    int error = raft_members_decode(bytes.data, bytes.size, &packet->members[packet->config_count]);
+    packet->config_count += error == 0;
     return error;
+}
+
+static void point_at_members(struct raft_packet *packet)
+{
+    uint32_t next = 0;
+    for (unsigned i = 0; i < packet->message.count; i++) {
+        struct raft_entry *entry = &packet->entries[i];
+        entry->members = entry->type == RAFT_ENTRY_CONFIG ? &packet->members[next++] : NULL;
+    }
 }
 
 static int decode_entries(struct raft_packet *packet, struct span rest)
@@ -122,7 +133,7 @@ static int decode_entries(struct raft_packet *packet, struct span rest)
         rest = span_make(rest.data + length, rest.size - length);
         packet->payloads[i] = entry->type == RAFT_ENTRY_CONFIG ? span_make(NULL, 0) : bytes;
         if (entry->type == RAFT_ENTRY_CONFIG) {
-            int error = decode_members(packet, bytes, &entry->members);
+            int error = decode_members(packet, bytes);
             if (error != 0) {
                 return error;
             }
@@ -132,6 +143,7 @@ static int decode_entries(struct raft_packet *packet, struct span rest)
             return ERR_BAD_FORMAT;
         }
     }
+    point_at_members(packet);
     return rest.size == 0 ? 0 : ERR_BAD_FORMAT;
 }
 
@@ -159,8 +171,17 @@ int raft_packet_decode(struct span bytes, struct raft_packet *ret_packet)
         ret_packet->chunk = span_make(rest.data, message->bytes);
         rest = span_make(rest.data + message->bytes, rest.size - message->bytes);
         if ((message->flags & RAFT_FLAG_LAST) != 0) {
-            return decode_members(ret_packet, rest, &message->members);
+            error = decode_members(ret_packet, rest);
+            message->members = error == 0 ? ret_packet->members : NULL;
+            return error;
         }
     }
     return rest.size == 0 ? 0 : ERR_BAD_FORMAT;
+}
+
+void raft_packet_release(struct raft_packet *self)
+{
+    MEM_FREE(self->members);
+    self->config_count = 0;
+    self->config_capacity = 0;
 }

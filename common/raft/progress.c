@@ -103,6 +103,9 @@ static inline uint64_t quorum_value(const struct raft *self,
 
 static inline uint64_t peer_match(const struct raft *self, unsigned i)
 {
+    if (MUTANT(JOINT_WITHOUT_LEADER) && self->joint && i == self->self) {
+        return 0;
+    }
     return self->peer[i].match;
 }
 
@@ -125,7 +128,8 @@ static raft_index copied(const struct raft *self, raft_index match)
         raft_index below = 0;
         for (unsigned i = 0; i < self->peer_count; i++) {
             const struct raft_peer *peer = &self->peer[i];
-            if ((peer->set & (RAFT_VOTER | RAFT_OLD)) == 0 || (peer->set & RAFT_WITNESS) != 0) {
+            if ((peer->set & (RAFT_VOTER | RAFT_OLD)) == 0 ||
+                ((peer->set & RAFT_WITNESS) != 0 && !MUTANT(WITNESS_IS_COPY))) {
                 continue;
             }
             full++;
@@ -177,7 +181,9 @@ static enum raft_tally half_tally(const struct raft *self, unsigned half)
         const struct raft_peer *peer = &self->peer[i];
         if ((peer->set & half) != 0) {
             voters++;
-            granted += (peer->flags & PEER_GRANTED) != 0;
+            granted += (peer->flags & PEER_GRANTED) != 0 ||
+                       (MUTANT(SILENCE_IS_YES) && self->state == RAFT_PRE_CANDIDATE &&
+                        (peer->flags & PEER_REFUSED) == 0);
             refused += (peer->flags & PEER_REFUSED) != 0;
         }
     }

@@ -106,9 +106,20 @@ static void quiesce_is_over(struct raft *self, const struct raft_message *messag
         raft_reply_put(self, message->from, self->term, RAFT_MESSAGE_QUIESCE_REPLY,
                        RAFT_FLAG_REJECT);
     } else if (message->term == self->term && self->quiesced &&
-               raft_id_equal(message->from, self->leader)) {
+               message->from.node == self->leader.node &&
+               message->from.incarnation >= self->leader.incarnation) {
         raft_become_follower(self, self->term, (struct raft_id){0, 0});
         raft_election_deadline_reset(self);
+    }
+}
+
+/* Somebody sleeps by, or asks, a leader whose disk was lost: that one never comes back, and nobody but us can say so. It stands on no term of ours. */
+void raft_recv_stray(struct raft *self, const struct raft_message *message)
+{
+    if (message->type == RAFT_MESSAGE_QUIESCE_REPLY && message->index != 0 &&
+        message->to.node == self->id.node && message->to.incarnation < self->id.incarnation) {
+        raft_reply_put(self, message->from, message->term, RAFT_MESSAGE_QUIESCE_REPLY,
+                       RAFT_FLAG_REJECT);
     }
 }
 
@@ -140,6 +151,10 @@ int raft_recv_quiesce_reply(struct raft *self, const struct raft_message *messag
         peer->flags |=
             PEER_HEARTBEAT; /* it was woken again since, or we were, or it lacks something */
         return 0;
+    }
+    if (peer->state == RAFT_PROBE) { /* it has all: nothing is to be found out any more (B10) */
+        raft_peer_probe(peer, self->last + 1);
+        peer->state = RAFT_REPLICATE;
     }
     peer->flags |= PEER_ASLEEP;
     for (unsigned i = 0; i < self->peer_count; i++) {

@@ -53,6 +53,7 @@ static void init_suspect(struct raft *self, const struct raft_boot *boot)
     self->suspect_term = boot->term;
     if (boot->suspect_from != 0) {
         self->suspect_last = boot->last > boot->suspect_last ? boot->last : boot->suspect_last;
+        self->suspect_last = MUTANT(ROT_IS_TORN) ? 0 : self->suspect_last;
         self->truncate_from =
             boot->suspect_from; /* leaves with the first entry that takes a damaged one's place */
         self->hard_dirty = 1;
@@ -185,8 +186,12 @@ int raft_recv(struct raft *self, raft_time now, const struct raft_message *messa
     }
     bool ours = message->to.node == self->id.node &&
                 (message->to.incarnation == self->id.incarnation || MUTANT(INCARNATION_IGNORED));
-    if (message->group != self->group || !ours || raft_id_is_none(message->from) ||
+    if (message->group != self->group || raft_id_is_none(message->from) ||
         raft_id_equal(message->from, self->id) || message->term == 0) {
+        return 0;
+    }
+    if (!ours) {
+        raft_recv_stray(self, message);
         return 0;
     }
     self->now = now > self->now ? now : self->now;
@@ -280,7 +285,9 @@ void raft_persisted(struct raft *self, uint64_t wseq)
 void raft_failed(struct raft *self)
 {
     raft_reads_fail(self);
-    raft_move(self, RAFT_STOPPED);
+    if (!MUTANT(FAILED_GOES_ON)) {
+        raft_move(self, RAFT_STOPPED);
+    }
 }
 
 void raft_applied(struct raft *self, raft_index index)

@@ -288,8 +288,8 @@ struct raft_status {
 
 enum raft_progress_state { RAFT_PROBE, RAFT_REPLICATE, RAFT_SNAPSHOT };
 
-struct raft_progress { /* how a leader sees a peer */
-    struct raft_member member;
+struct raft_progress {         /* how a leader sees a peer */
+    struct raft_member member; /* without its address: raft_members_read */
     enum raft_progress_state state;
     raft_index match; /* durable there and equal to ours */
     raft_index next;

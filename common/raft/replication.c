@@ -157,7 +157,8 @@ int raft_recv_append_reply(struct raft *self, const struct raft_message *message
         return 0;
     }
     struct raft_peer *peer = raft_peer_find(self, message->from);
-    if (self->state != RAFT_LEADER || message->term < self->term || peer == NULL ||
+    bool old = message->term < self->term && !MUTANT(OLD_TERM_ANSWERS);
+    if (self->state != RAFT_LEADER || old || peer == NULL ||
         (int32_t) (message->seq - peer->seq) > 0) {
         return 0;
     }
@@ -200,7 +201,7 @@ void raft_leader_advance(struct raft *self)
         raft_time next = self->now + self->heartbeat_us;
         for (unsigned i = 0; i < self->peer_count; i++) {
             struct raft_peer *peer = &self->peer[i];
-            if (i == self->self) {
+            if (i == self->self || (MUTANT(NO_BEAT_IN_FLIGHT) && peer->pos != peer->pos_acked)) {
                 continue;
             }
             if ((peer->flags & PEER_QUIESCE) != 0) {

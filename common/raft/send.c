@@ -48,8 +48,9 @@ static void message_mark(struct raft *self, struct raft_peer *peer, struct raft_
 
 static bool window_is_open(const struct raft *self, const struct raft_peer *peer)
 {
-    return peer->pos - peer->pos_acked < self->inflight_bytes_max &&
-           peer->seq - peer->seq_acked < self->inflight_messages_max;
+    return (peer->pos - peer->pos_acked < self->inflight_bytes_max &&
+            peer->seq - peer->seq_acked < self->inflight_messages_max) ||
+           MUTANT(WINDOW_IGNORED);
 }
 
 /* An APPEND with `count` entries behind `prev`. */
@@ -84,7 +85,8 @@ static bool send_entries(struct raft *self, struct raft_peer *peer, struct raft_
         return false;
     }
     if (peer->next <= self->compacted) {
-        return raft_snapshot_begin(self, peer) && raft_snapshot_send(self, peer, message);
+        return !MUTANT(TRIMMED_IS_LOST) && raft_snapshot_begin(self, peer) &&
+               raft_snapshot_send(self, peer, message);
     }
     if (last - peer->next >= self->message_entries_max) {
         last = peer->next + self->message_entries_max - 1;

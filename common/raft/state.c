@@ -50,7 +50,8 @@ void raft_log_append(struct raft *self, const struct raft_entry *entry)
         self->last_term = entry->term;
         self->run_first = self->last;
     }
-    if (entry->type == RAFT_ENTRY_CONFIG) {
+    bool later = MUTANT(MEMBERS_AT_APPLY) && self->state != RAFT_LEADER && self->last > 1;
+    if (entry->type == RAFT_ENTRY_CONFIG && !later) {
         raft_members_activate(self, entry->members, self->last);
     }
 }

@@ -320,6 +320,8 @@ void raft_quiesce_advance(struct raft *self);
 void raft_sleeper_asks(struct raft *self);
 int raft_recv_quiesce(struct raft *self, const struct raft_message *message);
 int raft_recv_quiesce_reply(struct raft *self, const struct raft_message *message);
+/* For another replica, perhaps one whose disk we lost. */
+void raft_recv_stray(struct raft *self, const struct raft_message *message);
 
 /* --- send.c --- */
 /* Something changed: look at every peer again. */

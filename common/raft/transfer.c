@@ -26,7 +26,8 @@ int raft_transfer(struct raft *self, struct raft_id to)
     }
     raft_wake(self);
     self->lead.transfer = to;
-    self->lead.transfer_deadline = self->now + self->election_timeout_us_max;
+    self->lead.transfer_deadline =
+        MUTANT(TRANSFER_FOREVER) ? RAFT_NEVER : self->now + self->election_timeout_us_max;
     raft_transfer_check(self, peer);
     raft_touch(self);
     return 0;

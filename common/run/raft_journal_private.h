@@ -1,4 +1,4 @@
-/* raft_journal_private: what raft_journal.c and raft_journal_recover.c share. */
+/* raft_journal_private: what the files of raft_journal share. */
 #ifndef COMMON_RUN_RAFT_JOURNAL_PRIVATE_H
 #define COMMON_RUN_RAFT_JOURNAL_PRIVATE_H
 
@@ -104,12 +104,36 @@ static inline struct raft_journal_group *group_of(struct raft_storage *storage)
     return (struct raft_journal_group *) (void *) storage;
 }
 
+/* raft_journal_group.c */
 extern const struct raft_storage_ops raft_journal_ops;
 struct raft_journal_group *raft_journal_group_make(struct raft_journal *self, uint64_t group);
 void raft_journal_group_clear(struct raft_journal_group *self);
-void raft_journal_snapshot_name(uint64_t group, const struct raft_snapshot *snapshot, char *name,
-                                size_t size);
+
+/* raft_journal_frames.c. `wseq`: the frame completes that write; 0: it completes none. */
+int raft_journal_emit(struct raft_journal_group *group, const struct journal_entry *entry,
+                      uint64_t wseq);
+int raft_journal_emit_bytes(struct raft_journal_group *group, struct journal_entry *entry,
+                            const uint8_t *bytes, size_t size, uint64_t wseq);
+int raft_journal_emit_hard(struct raft_journal_group *group, bool repaired, uint64_t wseq);
+int raft_journal_emit_base(struct raft_journal_group *group, uint8_t kind, uint64_t wseq);
+int raft_journal_emit_entry(struct raft_journal_group *group, raft_index index, uint64_t wseq);
+void raft_journal_flight_clear(struct raft_journal *self);
+
+/* raft_journal_snapshot.c */
+int raft_journal_snapshot_store(struct raft_journal_group *group);
 int raft_journal_snapshot_load(const struct raft_journal_group *self, struct slice *ret_state);
+/* The base that names the newest snapshot is durable: the one before may go. */
+void raft_journal_snapshot_drop_old(struct raft_journal_group *group);
+/* Files of this group (0: of any) that no base names: what an interrupted removal left. */
+void raft_journal_snapshots_sweep(struct raft_journal *self, uint64_t only);
+int raft_journal_snapshot_save(struct raft_storage *storage, raft_index index,
+                               const struct slice *state);
+int raft_journal_snapshot_read(struct raft_storage *storage, struct slice *ret_state);
+int raft_journal_snapshot_put(struct raft_storage *storage, const struct raft_message *message,
+                              struct span bytes);
+int raft_journal_snapshot_install(struct raft_storage *storage, const struct raft_message *message);
+
+/* raft_journal_recover.c */
 int raft_journal_recover(struct raft_journal *self, const struct journal_options *options,
                          struct journal_recovery *ret_recovery);
 

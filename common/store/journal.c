@@ -466,6 +466,7 @@ void journal_release_before(struct journal *self, uint64_t position)
         struct journal_released *released = MEM_NEW(struct journal_released);
         released->header = self->files[count];
         list_push_back(&self->released, &released->node);
+        self->stats.released_bytes += released->header.file_bytes;
         journal_readers_forget(self, released->header.seq);
         count++;
     }
@@ -499,13 +500,37 @@ bool journal_is_poisoned(const struct journal *self)
     return atomic_load(&self->is_poisoned);
 }
 
-void journal_stats_read(const struct journal *self, struct journal_stats *ret_stats)
+/* Locking changes nothing that a caller can see. */
+static pthread_mutex_t *journal_lock_of(const struct journal *self)
 {
     pthread_mutex_t *lock = NULL;
     const pthread_mutex_t *source = &self->lock;
-    memcpy(&lock, &source, sizeof(lock)); /* locking changes nothing that a caller can see */
+    memcpy(&lock, &source, sizeof(lock));
+    return lock;
+}
+
+uint64_t journal_file_bytes(const struct journal *self, uint64_t first_seq, uint64_t last_seq)
+{
+    uint64_t bytes = 0;
+    pthread_mutex_t *lock = journal_lock_of(self);
+    pthread_mutex_lock(lock);
+    for (size_t i = 0; i < self->file_count && self->files[i].seq <= last_seq; i++) {
+        bytes += self->files[i].seq >= first_seq ? self->files[i].file_bytes : 0;
+    }
+    pthread_mutex_unlock(lock);
+    return bytes;
+}
+
+void journal_stats_read(const struct journal *self, struct journal_stats *ret_stats)
+{
+    pthread_mutex_t *lock = journal_lock_of(self);
     pthread_mutex_lock(lock);
     *ret_stats = self->stats;
     ret_stats->files = self->file_count;
+    ret_stats->first_seq = self->file_count != 0 ? self->files[0].seq : 0;
+    ret_stats->disk_bytes = 0;
+    for (size_t i = 0; i < self->file_count; i++) {
+        ret_stats->disk_bytes += self->files[i].file_bytes;
+    }
     pthread_mutex_unlock(lock);
 }

@@ -12,7 +12,7 @@
  * A failed write or sync poisons the journal: every entry not yet durable completes with ERR_POISONED, and so does all later; nothing
  * is retried. The owner must stop acknowledging and end the process.
  *
- * Until chunks exist the journal keeps all data: files go only by journal_release_before (the seam where sealing goes). */
+ * The journal keeps all data: files go only by journal_release_before, whole, the oldest first. */
 #ifndef COMMON_STORE_JOURNAL_H
 #define COMMON_STORE_JOURNAL_H
 
@@ -161,7 +161,12 @@ bool journal_is_poisoned(const struct journal *self);
 struct journal_stats {
     uint64_t rounds, frames, bytes, sync_us_total, sync_us_max, write_us_total;
     uint64_t files, files_recycled;
+    uint64_t first_seq;  /* of the oldest file that is kept */
+    uint64_t disk_bytes; /* of the files that are kept */
+    uint64_t released_bytes;
 };
+/* Bytes of the files with these numbers, both included. */
+uint64_t journal_file_bytes(const struct journal *self, uint64_t first_seq, uint64_t last_seq);
 void journal_stats_read(const struct journal *self, struct journal_stats *ret_stats);
 
 #endif

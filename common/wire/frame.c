@@ -14,19 +14,69 @@ enum {
     FIELD_CORR = 2,
 };
 
-#define BODY(name) (UINT64_C(1) << RAILGUN__FRAME__BODY_##name)
+#define BODY(name) [RAILGUN__FRAME__BODY_##name] = true
 
 /* The body fields of Frame that we know. A test holds this against the descriptor. */
-static const uint64_t frame_bodies =
-    BODY(PUBLISH) | BODY(PUBLISH_OK) | BODY(DELIVER) | BODY(ACK) | BODY(CREDIT) | BODY(READ_OK) |
-    BODY(HELLO) | BODY(HELLO_OK) | BODY(AUTH) | BODY(AUTH_OK) | BODY(PING) | BODY(PONG) |
-    BODY(GO_AWAY) | BODY(ERROR) | BODY(READ) | BODY(CONSUME) | BODY(CONSUME_OK) | BODY(ACK_OK) |
-    BODY(EXTEND) | BODY(EXTEND_OK) | BODY(GROUP_EVENT) | BODY(CANCEL) | BODY(CANCEL_OK) |
-    BODY(ENSURE) | BODY(ENSURE_OK) | BODY(DESCRIBE) | BODY(DESCRIBE_OK) | BODY(LIST) |
-    BODY(LIST_OK) | BODY(DELETE) | BODY(DELETE_OK) | BODY(PENDING) | BODY(PENDING_OK) |
-    BODY(ES_PUBLISH) | BODY(ES_DELIVER) | BODY(REQUEST) | BODY(RESULT) | BODY(REPLY) |
-    BODY(ES_PUBLISH_OK) | BODY(ES_SUBSCRIBE) | BODY(ES_SUBSCRIBE_OK) | BODY(REPLY_OK) |
-    BODY(REQUEST_CANCEL);
+static const bool frame_bodies[] = {
+    BODY(PUBLISH),
+    BODY(PUBLISH_OK),
+    BODY(DELIVER),
+    BODY(ACK),
+    BODY(CREDIT),
+    BODY(READ_OK),
+    BODY(HELLO),
+    BODY(HELLO_OK),
+    BODY(AUTH),
+    BODY(AUTH_OK),
+    BODY(PING),
+    BODY(PONG),
+    BODY(GO_AWAY),
+    BODY(ERROR),
+    BODY(READ),
+    BODY(CONSUME),
+    BODY(CONSUME_OK),
+    BODY(ACK_OK),
+    BODY(EXTEND),
+    BODY(EXTEND_OK),
+    BODY(GROUP_EVENT),
+    BODY(CANCEL),
+    BODY(CANCEL_OK),
+    BODY(ENSURE),
+    BODY(ENSURE_OK),
+    BODY(DESCRIBE),
+    BODY(DESCRIBE_OK),
+    BODY(LIST),
+    BODY(LIST_OK),
+    BODY(DELETE),
+    BODY(DELETE_OK),
+    BODY(PENDING),
+    BODY(PENDING_OK),
+    BODY(ES_PUBLISH),
+    BODY(ES_DELIVER),
+    BODY(REQUEST),
+    BODY(RESULT),
+    BODY(REPLY),
+    BODY(ES_PUBLISH_OK),
+    BODY(ES_SUBSCRIBE),
+    BODY(ES_SUBSCRIBE_OK),
+    BODY(REPLY_OK),
+    BODY(REQUEST_CANCEL),
+    BODY(GROUP_CONTROL),
+    BODY(GROUP_CONTROL_OK),
+    BODY(PURGE),
+    BODY(PURGE_OK),
+    BODY(UNDELETE),
+    BODY(UNDELETE_OK),
+    BODY(WATCH),
+    BODY(WATCH_OK),
+    BODY(EVENTS),
+    BODY(DEDUP),
+    BODY(DEDUP_OK),
+    BODY(DEAD_LETTERS),
+    BODY(DEAD_LETTERS_OK),
+    BODY(LOCK),
+    BODY(LOCK_OK),
+};
 
 int frame_split(struct span received, uint32_t size_max, struct span *ret_body, size_t *ret_total)
 {
@@ -79,7 +129,7 @@ void frame_append(struct buf *out, uint32_t channel, uint64_t corr, uint32_t fie
 
 static bool field_is_body(uint32_t number)
 {
-    return number < 64 && (frame_bodies >> number & 1) != 0;
+    return number < sizeof(frame_bodies) / sizeof(frame_bodies[0]) && frame_bodies[number];
 }
 
 int frame_parse(struct span frame, struct frame_view *ret_view)

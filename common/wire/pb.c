@@ -193,3 +193,27 @@ void pb_append_bytes(struct buf *out, uint32_t number, struct span bytes)
     }
     buf_advance(out, (size_t) (at - start) + bytes.size);
 }
+
+struct span pb_find_bytes(struct span message, uint32_t number)
+{
+    struct span found = {0};
+    struct pb_field field;
+    while (pb_next(&message, &field) == 1) {
+        if (field.number == number && field.type == PB_BYTES) {
+            found = field.bytes;
+        }
+    }
+    return found;
+}
+
+uint64_t pb_find_varint(struct span message, uint32_t number)
+{
+    uint64_t found = 0;
+    struct pb_field field;
+    while (pb_next(&message, &field) == 1) {
+        if (field.number == number && field.type == PB_VARINT) {
+            found = field.value;
+        }
+    }
+    return found;
+}

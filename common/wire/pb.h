@@ -31,6 +31,10 @@ enum {
  * of over 5 bytes, lengths past the end. A varint longer than it need be is allowed, as in protobuf. */
 int pb_next(struct span *rest, struct pb_field *ret_field);
 
+/* The last field of this number and type in a message: empty, or 0, when there is none, or it is malformed before. */
+struct span pb_find_bytes(struct span message, uint32_t number);
+uint64_t pb_find_varint(struct span message, uint32_t number);
+
 /* UTF-8 without a NUL: what a protobuf string must be for every language to read it. */
 bool pb_is_text(struct span bytes);
 

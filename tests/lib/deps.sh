@@ -2,7 +2,7 @@
 # deps: install from Debian what is missing. Usage: deps.sh build|check|lint|bench   (each includes the ones before)
 # Root or sudo is needed only where a package is missing.
 set -eu
-packages="gcc make pkg-config binutils libc6-dev libzmq3-dev libczmq-dev libprotobuf-c-dev protobuf-c-compiler libdb5.3-dev libconfig-dev"
+packages="gcc make pkg-config binutils libc6-dev libzmq3-dev libczmq-dev libprotobuf-c-dev protobuf-c-compiler libdb5.3-dev libconfig-dev libxxhash-dev"
 case ${1:-build} in
 build) ;;
 check) packages="$packages check libsubunit-dev strace procps" ;;

@@ -47,7 +47,7 @@ for part in "$@"; do
         one sim_scripts "$sim" --scripts tests/script
         one sim_search "$build/tests/sim/search" --states "${SEARCH_STATES:-150000}"
         one sim_search_members "$build/tests/sim/search" --states "${SEARCH_STATES:-150000}" --crashes 0 --messages 3 --terms 3
-        one sim_seeds "$sim" --file tests/sim/seeds.txt --seeds "${SIM_SEEDS:-1500}" ;;
+        one sim_seeds "$sim" --file tests/sim/seeds.txt --seeds "${SIM_SEEDS:-6000}" ;;
     system)
         one system "$build/tests/system/system" ;;
     *) echo "run.sh: unknown part $part" >&2; exit 2 ;;

@@ -31,18 +31,62 @@ static bool votes_soundly(const struct sim *self, unsigned group, struct raft_id
     return !status.suspect;
 }
 
-/* Could this node win, and commit, with the sound nodes of the core? */
+static const struct raft_member *voter_in(const struct raft_members *members, struct raft_id id)
+{
+    const struct raft_member *own = members != NULL ? raft_members_find(members, id) : NULL;
+    bool votes = own != NULL && (own->set & (RAFT_VOTER | RAFT_OLD)) != 0;
+    return votes && (own->set & RAFT_WITNESS) == 0 ? own : NULL;
+}
+
+/* A voter that may lead, or one that the newest change takes that away from, while it is not committed (dissertation 4.2.2). */
+static bool may_campaign(const struct sim *self, unsigned group, unsigned node)
+{
+    const struct image *image = image_of(self, node, group);
+    const struct raft_member *own =
+        voter_in(image_members(image, image->last), node_id(self, node));
+    if (own != NULL) {
+        return own->priority != 0;
+    }
+    struct raft_status status = {.commit = image->commit > image->snapshot.machine.index
+                                               ? image->commit
+                                               : image->snapshot.machine.index};
+    if (self->node[node].up) {
+        raft_status_read(self->node[node].replica[group].raft, &status);
+    }
+    raft_index at =
+        image->last == image->base ? image->base_members_at : image->entry[image->last].members_at;
+    if (at <= status.commit || at <= image->base) {
+        return false;
+    }
+    own = voter_in(image_members(image, at - 1), node_id(self, node));
+    return own != NULL && own->priority != 0;
+}
+
+/* Somebody to lead when whoever leads now is removed: a witness cannot, and priority 0 does not while nobody else asks. */
+static bool has_heir(const struct sim *self, unsigned group, const struct raft_members *members)
+{
+    for (uint32_t i = 0; i < members->count; i++) {
+        const struct raft_member *member = &members->member[i];
+        if ((member->set & RAFT_VOTER) != 0 && (member->set & RAFT_WITNESS) == 0 &&
+            member->priority != 0 && votes_soundly(self, group, member->id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Could this node win, and commit, with the sound nodes of the core, and is there somebody to go on when it is removed? */
 static bool can_lead(const struct sim *self, unsigned group, unsigned candidate)
 {
     const struct image *image = image_of(self, candidate, group);
     const struct raft_members *members = image_members(image, image->last);
-    struct raft_id own = node_id(self, candidate);
-    if (members == NULL || !votes_soundly(self, group, own)) {
+    if (members == NULL || !votes_soundly(self, group, node_id(self, candidate)) ||
+        !may_campaign(self, group, candidate)) {
         return false;
     }
-    const struct raft_member *member = raft_members_find(members, own);
-    if (member == NULL || (member->set & (RAFT_VOTER | RAFT_OLD)) == 0 ||
-        (member->set & RAFT_WITNESS) != 0 || member->priority == 0) {
+    struct raft_members after;
+    raft_members_leave(members, &after);
+    if (!has_heir(self, group, &after)) {
         return false;
     }
     raft_term term = image_term_at(image, image->last);
@@ -104,7 +148,7 @@ static bool can_commit(const struct sim *self, unsigned group, const struct raft
            (voters[1] == 0 || 2 * sound[1] > voters[1]);
 }
 
-/* Whoever of the core may come to lead must find its majorities there, now and when a joint phase ends. */
+/* Whoever of the core may come to lead must find its majorities there, now and when a joint phase ends, and an heir. */
 static bool any_can_commit(const struct sim *self, unsigned group)
 {
     for (unsigned n = 1; n <= self->options.nodes; n++) {
@@ -113,11 +157,13 @@ static bool any_can_commit(const struct sim *self, unsigned group)
         const struct raft_member *own =
             members != NULL ? raft_members_find(members, node_id(self, n)) : NULL;
         struct raft_members after;
-        if (!self->core[n] || own == NULL || (own->set & (RAFT_VOTER | RAFT_OLD)) == 0) {
+        bool votes = own != NULL && (own->set & (RAFT_VOTER | RAFT_OLD)) != 0;
+        if (!self->core[n] || members == NULL || (!votes && !may_campaign(self, group, n))) {
             continue;
         }
         raft_members_leave(members, &after);
-        if (!can_commit(self, group, members) || !can_commit(self, group, &after)) {
+        if (!can_commit(self, group, members) || !can_commit(self, group, &after) ||
+            !has_heir(self, group, &after)) {
             return false;
         }
     }
@@ -203,6 +249,22 @@ static bool all_may_lead(const struct sim *self)
         }
     }
     return true;
+}
+
+/* Entries on their way to a witness are lost: else it may come to have the newest one, whose payload nobody has any more, and nobody could win. That is beyond what the
+ * group promises when another voter is damaged. */
+static void witnesses_miss(struct sim *self)
+{
+    for (unsigned i = 0; i < self->queue_count; i++) {
+        struct event *event = &self->queue[i];
+        const struct envelope *envelope = event->data;
+        if (event->type == EVENT_MESSAGE && envelope->message.count != 0 &&
+            self->node[event->node].hollow_once[event->group]) {
+            envelope_free(self, event->data);
+            event->type = EVENT_END;
+            event->data = NULL;
+        }
+    }
 }
 
 static void core_pick(struct sim *self)
@@ -456,6 +518,7 @@ void calm_run(struct sim *self)
     self->stopping = true;
     TRACE(self, "calm");
     faults_end(self);
+    witnesses_miss(self);
     core_pick(self);
     await_rest(self, "the core alone");
     for (unsigned g = 0; g < self->options.groups; g++) {

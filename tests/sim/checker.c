@@ -387,6 +387,24 @@ static void check_monotone(struct sim *self, struct replica *replica,
     }
 }
 
+/* What a leader counts for a peer is there: durable and the same, unless a disk was damaged or somebody leads a later term. */
+static void leader_check_matches(struct sim *self, struct replica *replica, raft_term term)
+{
+    const struct image *memory = &replica->memory;
+    struct raft_progress peer;
+    for (unsigned i = 0; raft_progress_read(replica->raft, i, &peer); i++) {
+        const struct node *node = &self->node[peer.member.id.node];
+        const struct replica *other = &node->replica[replica->group];
+        bool changed = node->incarnation != peer.member.id.incarnation || other->seen.suspect ||
+                       other->disk.rot_from != 0 || other->disk.term > term;
+        if (!changed && peer.match > memory->base &&
+            !disk_has(&other->disk, peer.match, memory->entry[peer.match].hash)) {
+            sim_violation(self, "node %u g%u thinks that node %u has %u", replica->node,
+                          replica->group + 1, other->node, (unsigned) peer.match);
+        }
+    }
+}
+
 void checker_step(struct sim *self, struct replica *replica)
 {
     const char *broken = raft_check(replica->raft);
@@ -403,6 +421,7 @@ void checker_step(struct sim *self, struct replica *replica)
         if (replica->seen.led != status.term) {
             leader_first(self, replica, &status);
         }
+        leader_check_matches(self, replica, status.term);
         uint32_t limit = replica->config.uncommitted_bytes_max;
         if (status.uncommitted_bytes > limit && status.uncommitted_bytes > limit + 300) {
             sim_violation(self, "node %u g%u has %u bytes uncommitted", replica->node,
@@ -491,6 +510,65 @@ static void send_check_transfer(struct sim *self, struct replica *replica,
     }
 }
 
+/* Whoever asks for votes of its own accord was told before, by a majority, that it could win (dissertation 9.6). */
+static void send_check_pre_vote(struct sim *self, struct replica *replica,
+                                const struct raft_message *message)
+{
+    bool refused = (message->flags & RAFT_FLAG_REJECT) != 0;
+    if (message->type == RAFT_MESSAGE_PRE_VOTE_REPLY && !refused) {
+        uint64_t to = checker_id_key(replica->group, message->to) | message->term;
+        uint64_t *known = map_find(&self->grants, to);
+        map_put(&self->grants, to, (known != NULL ? *known : 0) | UINT64_C(1) << replica->node);
+    }
+    if (message->type != RAFT_MESSAGE_VOTE || (message->flags & RAFT_FLAG_TRANSFER) != 0 ||
+        !replica->config.pre_vote) {
+        return;
+    }
+    uint64_t own = checker_id_key(replica->group, message->from) | message->term;
+    uint64_t *known = map_find(&self->grants, own);
+    uint64_t granted = (known != NULL ? *known : 0) | UINT64_C(1) << replica->node;
+    struct raft_members members;
+    raft_members_read(replica->raft, &members);
+    for (unsigned half = RAFT_VOTER; half <= RAFT_OLD; half <<= 1) {
+        struct raft_id ids[RAFT_MEMBERS_MAX];
+        unsigned voters = half_of(&members, half, ids);
+        unsigned grants = 0;
+        for (unsigned i = 0; i < voters; i++) {
+            grants += (granted >> ids[i].node & 1) != 0;
+        }
+        if (voters != 0 && 2 * grants <= voters) {
+            sim_violation(self, "node %u g%u asks for votes with %u of %u pre-votes", replica->node,
+                          replica->group + 1, grants, voters);
+        }
+    }
+}
+
+/* What is under way to a peer is bounded: the last message may exceed the window of bytes. */
+static void send_check_window(struct sim *self, struct replica *replica,
+                              const struct raft_message *message)
+{
+    const struct raft_config *config = &replica->config;
+    struct raft_progress peer;
+    if (message->type != RAFT_MESSAGE_APPEND || message->count == 0) {
+        return;
+    }
+    if (message->count > config->message_entries_max ||
+        (message->count > 1 && message->bytes > config->message_bytes_max)) {
+        sim_violation(self, "node %u g%u sends %u entries, %u bytes, in one message", replica->node,
+                      replica->group + 1, message->count, message->bytes);
+    }
+    for (unsigned i = 0; raft_progress_read(replica->raft, i, &peer); i++) {
+        /* PROBE: one at a time, again when it was lost, which counts as under way until the answer. */
+        if (raft_id_equal(peer.member.id, message->to) && peer.state == RAFT_REPLICATE &&
+            (peer.inflight_bytes >= config->inflight_bytes_max + message->bytes ||
+             peer.inflight_messages > config->inflight_messages_max)) {
+            sim_violation(self, "node %u g%u has %u messages, %u bytes, under way to %u",
+                          replica->node, replica->group + 1, peer.inflight_messages,
+                          peer.inflight_bytes, message->to.node);
+        }
+    }
+}
+
 static void send_check_ack(struct sim *self, struct replica *replica,
                            const struct raft_message *message)
 {
@@ -513,6 +591,8 @@ void checker_send(struct sim *self, struct replica *replica, const struct raft_m
     bool granted = (message->flags & RAFT_FLAG_REJECT) == 0;
     bool ahead = message->type == RAFT_MESSAGE_PRE_VOTE ||
                  (message->type == RAFT_MESSAGE_PRE_VOTE_REPLY && granted);
+    /* "whom you follow is gone" stands on no term */
+    ahead |= message->type == RAFT_MESSAGE_QUIESCE_REPLY && !granted && message->index == 0;
     if (!ahead && message->term > replica->disk.term) {
         sim_violation(self, "node %u g%u says %s in term %u, its disk has %u", replica->node,
                       replica->group + 1, raft_message_name(message->type),
@@ -524,11 +604,15 @@ void checker_send(struct sim *self, struct replica *replica, const struct raft_m
     }
     bool vote =
         (message->type == RAFT_MESSAGE_VOTE_REPLY && granted) || message->type == RAFT_MESSAGE_VOTE;
-    if ((vote || ahead) && replica->seen.suspect) {
+    bool elects = vote || message->type == RAFT_MESSAGE_PRE_VOTE ||
+                  (message->type == RAFT_MESSAGE_PRE_VOTE_REPLY && granted);
+    if (elects && replica->seen.suspect) {
         sim_violation(self, "node %u g%u takes part in an election with a damaged log",
                       replica->node, replica->group + 1);
     }
     send_check_transfer(self, replica, message);
+    send_check_pre_vote(self, replica, message);
+    send_check_window(self, replica, message);
     if (vote) {
         send_check_vote(self, replica, message,
                         message->type == RAFT_MESSAGE_VOTE ? message->from : message->to);

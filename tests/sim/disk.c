@@ -331,8 +331,10 @@ void disk_crash(struct sim *self, struct node *node)
     if (keep < node->job_count && self->options.torn) {
         const struct job *job = job_at(node, keep);
         if (job->kind == JOB_WRITE) {
-            write_apply(self, &node->replica[job->group].disk, job, (unsigned) sim_below(self, 5),
-                        sim_below(self, job->write.last - job->write.first + 2));
+            /* one draw a statement: compilers differ in the order of arguments */
+            uint64_t entries = sim_below(self, job->write.last - job->write.first + 2);
+            unsigned parts = (unsigned) sim_below(self, 5);
+            write_apply(self, &node->replica[job->group].disk, job, parts, entries);
         }
     }
     if (self->options.reorder && keep < node->job_count) {

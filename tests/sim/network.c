@@ -115,17 +115,22 @@ static uint64_t network_delay(struct sim *self)
     return sim_between(self, options->delay_us_min, options->delay_us_max);
 }
 
+static void bits_damage(struct sim *self, uint8_t *bytes, unsigned size)
+{
+    uint64_t first = sim_below(self, size * 8);
+    for (unsigned i = 0; i < 1 + first % 3; i++) {
+        uint64_t bit = (first + i * 97) % (size * 8);
+        bytes[bit / 8] ^= (uint8_t) (1u << bit % 8);
+    }
+}
+
 /* Damage a few bits of the encoded header: it must be noticed. */
 static void network_corrupt(struct sim *self, const struct raft_message *message)
 {
     uint8_t bytes[RAFT_HEADER_BYTES];
     struct raft_message decoded;
     raft_message_encode(message, bytes);
-    uint64_t first = sim_below(self, RAFT_HEADER_BYTES * 8);
-    for (unsigned i = 0; i < 1 + first % 3; i++) {
-        uint64_t bit = (first + i * 97) % (RAFT_HEADER_BYTES * 8);
-        bytes[bit / 8] ^= (uint8_t) (1u << bit % 8);
-    }
+    bits_damage(self, bytes, sizeof(bytes));
     if (raft_message_decode(bytes, sizeof(bytes), &decoded) == 0) {
         sim_violation(self, "a damaged header was accepted");
     }
@@ -253,17 +258,37 @@ void network_deliver(struct sim *self, struct envelope *envelope)
     replica_touch(self, replica);
 }
 
+static void beat_later(struct sim *self, const struct raft_beat *beat, uint64_t delay)
+{
+    struct raft_beat *copy = mem_copy(beat, sizeof(*beat));
+    sim_at(self, self->now + delay, EVENT_BEAT, beat->to, 0, 0, copy);
+}
+
 void network_beat(struct sim *self, const struct raft_beat *beat)
 {
     self->count.messages++;
     if (self->cut[beat->from][beat->to] || sim_chance(self, self->options.loss)) {
         return;
     }
-    struct raft_beat *copy = mem_copy(beat, sizeof(*beat));
-    sim_at(self, self->now + network_delay(self), EVENT_BEAT, beat->to, 0, 0, copy);
+    uint8_t bytes[RAFT_BEAT_BYTES];
+    struct raft_beat decoded;
+    raft_beat_encode(beat, bytes);
+    if (sim_chance(self, self->options.corrupt)) {
+        bits_damage(self, bytes, sizeof(bytes));
+        if (raft_beat_decode(bytes, sizeof(bytes), &decoded) == 0) {
+            sim_violation(self, "a damaged beat was accepted");
+        }
+        return;
+    }
+    if (raft_beat_decode(bytes, sizeof(bytes), &decoded) != 0) {
+        sim_violation(self, "a beat can't be read");
+    }
+    beat_later(self, &decoded, network_delay(self));
     if (sim_chance(self, self->options.duplicate)) {
-        copy = mem_copy(beat, sizeof(*beat));
-        sim_at(self, self->now + network_delay(self), EVENT_BEAT, beat->to, 0, 0, copy);
+        beat_later(self, &decoded, network_delay(self));
+    }
+    if (sim_chance(self, self->options.replay)) { /* perhaps of a process that is gone by then */
+        beat_later(self, &decoded, sim_between(self, 100000, 3000000));
     }
 }
 

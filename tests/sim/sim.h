@@ -330,8 +330,9 @@ struct sim {
     uint64_t queue_seq;
     struct map entries; /* (group, index, term) -> hash of the log up to there */
     struct map votes;   /* (group, replica, term) -> whom */
-    struct map orders;  /* (group, replica, term) -> the last entry a TimeoutNow to it named */
-    struct map acked;   /* (group, replica) -> highest index acknowledged */
+    struct map grants; /* (group, replica, term) -> the nodes that granted it a pre-vote, as bits */
+    struct map orders; /* (group, replica, term) -> the last entry a TimeoutNow to it named */
+    struct map acked;  /* (group, replica) -> highest index acknowledged */
     struct node node[SIM_NODES];
     struct truth truth[SIM_GROUPS];
     struct raft_members *members;

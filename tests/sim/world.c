@@ -394,6 +394,7 @@ void sim_destroy(struct sim **self)
     mem_free(sim->votes.slot);
     mem_free(sim->acked.slot);
     mem_free(sim->orders.slot);
+    mem_free(sim->grants.slot);
     mem_free(sim->queue);
     mem_free(sim->members);
     mem_free(sim->op);
@@ -438,6 +439,7 @@ void sim_reset(struct sim *self, uint64_t seed)
     map_clear(&self->votes);
     map_clear(&self->acked);
     map_clear(&self->orders);
+    map_clear(&self->grants);
     memset(self->cut, 0, sizeof(self->cut));
     memset(self->core, 0, sizeof(self->core));
     memset(self->client_hint, 0, sizeof(self->client_hint));

@@ -1,5 +1,5 @@
 /* checker: the rules, one function each where possible, over sorted copies of what the history holds. Reads the history, changes nothing. */
-#include "tests/system/checker.h"
+#include "tests/system/checker_private.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -13,11 +13,14 @@
 enum { SHOWN_MAX = 5, PRODUCER_SHIFT = 40 };
 
 static const char *const rule_names[RULE_COUNT] = {
-    "open-request",  "phantom",     "aborted-read",      "inconsistent-offset",
-    "wrong-offset",  "lost-write",  "unstable-read",     "duplicate",
-    "partial-batch", "offset-gap",  "nonmonotonic-send", "nonmonotonic-poll",
-    "poll-skip",     "cursor-skip", "acked-redelivery",  "unprovoked-redelivery",
-    "wrong-attempt",
+    "open-request",   "phantom",         "aborted-read",      "inconsistent-offset",
+    "wrong-offset",   "lost-write",      "unstable-read",     "duplicate",
+    "partial-batch",  "offset-gap",      "nonmonotonic-send", "nonmonotonic-poll",
+    "poll-skip",      "cursor-skip",     "acked-redelivery",  "unprovoked-redelivery",
+    "wrong-attempt",  "false-duplicate", "too-early",         "too-late",
+    "stale-ack",      "two-owners",      "order-in-group",    "dead-twice",
+    "dead-and-acked", "dead-too-soon",   "dead-payload",      "settled-unasked",
+    "false-gap",
 };
 
 const char *rule_name(enum rule rule)
@@ -25,29 +28,7 @@ const char *rule_name(enum rule rule)
     return rule_names[rule];
 }
 
-/* A value at an offset, wherever it was seen. */
-struct sight {
-    uint64_t value;
-    uint64_t offset;
-    bool is_final;
-};
-
-struct checker {
-    const struct checker_options *options;
-    const struct published *records;
-    size_t record_count;
-    const struct event *events;
-    size_t event_count;
-    const struct history *history;
-    const struct published **by_value; /* records sorted by value */
-    struct sight *sights;              /* distinct, intact, sorted by value then offset */
-    size_t sight_count;
-    uint64_t offset_max;
-    struct verdict *verdict;
-};
-
-__attribute__((format(printf, 3, 4))) static void violated(struct checker *self, enum rule rule,
-                                                           const char *format, ...)
+void violated(struct checker *self, enum rule rule, const char *format, ...)
 {
     struct verdict *verdict = self->verdict;
     verdict->total++;
@@ -128,8 +109,7 @@ static const struct published *find_record(const struct checker *self, uint64_t 
 }
 
 /* The run of sights of one value; *ret_count 0: never seen. */
-static const struct sight *find_sights(const struct checker *self, uint64_t value,
-                                       size_t *ret_count)
+const struct sight *find_sights(const struct checker *self, uint64_t value, size_t *ret_count)
 {
     size_t low = 0;
     size_t high = self->sight_count;
@@ -187,7 +167,8 @@ static void check_sights(struct checker *self, bool has_final)
             violated(self, RULE_ABORTED_READ, "value %" PRIx64 " at offset %" PRIu64, sight->value,
                      sight->offset);
         }
-        if (has_final && !sight->is_final) {
+        bool is_trimmed = self->options->may_trim && sight->offset < self->final_first;
+        if (has_final && !sight->is_final && !is_trimmed) {
             violated(self, RULE_UNSTABLE_READ, "value %" PRIx64 " was at offset %" PRIu64,
                      sight->value, sight->offset);
         }
@@ -198,7 +179,7 @@ static void check_record(struct checker *self, const struct published *record, b
 {
     size_t count = 0;
     const struct sight *sights = find_sights(self, record->value, &count);
-    size_t allowed = record->outcome == OUTCOME_OK ? 1 : record->attempts;
+    size_t allowed = record->outcome == OUTCOME_OK || record->has_id ? 1 : record->attempts;
     if (record->outcome == OUTCOME_OPEN) {
         violated(self, RULE_OPEN_REQUEST, "value %" PRIx64, record->value);
     }
@@ -210,9 +191,11 @@ static void check_record(struct checker *self, const struct published *record, b
     if (record->outcome != OUTCOME_OK) {
         return;
     }
-    if (count == 0 && has_final) {
-        violated(self, RULE_LOST_WRITE, "value %" PRIx64 ", acknowledged at offset %" PRIu64,
-                 record->value, record->offset);
+    bool is_trimmed = self->options->may_trim && record->offset < self->final_first;
+    if (count == 0 && has_final && !is_trimmed) {
+        violated(self, record->is_duplicate ? RULE_FALSE_DUPLICATE : RULE_LOST_WRITE,
+                 "value %" PRIx64 ", acknowledged at offset %" PRIu64, record->value,
+                 record->offset);
     }
     for (size_t i = 0; i < count; i++) {
         if (sights[i].offset != record->offset) {
@@ -237,14 +220,14 @@ static void check_batch(struct checker *self, const struct published *first, siz
         }
         base = seen == 0 ? sights[0].offset - i : base;
         seen++;
-        if (first->attempts == 1 && sights[0].offset != base + i) {
+        if ((first->attempts == 1 || first->has_id) && sights[0].offset != base + i) {
             violated(self, RULE_PARTIAL_BATCH, "batch of %zu from %" PRIx64 ": not side by side",
                      size, first->value);
             return;
         }
     }
-    if (has_final && seen != 0 &&
-        seen != size) { /* before it the rest may only not have been seen yet */
+    /* Before it the rest may only not have been seen yet; and the first may be trimmed meanwhile. */
+    if (has_final && seen != 0 && seen != size && !self->options->may_trim) {
         violated(self, RULE_PARTIAL_BATCH, "batch of %zu from %" PRIx64 ": %zu are stored", size,
                  first->value, seen);
     }
@@ -267,8 +250,8 @@ static void check_send_order(struct checker *self)
     const struct published *last = NULL;
     for (size_t i = 0; i < self->record_count; i++) {
         const struct published *record = self->by_value[i];
-        if (record->outcome != OUTCOME_OK) {
-            continue;
+        if (record->outcome != OUTCOME_OK || record->attempts > 1) {
+            continue; /* what was sent again may come behind what was sent meanwhile */
         }
         if (last != NULL && last->value >> PRODUCER_SHIFT == record->value >> PRODUCER_SHIFT &&
             last->offset >= record->offset) {
@@ -356,158 +339,6 @@ static void check_readers(struct checker *self)
     mem_free(reads);
 }
 
-/* --- what groups saw --- */
-
-/* One offset in one group. */
-struct turn {
-    uint64_t delivered_ns; /* last; 0: never */
-    uint64_t acked_ns;     /* 0: not */
-    uint64_t posted_ns;
-    uint32_t attempt;
-    bool is_sync;
-    bool is_nacked; /* since the last delivery */
-};
-
-/* Faults as intervals, in order. */
-struct faults {
-    struct {
-        uint64_t begin_ns;
-        uint64_t end_ns;
-        uint64_t noticed_ns; /* the end, and the time it takes to be noticed */
-    } * at;
-    size_t count;
-};
-
-static void faults_collect(const struct checker *self, struct faults *faults)
-{
-    unsigned open = 0;
-    faults->at = mem_new((self->event_count + 1) * sizeof(*faults->at));
-    for (size_t i = 0; i < self->event_count; i++) {
-        const struct event *event = &self->events[i];
-        if (event->type == EVENT_FAULT_BEGAN && open++ == 0) {
-            faults->at[faults->count].begin_ns = event->time_ns;
-            faults->at[faults->count].end_ns = UINT64_MAX;
-            faults->at[faults->count++].noticed_ns = UINT64_MAX;
-        }
-        if (event->type == EVENT_FAULT_ENDED && open > 0 && --open == 0) {
-            faults->at[faults->count - 1].end_ns = event->time_ns;
-            faults->at[faults->count - 1].noticed_ns =
-                event->time_ns + self->options->fault_grace_ns;
-        }
-    }
-}
-
-/* Did a fault, with the time it takes to be noticed, touch [from, to]? */
-static bool faults_touch(const struct faults *faults, uint64_t from_ns, uint64_t to_ns)
-{
-    for (size_t i = faults->count; i > 0; i--) {
-        if (faults->at[i - 1].begin_ns <= to_ns && faults->at[i - 1].noticed_ns >= from_ns) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Was one under way in [from, to]? What is answered then was done before it struck. */
-static bool faults_strike(const struct faults *faults, uint64_t from_ns, uint64_t to_ns)
-{
-    for (size_t i = faults->count; i > 0; i--) {
-        if (faults->at[i - 1].begin_ns <= to_ns && faults->at[i - 1].end_ns >= from_ns) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool ack_is_forgivable(const struct checker *self, const struct faults *faults,
-                              const struct turn *turn)
-{
-    return !turn->is_sync &&
-           faults_strike(faults, turn->acked_ns, turn->acked_ns + self->options->ack_window_ns);
-}
-
-static void check_delivery(struct checker *self, const struct faults *faults, struct turn *turn,
-                           const struct event *event)
-{
-    uint64_t settle_ns = self->options->ack_settle_ns;
-    bool disturbed = faults_touch(faults, turn->delivered_ns, event->time_ns);
-    if (turn->acked_ns != 0 && !ack_is_forgivable(self, faults, turn)) {
-        violated(self, RULE_ACKED_REDELIVERY,
-                 "offset %" PRIu64 " to group %u, %" PRIu64 " us after its %sack", event->offset,
-                 event->group, (event->time_ns - turn->acked_ns) / 1000,
-                 turn->is_sync ? "sync " : "");
-    } else if (turn->acked_ns == 0 && turn->posted_ns != 0 &&
-               event->time_ns > turn->posted_ns + settle_ns &&
-               !faults_touch(faults, turn->posted_ns, turn->posted_ns + settle_ns)) {
-        violated(self, RULE_ACKED_REDELIVERY,
-                 "offset %" PRIu64 " to group %u, %" PRIu64 " us after its posted ack",
-                 event->offset, event->group, (event->time_ns - turn->posted_ns) / 1000);
-    }
-    if (turn->delivered_ns != 0 && !turn->is_nacked && !disturbed) {
-        violated(self, RULE_UNPROVOKED, "offset %" PRIu64 " to group %u, attempt %u", event->offset,
-                 event->group, event->attempt);
-    }
-    if (event->attempt == 0 || (!disturbed && event->attempt != turn->attempt + 1)) {
-        violated(self, RULE_WRONG_ATTEMPT,
-                 "offset %" PRIu64 " to group %u: attempt %u after attempt %u", event->offset,
-                 event->group, event->attempt, turn->attempt);
-    }
-    *turn = (struct turn){.delivered_ns = event->time_ns, .attempt = event->attempt};
-}
-
-static void check_group(struct checker *self, const struct faults *faults, uint32_t group)
-{
-    struct turn *turns = mem_new((self->offset_max + 1) * sizeof(*turns));
-    for (size_t i = 0; i < self->event_count; i++) {
-        const struct event *event = &self->events[i];
-        struct turn *turn = &turns[event->offset];
-        if (event->group != group) {
-            continue;
-        }
-        if (event->type == EVENT_DELIVERED) {
-            check_delivery(self, faults, turn, event);
-        } else if (event->type == EVENT_ACKED) {
-            turn->acked_ns = event->time_ns;
-            turn->is_sync = event->is_sync;
-        } else if (event->type == EVENT_ACK_POSTED) {
-            turn->posted_ns = event->time_ns;
-        } else if (event->type == EVENT_NACKED) {
-            turn->is_nacked = true;
-        }
-    }
-    size_t count = 0;
-    const struct drained *drained = history_drained_list(self->history, &count);
-    for (size_t i = 0; i < count; i++) {
-        for (uint64_t o = drained[i].first; drained[i].group == group && o <= drained[i].last;
-             o++) {
-            if (o > self->offset_max || turns[o].delivered_ns == 0) {
-                violated(self, RULE_CURSOR_SKIP, "offset %" PRIu64 " never came to group %u", o,
-                         group);
-            }
-        }
-    }
-    mem_free(turns);
-}
-
-static void check_groups(struct checker *self)
-{
-    struct faults faults = {0};
-    uint32_t group_max = 0;
-    size_t count = 0;
-    const struct drained *drained = history_drained_list(self->history, &count);
-    for (size_t i = 0; i < self->event_count; i++) {
-        group_max = self->events[i].group > group_max ? self->events[i].group : group_max;
-    }
-    for (size_t i = 0; i < count; i++) {
-        group_max = drained[i].group > group_max ? drained[i].group : group_max;
-    }
-    faults_collect(self, &faults);
-    for (uint32_t group = 1; group <= group_max; group++) {
-        check_group(self, &faults, group);
-    }
-    mem_free(faults.at);
-}
-
 void checker_run(const struct history *history, const struct checker_options *options,
                  struct verdict *ret_verdict)
 {
@@ -518,6 +349,8 @@ void checker_run(const struct history *history, const struct checker_options *op
     self.records = history_records(history, &self.record_count);
     self.events = history_events(history, &self.event_count);
     bool has_final = history_final_range(history, &first, &next);
+    self.final_first = has_final ? first : 0;
+    self.final_next = has_final ? next : 0;
     checker_prepare(&self);
     check_sights(&self, has_final);
     for (size_t i = 0; i < self.record_count; i++) {
@@ -527,7 +360,7 @@ void checker_run(const struct history *history, const struct checker_options *op
     check_send_order(&self);
     check_offsets(&self, has_final, first, next);
     check_readers(&self);
-    check_groups(&self);
+    checker_groups(&self);
     mem_free(self.by_value);
     mem_free(self.sights);
 }

@@ -1,5 +1,5 @@
-/* checker: is a history one that a node keeping its promises could have produced? The rules are those of docs/guarantees.md for a stream without
- * deduplication on one replica; each is O(n log n). */
+/* checker: is a history one that a node keeping its promises could have produced? The rules are those of docs/guarantees.md for a stream on
+ * one replica; each is O(n log n). */
 #ifndef TESTS_SYSTEM_CHECKER_H
 #define TESTS_SYSTEM_CHECKER_H
 
@@ -28,6 +28,18 @@ enum rule {
     RULE_ACKED_REDELIVERY,    /* delivered after its ack was answered */
     RULE_UNPROVOKED,          /* delivered again without nack or fault */
     RULE_WRONG_ATTEMPT,       /* the attempt counter jumps, stands or is 0 */
+    RULE_FALSE_DUPLICATE,     /* said to be stored before, and it is not */
+    RULE_TOO_EARLY,           /* delivered before its delay was over */
+    RULE_TOO_LATE,            /* not delivered within a second after it was due */
+    RULE_STALE_ACK,      /* an ack accepted though a later epoch had begun before it was sent */
+    RULE_TWO_OWNERS,     /* one epoch, two members */
+    RULE_ORDER_IN_GROUP, /* a strict exclusive group: out of order, or back without a cause */
+    RULE_DEAD_TWICE,     /* the dead letters hold it twice */
+    RULE_DEAD_AND_ACKED, /* acknowledged, and a dead letter */
+    RULE_DEAD_TOO_SOON,  /* it had not failed so often */
+    RULE_DEAD_PAYLOAD,   /* the dead letter is another record than the one at its offset */
+    RULE_SETTLED_UNASKED, /* the group is past it, though nobody acknowledged it, it is not dead and not in a gap */
+    RULE_FALSE_GAP, /* passed over as a gap, and it is still there */
     RULE_COUNT,
 };
 
@@ -40,6 +52,10 @@ struct checker_options {
     uint64_t ack_settle_ns;
     /* Clients notice a fault up to so long after it ended. */
     uint64_t fault_grace_ns;
+    /* A delayed message comes within this after it was due. */
+    uint64_t late_ns;
+    /* Retention or purges may have removed the beginning. */
+    bool may_trim;
 };
 
 struct verdict {

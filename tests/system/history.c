@@ -24,6 +24,8 @@ struct history {
     size_t event_room;
     struct drained drained[HISTORY_DRAINED_MAX];
     size_t drained_count;
+    struct group_facts groups[HISTORY_GROUPS_MAX];
+    size_t group_count;
     bool has_final;
     uint64_t final_first;
     uint64_t final_next;
@@ -92,14 +94,16 @@ static void *grow(void *array, size_t count, size_t *room, size_t size)
     return mem_resize(array, *room, size);
 }
 
-static void add_event(struct history *self, struct event event)
+static uint64_t add_event(struct history *self, struct event event)
 {
     (void) pthread_mutex_lock(&self->mutex);
     event.time_ns = timesource_monotonic_us(self->time) * 1000;
+    event.due_ns = event.due_ns != 0 ? event.due_ns + event.time_ns : 0;
     self->events = grow(self->events, self->event_count, &self->event_room, sizeof(struct event));
     self->events[self->event_count++] = event;
     self->delivered += event.type == EVENT_DELIVERED;
     (void) pthread_mutex_unlock(&self->mutex);
+    return event.time_ns;
 }
 
 /* --- publishing --- */
@@ -132,6 +136,27 @@ void history_publish_again(struct history *self, uint32_t batch)
         self->records[i].attempts++;
     }
     (void) pthread_mutex_unlock(&self->mutex);
+}
+
+static void batch_mark(struct history *self, uint32_t batch, bool is_duplicate)
+{
+    (void) pthread_mutex_lock(&self->mutex);
+    INVARIANT(batch < self->batch_count);
+    for (size_t i = self->batch_start[batch]; i < self->batch_start[batch + 1]; i++) {
+        self->records[i].has_id = true;
+        self->records[i].is_duplicate = is_duplicate;
+    }
+    (void) pthread_mutex_unlock(&self->mutex);
+}
+
+void history_publish_ids(struct history *self, uint32_t batch)
+{
+    batch_mark(self, batch, false);
+}
+
+void history_publish_duplicate(struct history *self, uint32_t batch)
+{
+    batch_mark(self, batch, true);
 }
 
 void history_publish_end(struct history *self, uint32_t batch, enum outcome outcome,
@@ -201,6 +226,81 @@ void history_ack_posted(struct history *self, uint32_t group, uint64_t offset)
 void history_nacked(struct history *self, uint32_t group, uint64_t offset)
 {
     add_event(self, (struct event){.type = EVENT_NACKED, .group = group, .offset = offset});
+}
+
+void history_delivered_in(struct history *self, uint32_t group, uint32_t session, uint64_t epoch,
+                          uint64_t offset, uint32_t attempt, struct span payload)
+{
+    add_seen(self,
+             (struct event){.type = EVENT_DELIVERED,
+                            .group = group,
+                            .session = session,
+                            .epoch = epoch,
+                            .offset = offset,
+                            .attempt = attempt},
+             payload);
+}
+
+uint64_t history_ack_began(struct history *self, uint32_t group, uint64_t epoch, uint64_t offset)
+{
+    return add_event(
+        self,
+        (struct event){.type = EVENT_ACK_BEGAN, .group = group, .epoch = epoch, .offset = offset});
+}
+
+void history_acked_in(struct history *self, uint32_t group, uint64_t epoch, uint64_t offset,
+                      bool is_sync, uint64_t began_ns)
+{
+    add_event(self, (struct event){.type = EVENT_ACKED,
+                                   .group = group,
+                                   .epoch = epoch,
+                                   .offset = offset,
+                                   .is_sync = is_sync,
+                                   .began_ns = began_ns});
+}
+
+void history_nacked_for(struct history *self, uint32_t group, uint64_t epoch, uint64_t offset,
+                        uint64_t delay_ms)
+{
+    add_event(self, (struct event){.type = EVENT_NACKED,
+                                   .group = group,
+                                   .epoch = epoch,
+                                   .offset = offset,
+                                   .due_ns = delay_ms * 1000000});
+}
+
+void history_rewound(struct history *self, uint32_t group, uint64_t epoch, uint64_t offset)
+{
+    add_event(self, (struct event){
+                        .type = EVENT_REWOUND, .group = group, .epoch = epoch, .offset = offset});
+}
+
+void history_nack_kept(struct history *self, uint32_t group, uint64_t offset)
+{
+    add_event(self, (struct event){.type = EVENT_NACK_KEPT, .group = group, .offset = offset});
+}
+
+void history_dead(struct history *self, uint32_t group, uint64_t offset, struct span payload)
+{
+    add_seen(self, (struct event){.type = EVENT_DEAD, .group = group, .offset = offset}, payload);
+}
+
+void history_gap(struct history *self, uint32_t group, uint64_t first, uint64_t last)
+{
+    add_event(self,
+              (struct event){.type = EVENT_GAP, .group = group, .offset = first, .value = last});
+}
+
+void history_group(struct history *self, const struct group_facts *facts)
+{
+    INVARIANT(self->group_count < HISTORY_GROUPS_MAX);
+    self->groups[self->group_count++] = *facts;
+}
+
+const struct group_facts *history_groups(const struct history *self, size_t *ret_count)
+{
+    *ret_count = self->group_count;
+    return self->groups;
 }
 
 void history_drained(struct history *self, uint32_t group, uint64_t first, uint64_t last)

@@ -358,3 +358,40 @@ TEST_WITHIN(the_bench_finds_everything_it_published, 60)
     node_stop_all(node);
     node_destroy(&node);
 }
+
+static void check_purge(struct rg_client *client, const struct rg_purge *what,
+                        const struct rg_purged *wanted)
+{
+    struct rg_purged purged = {0};
+    ck_assert_msg(rg_stream_purge(client, stream, what, &purged) == RG_OK, "%s",
+                  rg_last_error(client));
+    ck_assert_uint_eq(purged.purged, wanted->purged);
+    ck_assert_uint_eq(purged.first_offset, wanted->first_offset);
+    ck_assert_uint_eq(purged.next_offset, wanted->next_offset);
+}
+
+TEST_WITHIN(a_purge_tells_what_it_removed, 60)
+{
+    struct node *node = node_new();
+    node_start_all(node);
+    node_ensure(node, stream);
+    struct rg_client *client = client_new(node);
+    for (unsigned i = 0; i < 10; i++) {
+        ck_assert_int_eq(rg_publish(client, stream, "x", 1, NULL), RG_OK);
+    }
+    check_purge(client, &(struct rg_purge){.before = 4}, &(struct rg_purged){3, 4, 11});
+    check_purge(client, &(struct rg_purge){.before = 4}, &(struct rg_purged){0, 4, 11});
+    check_purge(client, &(struct rg_purge){.keep = 2}, &(struct rg_purged){5, 9, 11});
+    ck_assert_int_eq(rg_stream_purge(client, stream, &(struct rg_purge){.before = 12}, NULL),
+                     RG_ERR_OUT_OF_RANGE);
+    ck_assert_int_eq(rg_stream_purge(client, "nothing", &(struct rg_purge){0}, NULL),
+                     RG_ERR_NOT_FOUND);
+    ck_assert_int_eq(rg_stream_purge(client, stream, NULL, NULL), RG_ERR_USAGE);
+    check_purge(client, &(struct rg_purge){0}, &(struct rg_purged){2, 11, 11});
+    uint64_t offset = 0;
+    ck_assert_int_eq(rg_publish(client, stream, "x", 1, &offset), RG_OK);
+    ck_assert_uint_eq(offset, 11);
+    rg_close(&client);
+    node_stop_all(node);
+    node_destroy(&node);
+}

@@ -23,6 +23,15 @@ struct load_options {
     unsigned
         leave_per_mille; /* how often a delivery makes a consumer drop its connection, unacknowledged */
     uint64_t seed;
+    uint64_t max_records; /* of the stream's retention; 0: it keeps all */
+    /* the stream deduplicates: what has no known outcome is sent again until it has */
+    bool with_ids;
+    bool is_strict; /* the group is exclusive and strict */
+    uint64_t nack_delay_ms;
+    unsigned slow_per_mille;   /* deliveries that a consumer takes 20 ms for */
+    unsigned poison_per_mille; /* records that are nacked whenever they come */
+    uint32_t max_failed;       /* of the group's dead letters; 0: it has none */
+    const char *dlq;           /* their stream */
 };
 
 struct load;

@@ -3,12 +3,10 @@
 #include "tests/lib/test.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,108 +18,9 @@
 #include "common/wire/bus.pb-c.h"
 #include "common/wire/catalog.pb-c.h"
 #include "common/wire/scan.h"
+#include "tests/system/raftd_process.h"
 
 enum { CLIENT_WAIT_MS = 9000, NAME_MAX_ = 64 };
-
-/* --- the process ------------------------------------------------------------------------------------------- */
-
-struct server {
-    char folder[160];
-    pid_t pid;
-    bool fails_syncs; /* from the next start: the 20th sync of the journal and all after it fail */
-};
-
-/* build/<BUILD>/bin/<name>, from where this test lies. */
-static void program_path(const char *name, char *out, size_t size)
-{
-    char self[1024];
-    ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    ck_assert_int_gt(length, 0);
-    self[length] = '\0';
-    for (unsigned up = 0; up < 3; up++) {
-        *strrchr(self, '/') = '\0'; /* system, system/, tests/ */
-    }
-    (void) snprintf(out, size, "%s/bin/%s", self, name);
-}
-
-/* In the child: become raftd, below strace if its syncs are to fail. */
-_Noreturn static void server_become(const struct server *self, char **arguments)
-{
-    char journal[240];
-    char strace[] = "strace";
-    char follow[] = "-fqq";
-    char expression[] = "-einject=fdatasync:error=EIO:when=20+";
-    char trace[] = "-etrace=fdatasync";
-    char only[] = "-P";
-    char *traced[24] = {strace, follow, trace, expression, only, journal};
-    (void) snprintf(journal, sizeof(journal), "%s/data/journal/0000000001.jnl", self->folder);
-    if (!self->fails_syncs) {
-        (void) execv(arguments[0], arguments);
-        _exit(127);
-    }
-    size_t count = 6;
-    while ((traced[count] = *arguments) != NULL) {
-        count++;
-        arguments++;
-    }
-    (void) execvp(strace, traced);
-    _exit(127);
-}
-
-static void server_start(struct server *self)
-{
-    char program[1100];
-    char run[200];
-    char data[200];
-    char log[200];
-    program_path("raftd", program, sizeof(program));
-    (void) snprintf(run, sizeof(run), "run_dir=%s/run", self->folder);
-    (void) snprintf(data, sizeof(data), "data_dir=%s/data", self->folder);
-    (void) snprintf(log, sizeof(log), "%s/raftd.log", self->folder);
-    self->pid = fork();
-    ck_assert_int_ge(self->pid, 0);
-    if (self->pid == 0) {
-        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
-        int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-        (void) dup2(fd, STDERR_FILENO);
-        char set[] = "--set";
-        char file_bytes[] = "journal.file_bytes=1M";
-        char reserve[] = "journal.reserve=1M";
-        char commit[] = "db.commit_every=20ms";
-        char *arguments[] = {program,    set, run,     set, data,   set,
-                             file_bytes, set, reserve, set, commit, NULL};
-        server_become(self, arguments);
-    }
-}
-
-static int server_wait(struct server *self)
-{
-    int status = 0;
-    ck_assert_int_eq(waitpid(self->pid, &status, 0), self->pid);
-    self->pid = 0;
-    return status;
-}
-
-static void server_kill(struct server *self)
-{
-    ck_assert_int_eq(kill(self->pid, SIGKILL), 0);
-    ck_assert(WIFSIGNALED(server_wait(self)));
-}
-
-static void server_stop(struct server *self)
-{
-    ck_assert_int_eq(kill(self->pid, SIGTERM), 0);
-    int status = server_wait(self);
-    ck_assert(WIFEXITED(status));
-    ck_assert_int_eq(WEXITSTATUS(status), 0);
-}
-
-static void remove_database(const struct server *self)
-{
-    char command[300];
-    (void) snprintf(command, sizeof(command), "rm -rf '%s/data/db'", self->folder);
-    ck_assert_int_eq(system(command), 0);
-}
 
 /* --- the client -------------------------------------------------------------------------------------------- */
 
@@ -170,6 +69,10 @@ static void client_forget(struct client *self)
 static void client_learn_stream(struct client *self, const Railgun__CatalogStream *stream)
 {
     struct known *known = (struct known *) hash64_get(self->by_group, stream->log_group);
+    if (known != NULL && stream->deleted_us != 0) { /* in its grace: without its name */
+        (void) hash_remove(self->streams, span_of(known->name));
+        return;
+    }
     if (known == NULL) {
         known = MEM_NEW(struct known);
         (void) snprintf(known->name, sizeof(known->name), "%s", stream->name);
@@ -186,7 +89,13 @@ static void client_learn_stream(struct client *self, const Railgun__CatalogStrea
 static void client_on_changes(struct client *self, struct span meta)
 {
     Railgun__CatalogChanges *changes = NULL;
-    ck_assert_int_eq(SCAN_UNPACK(meta, railgun__catalog_changes, &changes), 0);
+    struct scan_limits limits = scan_limits_default(); /* of what daemons tell each other */
+    limits.repeated_max = 100000;
+    limits.fields_max = 1000000;
+    limits.memory_factor = 64;
+    ck_assert_int_eq(scan_unpack(meta, &railgun__catalog_changes__descriptor, &limits,
+                                 (ProtobufCMessage **) (void *) &changes),
+                     0);
     if (changes->has_reset && changes->reset) {
         client_forget(self);
         self->snapshots++;
@@ -204,7 +113,9 @@ static void client_on_changes(struct client *self, struct span meta)
         struct known *known =
             (struct known *) hash64_remove(self->by_group, changes->streams_deleted[i]);
         ck_assert_ptr_nonnull(known);
-        (void) hash_remove(self->streams, span_of(known->name));
+        if (hash_get(self->streams, span_of(known->name)) == known) {
+            (void) hash_remove(self->streams, span_of(known->name));
+        }
         mem_free(known);
     }
     self->groups += changes->n_groups;
@@ -304,7 +215,7 @@ static bool has_answers(const struct client *self, const void *ud)
     return self->answers >= *(const unsigned *) ud;
 }
 
-static void client_open(struct client *self, const struct server *server, bool follows)
+static void client_open(struct client *self, const struct raftd_process *server, bool follows)
 {
     char run[200];
     (void) snprintf(run, sizeof(run), "%s/run", server->folder);
@@ -493,17 +404,9 @@ static int ask_register(struct client *self, const char *daemon, const char *end
 
 /* --- tests ------------------------------------------------------------------------------------------------- */
 
-static struct server server_new(void)
-{
-    struct server server = {0};
-    (void) snprintf(server.folder, sizeof(server.folder), "%s", test_folder());
-    server_start(&server);
-    return server;
-}
-
 TEST_WITHIN(raftd_ensures_and_deletes_and_tells_who_follows, 30)
 {
-    struct server server = server_new();
+    struct raftd_process server = raftd_process_new();
     struct client client;
     client_open(&client, &server, true);
     uint64_t one = 1;
@@ -531,7 +434,10 @@ TEST_WITHIN(raftd_ensures_and_deletes_and_tells_who_follows, 30)
     client_run(&client, has_revision, &revision);
     ck_assert_uint_eq(client.groups, 1);
     spec.max_in_flight = 20;
+    check_refused(&client, &group, ERR_VERSION_CONFLICT, NULL, "max_in_flight");
     Railgun__EnsureOk *ok = NULL;
+    group.has_mode = 1;
+    group.mode = RAILGUN__ENSURE__MODE__MODE_WARN;
     ck_assert_int_eq(ask_ensure(&client, &group, &ok), 0);
     ck_assert_int_eq(ok->result, RAILGUN__ENSURE_OK__RESULT__DIFFERS);
     ck_assert_uint_eq(ok->n_diff, 1);
@@ -541,6 +447,7 @@ TEST_WITHIN(raftd_ensures_and_deletes_and_tells_who_follows, 30)
     ck_assert_str_eq(ok->diff[0]->class_, "dynamic");
     ck_assert(ok->has_stream_id);
     SCAN_FREE(&ok);
+    group.has_mode = 0;
     group.has_version = 1;
     group.version = 2;
     ck_assert_int_eq(ensure_result(&client, &group, &revision),
@@ -561,12 +468,12 @@ TEST_WITHIN(raftd_ensures_and_deletes_and_tells_who_follows, 30)
     ck_assert_uint_eq(hash_count(client.streams), 0);
     ck_assert_uint_eq(client.snapshots, 1);
     client_close(&client);
-    server_stop(&server);
+    raftd_process_stop(&server);
 }
 
 TEST_WITHIN(raftd_refuses_what_is_wrong_or_not_built, 30)
 {
-    struct server server = server_new();
+    struct raftd_process server = raftd_process_new();
     struct client client;
     client_open(&client, &server, false);
     Railgun__Ensure good = ensure_of_stream("orders");
@@ -590,8 +497,8 @@ TEST_WITHIN(raftd_refuses_what_is_wrong_or_not_built, 30)
     check_refused(&client, &bad, ERR_BAD_CONFIG, "replicas: 3 asked; only 1 is possible", NULL);
     spec.has_replicas = 0;
     spec.has_max_bytes = 1;
-    spec.max_bytes = 100;
-    check_refused(&client, &bad, ERR_UNSUPPORTED, "max_bytes: only 0 is built in so far", NULL);
+    spec.max_bytes = UINT64_MAX;
+    check_refused(&client, &bad, ERR_BAD_CONFIG, NULL, NULL);
 
     Railgun__Start start = RAILGUN__START__INIT;
     start.has_at = 1;
@@ -628,12 +535,12 @@ TEST_WITHIN(raftd_refuses_what_is_wrong_or_not_built, 30)
                      ERR_WRONG_CLUSTER);
     buf_release(&meta);
     client_close(&client);
-    server_stop(&server);
+    raftd_process_stop(&server);
 }
 
 TEST_WITHIN(an_exchange_outlives_kill_9_in_its_namespace_until_it_is_deleted, 30)
 {
-    struct server server = server_new();
+    struct raftd_process server = raftd_process_new();
     struct client client;
     client_open(&client, &server, false);
     Railgun__Ensure exchange = ensure_of_stream("ticks");
@@ -641,9 +548,9 @@ TEST_WITHIN(an_exchange_outlives_kill_9_in_its_namespace_until_it_is_deleted, 30
     uint64_t revision;
     ck_assert_int_eq(ensure_result(&client, &exchange, &revision),
                      RAILGUN__ENSURE_OK__RESULT__CREATED);
-    server_kill(&server);
+    raftd_process_kill(&server);
     client_run(&client, is_down, NULL);
-    server_start(&server);
+    raftd_process_start(&server);
     client_run(&client, is_up, NULL);
     ck_assert_int_eq(ensure_result(&client, &exchange, &revision),
                      RAILGUN__ENSURE_OK__RESULT__UNCHANGED);
@@ -664,7 +571,7 @@ TEST_WITHIN(an_exchange_outlives_kill_9_in_its_namespace_until_it_is_deleted, 30
     ck_assert_int_eq(ask_delete_in(&client, "games", kind, "ticks", NULL), 0);
     ck_assert_int_eq(ask_delete_in(&client, "games", kind, "ticks", NULL), ERR_NOT_FOUND);
     client_close(&client);
-    server_stop(&server);
+    raftd_process_stop(&server);
 }
 
 struct tally {
@@ -685,7 +592,7 @@ static void count_result(struct client *self, void *ud)
 
 TEST_WITHIN(of_many_that_ensure_one_name_at_once_one_creates_it, 30)
 {
-    struct server server = server_new();
+    struct raftd_process server = raftd_process_new();
     struct client client;
     client_open(&client, &server, false);
     client.on_answer = count_result;
@@ -702,7 +609,7 @@ TEST_WITHIN(of_many_that_ensure_one_name_at_once_one_creates_it, 30)
     ck_assert_uint_eq(tally.unchanged, wanted - 1);
     buf_release(&meta);
     client_close(&client);
-    server_stop(&server);
+    raftd_process_stop(&server);
 }
 
 /* What was acknowledged: names are numbers, ids as answered. */
@@ -786,7 +693,7 @@ static bool has_acked(const struct client *self, const void *ud)
 
 TEST_WITHIN(what_raftd_acknowledged_is_there_after_kill_9_and_without_its_database, 90)
 {
-    struct server server = server_new();
+    struct raftd_process server = raftd_process_new();
     struct ledger *ledger = MEM_NEW(struct ledger);
     struct prng prng;
     prng_init(&prng, 5);
@@ -801,12 +708,12 @@ TEST_WITHIN(what_raftd_acknowledged_is_there_after_kill_9_and_without_its_databa
         }
         const void *until[2] = {ledger, &enough};
         client_run(&client, has_acked, until);
-        server_kill(&server); /* in the middle of the rest */
+        raftd_process_kill(&server); /* in the middle of the rest */
         client_run(&client, is_down, NULL);
         if (round % 3 == 1) {
-            remove_database(&server);
+            raftd_process_remove_database(&server);
         }
-        server_start(&server);
+        raftd_process_start(&server);
         client_run(&client, is_up, NULL);
         /* One more: its revision is behind all that was acknowledged before, so the watch must have told all of that. */
         send_numbered(&client, ledger, asked++);
@@ -820,7 +727,7 @@ TEST_WITHIN(what_raftd_acknowledged_is_there_after_kill_9_and_without_its_databa
     unsigned kept = ledger->acked;
     ck_assert_uint_ge(kept, 200);
     client_close(&client);
-    server_stop(&server);
+    raftd_process_stop(&server);
     mem_free(ledger);
 }
 
@@ -831,9 +738,9 @@ static bool has_settled(const struct client *self, const void *ud)
 
 TEST_WITHIN(after_a_failed_sync_raftd_acknowledges_nothing_and_ends, 60)
 {
-    struct server server = {.fails_syncs = true};
+    struct raftd_process server = {.fails_syncs = true};
     (void) snprintf(server.folder, sizeof(server.folder), "%s", test_folder());
-    server_start(&server);
+    raftd_process_start(&server);
     struct ledger *ledger = MEM_NEW(struct ledger);
     struct client client;
     client_open(&client, &server, true);
@@ -846,34 +753,34 @@ TEST_WITHIN(after_a_failed_sync_raftd_acknowledges_nothing_and_ends, 60)
     ck_assert_uint_gt(ledger->acked, 5);
     ck_assert_uint_eq(ledger->unknown, 1);
     client_run(&client, has_settled, &asked);
-    int status = server_wait(&server);
+    int status = raftd_process_wait(&server);
     ck_assert(WIFEXITED(status));
     ck_assert_int_eq(WEXITSTATUS(status), 1);
 
     server.fails_syncs = false;
-    server_start(&server);
+    raftd_process_start(&server);
     client_run(&client, is_up, NULL);
     send_numbered(&client, ledger, asked++);
     client_run(&client, has_answers, &asked);
     hear_of_last_answer(&client);
     check_ledger(&client, ledger, asked);
     client_close(&client);
-    server_stop(&server);
+    raftd_process_stop(&server);
     mem_free(ledger);
 }
 
 TEST_WITHIN(a_second_raftd_on_the_same_directory_does_not_start, 30)
 {
-    struct server server = server_new();
+    struct raftd_process server = raftd_process_new();
     struct client client;
     client_open(&client, &server, false); /* it runs */
-    struct server second = server;
-    server_start(&second);
-    int status = server_wait(&second);
+    struct raftd_process second = server;
+    raftd_process_start(&second);
+    int status = raftd_process_wait(&second);
     ck_assert(WIFEXITED(status));
     ck_assert_int_eq(WEXITSTATUS(status), 1);
     client_close(&client);
-    server_stop(&server);
+    raftd_process_stop(&server);
 }
 
 TEST(the_configuration_in_etc_is_what_a_daemon_prints_and_reads)
@@ -882,7 +789,7 @@ TEST(the_configuration_in_etc_is_what_a_daemon_prints_and_reads)
     char program[1100];
     char command[2600];
     for (unsigned i = 0; i < sizeof(daemons) / sizeof(daemons[0]); i++) {
-        program_path(daemons[i], program, sizeof(program));
+        raftd_process_program(daemons[i], program, sizeof(program));
         (void) snprintf(command, sizeof(command),
                         "'%s' --print-config | cmp - etc/%s.conf && "
                         "'%s' --check-config --config etc/%s.conf > /dev/null",

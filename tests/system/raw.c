@@ -316,22 +316,30 @@ static void ensure_one(struct raw *self, Railgun__Ensure *request)
     ck_assert_msg(answer.field == RAW_ENSURE_OK, "cannot ensure '%s'%s", request->name, text);
 }
 
-void raw_ensure(struct raw *self, const char *stream, const char *group, uint32_t max_in_flight)
+void raw_ensure_specs(struct raw *self, const char *stream, Railgun__StreamSpec *stream_spec,
+                      const char *group, Railgun__GroupSpec *group_spec)
 {
     Railgun__Ensure request = RAILGUN__ENSURE__INIT;
-    Railgun__GroupSpec spec = RAILGUN__GROUP_SPEC__INIT;
     request.has_kind = true;
     request.kind = RAILGUN__KIND__KIND_STREAM;
     memcpy(&request.name, &stream, sizeof(char *)); /* protobuf-c has no const strings */
+    request.stream = stream_spec;
     ensure_one(self, &request);
     if (group != NULL) {
         request.kind = RAILGUN__KIND__KIND_GROUP;
         memcpy(&request.group, &group, sizeof(char *));
-        spec.has_max_in_flight = max_in_flight > 0;
-        spec.max_in_flight = max_in_flight;
-        request.group_spec = &spec;
+        request.stream = NULL;
+        request.group_spec = group_spec;
         ensure_one(self, &request);
     }
+}
+
+void raw_ensure(struct raw *self, const char *stream, const char *group, uint32_t max_in_flight)
+{
+    Railgun__GroupSpec spec = RAILGUN__GROUP_SPEC__INIT;
+    spec.has_max_in_flight = max_in_flight > 0;
+    spec.max_in_flight = max_in_flight;
+    raw_ensure_specs(self, stream, NULL, group, &spec);
 }
 
 uint64_t raw_publish(struct raw *self, const char *stream, const char *payload, int *ret_code)
@@ -463,7 +471,7 @@ bool raw_deliver(struct raw *self, uint32_t channel, double seconds, struct raw_
         }
     } while (frame.field != RAW_DELIVER || frame.channel != channel);
     ck_assert_int_eq(hot_deliver_read(frame.body, &delivery), 0);
-    *ret = (struct raw_delivery){delivery.base_offset, delivery.count, 1, 0};
+    *ret = (struct raw_delivery){delivery.base_offset, delivery.count, 1, 0, delivery.epoch};
     struct span rest = frame.body;
     struct pb_field field;
     while (pb_next(&rest, &field) > 0) {
@@ -477,7 +485,8 @@ bool raw_deliver(struct raw *self, uint32_t channel, double seconds, struct raw_
     return true;
 }
 
-int raw_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, bool sync)
+static int ack_ask(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, bool sync,
+                   uint64_t epoch)
 {
     struct raw_frame answer;
     Railgun__Ack ack = RAILGUN__ACK__INIT;
@@ -492,6 +501,8 @@ int raw_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, b
     ack.ranges = ranges;
     ack.has_sync = sync;
     ack.sync = sync;
+    ack.has_epoch = epoch != 0;
+    ack.epoch = epoch;
     uint64_t corr = ++self->corr;
     ck_assert(raw_send(self, channel, corr, RAW_ACK, &ack.base));
     await_answer(self, corr, &answer);
@@ -503,6 +514,16 @@ int raw_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, b
     int code = ok->n_results > 0 ? (int) ok->results[0]->code : 0;
     SCAN_FREE(&ok);
     return code;
+}
+
+int raw_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, bool sync)
+{
+    return ack_ask(self, channel, first, last, sync, 0);
+}
+
+int raw_ack_epoch(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, uint64_t epoch)
+{
+    return ack_ask(self, channel, first, last, false, epoch);
 }
 
 void raw_post_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last)

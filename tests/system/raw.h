@@ -37,6 +37,7 @@ enum raw_field {
     RAW_ENSURE_OK = 41,
     RAW_DESCRIBE = 42,
     RAW_DESCRIBE_OK = 43,
+    RAW_GROUP_CONTROL = 50,
 };
 
 struct raw;
@@ -87,7 +88,10 @@ bool raw_has_input(struct raw *self);
 
 /* --- common requests --- */
 
-/* Make sure of a stream, with a group of at most `max_in_flight` when `group` is not NULL (0: the default). */
+/* Make sure of a stream and a group (NULL: the stream alone) with these configurations; NULL: none asked for. */
+void raw_ensure_specs(struct raw *self, const char *stream, Railgun__StreamSpec *stream_spec,
+                      const char *group, Railgun__GroupSpec *group_spec);
+/* The same with a group of at most `max_in_flight` (0: the default). */
 void raw_ensure(struct raw *self, const char *stream, const char *group, uint32_t max_in_flight);
 /* Publish one record and wait for the answer: its offset, or 0 and the error's code. */
 uint64_t raw_publish(struct raw *self, const char *stream, const char *payload, int *ret_code);
@@ -119,12 +123,16 @@ struct raw_delivery {
     uint32_t count;
     uint32_t attempt;
     uint32_t failed;
+    uint64_t epoch;
 };
 /* The next Deliver on the channel within `seconds`; false: none came. */
 bool raw_deliver(struct raw *self, uint32_t channel, double seconds, struct raw_delivery *ret);
 
 /* Acknowledge [first, last] with an answer. Its code: 0, or that of the first range in AckOk's results, or of the Error. */
 int raw_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last, bool sync);
+/* The same for an epoch; 0: none is named. */
+int raw_ack_epoch(struct raw *self, uint32_t channel, uint64_t first, uint64_t last,
+                  uint64_t epoch);
 /* The same without an answer. */
 void raw_post_ack(struct raw *self, uint32_t channel, uint64_t first, uint64_t last);
 /* Nack at once, no answer. */

@@ -142,7 +142,16 @@ TEST_WITHIN(a_stream_is_ensured_created_unchanged_differs_and_updated, 60)
     ck_assert(json_has_text(buf_text(&said.out), "path", "description"));
     ck_assert(json_has_text(buf_text(&said.out), "current", "first"));
     ck_assert(json_has_text(buf_text(&said.out), "wanted", "other"));
+    ck_assert(json_has_text(buf_text(&said.out), "error", "VERSION_CONFLICT"));
     ck_assert(process_complained(&said, "--version"));
+    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "set", "orders", "dedup.mode=required"),
+                     CONFLICT);
+    ck_assert(json_has_text(buf_text(&said.out), "error", "IMMUTABLE"));
+    ck_assert(json_has_text(buf_text(&said.out), "class", "immutable"));
+    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "set", "orders", "max_age=1s"), CONFLICT);
+    ck_assert(json_has_text(buf_text(&said.out), "error", "DIFFERS"));
+    ck_assert(json_has_text(buf_text(&said.out), "class", "shrinks_data"));
+    ck_assert(process_complained(&said, "--allow-data-loss"));
     ck_assert_int_eq(NODE_CTL(node, &said, "stream", "ensure", "orders", "--description", "other",
                               "--version", "2"),
                      OK);
@@ -153,7 +162,9 @@ TEST_WITHIN(a_stream_is_ensured_created_unchanged_differs_and_updated, 60)
     ck_assert(json_has_text(buf_text(&said.out), "name", "orders"));
     ck_assert_int_eq(NODE_CTL(node, &said, "stream", "delete", "orders"), USAGE);
     ck_assert_int_eq(NODE_CTL(node, &said, "stream", "delete", "orders", "--yes", "orders"), OK);
-    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "info", "orders"), NOT_FOUND);
+    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "info", "orders"), CONFLICT);
+    ck_assert(process_complained(&said, "STREAM_DELETED"));
+    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "info", "other"), NOT_FOUND);
     process_release(&said);
     node_stop_all(node);
     node_destroy(&node);
@@ -288,7 +299,12 @@ TEST_WITHIN(every_command_has_help, 60)
         {"stream", "ensure", "--help"},
         {"stream", "ls", "--help"},
         {"stream", "info", "--help"},
+        {"stream", "purge", "--help"},
         {"stream", "delete", "--help"},
+        {"stream", "undelete", "--help"},
+        {"stream", "set", "--help"},
+        {"stream", "lock", "--help"},
+        {"stream", "unlock", "--help"},
         {"pub", "--help", NULL},
         {"read", "--help", NULL},
         {"consume", "--help", NULL},
@@ -298,6 +314,9 @@ TEST_WITHIN(every_command_has_help, 60)
         {"group", "info", "--help"},
         {"group", "pending", "--help"},
         {"group", "delete", "--help"},
+        {"group", "set", "--help"},
+        {"group", "lock", "--help"},
+        {"group", "unlock", "--help"},
         {"bench", "--help", NULL},
         {"explain", "--help", NULL},
         {"inspect", "--help", NULL},

@@ -242,7 +242,7 @@ TEST(all_parts_of_a_message_and_an_expectation_are_sent)
                                  .key = {"key", 3},
                                  .headers = headers,
                                  .header_count = 2};
-    struct rg_expect expect = {RG_EXPECT_NEXT_OFFSET, 42};
+    struct rg_expect expect = {.what = RG_EXPECT_NEXT_OFFSET, .next_offset = 42};
     struct rg_published published = {0};
     ck_assert_int_eq(rg_publish_batch(client, "s", &message, 1, &expect, &published),
                      RG_ERR_WRONG_OFFSET);
@@ -650,7 +650,7 @@ TEST(a_waiting_publish_ends_with_the_connection)
     struct rg_options options = {.reconnect_min_ms = 1};
     struct rg_client *client = fake_client(fake, &options);
     struct rg_message message = {.payload = {"x", 1}};
-    struct rg_expect expect = {RG_EXPECT_NEXT_OFFSET, 1};
+    struct rg_expect expect = {.what = RG_EXPECT_NEXT_OFFSET, .next_offset = 1};
     ck_assert_int_eq(rg_publish_batch(client, "s", &message, 1, &expect, NULL), RG_ERR_TIMEOUT);
     ck_assert_int_eq(rg_publish(client, "s", "x", 1, NULL), 0);
     ck_assert_uint_eq(fake_records(fake), 1); /* the first was not repeated */

@@ -365,3 +365,68 @@ TEST(catalog_lists_the_exchanges_of_a_namespace_by_name)
     catalog_destroy(&catalog);
     buf_release(&changes.bytes);
 }
+
+static void changes_deleted_stream(struct changes *self, const char *name, uint64_t log_group,
+                                   uint64_t deleted_us)
+{
+    struct buf spec = {0};
+    struct buf stream = {0};
+    uint8_t id[16] = {(uint8_t) log_group};
+    pb_append_varint(&spec, 11, 5); /* delete_grace_ms */
+    pb_append_bytes(&stream, 2, span_of(name));
+    pb_append_bytes(&stream, 3, span_make(id, sizeof(id)));
+    pb_append_varint(&stream, 4, log_group);
+    pb_append_bytes(&stream, 6, buf_span(&spec));
+    pb_append_fixed64(&stream, 8, deleted_us);
+    pb_append_bytes(&self->bytes, 4, buf_span(&stream));
+    buf_release(&stream);
+    buf_release(&spec);
+}
+
+TEST(catalog_hides_a_deleted_stream_and_shows_it_again)
+{
+    struct catalog *catalog = catalog_new();
+    struct changes changes = {{0}};
+    changes_begin(&changes, 1, false, false);
+    changes_stream(&changes, "a", 1024);
+    changes_group(&changes, "g", 5, 1024);
+    apply(catalog, &changes);
+    ck_assert_ptr_null(catalog_find_deleted(catalog, span_of("a")));
+    changes_begin(&changes, 2, false, false);
+    changes_deleted_stream(&changes, "a", 1024, 77);
+    apply(catalog, &changes);
+    ck_assert_ptr_null(find(catalog, "a"));
+    ck_assert_uint_eq(catalog_stream_count(catalog), 0);
+    ck_assert_uint_eq(catalog_group_count(catalog), 0);
+    ck_assert_ptr_null(
+        catalog_next_group(catalog, span_of(""), span_of(""), span_of(""), span_of("")));
+    const struct catalog_stream *deleted = catalog_find_deleted(catalog, span_of("a"));
+    ck_assert_uint_eq(deleted->log_group, 1024);
+    ck_assert_uint_eq(catalog_undelete_until_us(deleted), 5077);
+
+    changes_begin(&changes, 3, false, false);
+    changes_stream(&changes, "a", 1030); /* the name is given again: the old one stays apart */
+    apply(catalog, &changes);
+    ck_assert_uint_eq(find(catalog, "a")->log_group, 1030);
+    ck_assert_uint_eq(find(catalog, "a")->group_count, 0);
+    size_t cursor = 0;
+    ck_assert_uint_eq(catalog_next_deleted(catalog, &cursor)->log_group, 1024);
+    ck_assert_ptr_null(catalog_next_deleted(catalog, &cursor));
+    changes_begin(&changes, 4, false, false);
+    pb_append_varint(&changes.bytes, 5, 1030);
+    apply(catalog, &changes);
+    changes_begin(&changes, 5, false, false);
+    changes_stream(&changes, "a", 1024); /* undeleted */
+    apply(catalog, &changes);
+    ck_assert_uint_eq(find(catalog, "a")->log_group, 1024);
+    ck_assert_uint_eq(find(catalog, "a")->group_count, 1);
+    ck_assert_uint_eq(catalog_group_count(catalog), 1);
+    ck_assert_ptr_null(catalog_find_deleted(catalog, span_of("a")));
+    changes_begin(&changes, 6, true, false); /* a snapshot forgets the deleted ones, too */
+    changes_deleted_stream(&changes, "b", 1040, 9);
+    apply(catalog, &changes);
+    ck_assert_ptr_null(find(catalog, "a"));
+    ck_assert_ptr_nonnull(catalog_find_deleted(catalog, span_of("b")));
+    catalog_destroy(&catalog);
+    buf_release(&changes.bytes);
+}

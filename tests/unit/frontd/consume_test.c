@@ -174,8 +174,6 @@ TEST(consume_is_refused_on_bad_channels_and_names)
     client_expect_error(&client, 11, 104);
     client_consume(&client, 11, 12, "billing", 1, 1);
     client_expect_error(&client, 12, 104);
-    client_consume(&client, 4, 13, "", 1, 1);
-    client_expect_error(&client, 13, 501);
     client_consume(&client, 4, 14, "no good", 1, 1);
     client_expect_error(&client, 14, 400);
     send_ack(&client, 9, 15, 1);

@@ -389,10 +389,21 @@ static void logd_attach(struct front *front, const struct bus_message *message)
     seen->attach_messages = attach->credit_messages;
     seen->attach_bytes = attach->credit_bytes;
     seen->attach_group_id = attach->group_id;
+    seen->attach_ephemeral = attach->ephemeral;
+    seen->attach_priority = attach->priority;
+    (void) snprintf(seen->attach_group, sizeof seen->attach_group, "%s",
+                    attach->group != NULL ? attach->group : "");
+    if (seen->attaches <= 16) {
+        seen->consumers[seen->attaches - 1] = attach->consumer;
+    }
+    bool is_nameless = seen->attach_group[0] == 0;
     SCAN_FREE(&attach);
     pb_append_varint(&meta, 1, seen->attaches);     /* member */
     pb_append_varint(&meta, 6, front->next_offset); /* end_offset */
     pb_append_bytes(&meta, 7, span_make(NULL, 0));  /* as the real one: frontd knows better */
+    if (is_nameless) {
+        pb_append_bytes(&meta, 11, span_of("e-made"));
+    }
     logd_reply(front, message->ticket, buf_span(&meta), NULL);
     buf_release(&meta);
 }
@@ -444,8 +455,14 @@ static void logd_message(struct front *front, const struct bus_message *message)
         break;
     case RAILGUN__BUS_TYPE__BUS_LOG_DETACH:
         seen->detaches++;
-        seen->detach_count_failed = message->meta.size == 2 && message->meta.data[1] != 0;
-        logd_reply(front, message->ticket, (struct span){0}, NULL);
+        seen->detach_count_failed = pb_find_varint(message->meta, 1) != 0;
+        seen->detach_drain = pb_find_varint(message->meta, 2) != 0;
+        seen->detach_drain_ms = pb_find_varint(message->meta, 3);
+        if (seen->detach_drain) {
+            seen->detach_ticket = message->ticket;
+        } else {
+            logd_reply(front, message->ticket, (struct span){0}, NULL);
+        }
         break;
     case RAILGUN__BUS_TYPE__BUS_LOG_ACK:
         seen->acks++;
@@ -459,11 +476,22 @@ static void logd_message(struct front *front, const struct bus_message *message)
         break;
     default: {
         struct buf meta = {0};
+        if (message->type == RAILGUN__BUS_TYPE__BUS_LOG_GROUP_INFO &&
+            pb_find_varint(message->meta, 1) == 0) { /* no ephemeral groups here */
+            ck_assert_int_eq(bus_reply_error(front->logd.bus, message->ticket, ERR_NOT_FOUND, NULL),
+                             0);
+            break;
+        }
         pb_append_varint(&meta, 5, 42); /* first_offset or floor */
         logd_reply(front, message->ticket, buf_span(&meta), NULL);
         buf_release(&meta);
     }
     }
+}
+
+void front_end_drain(struct front *front)
+{
+    logd_reply(front, front->seen.detach_ticket, (struct span){0}, NULL);
 }
 
 /* --- both --- */

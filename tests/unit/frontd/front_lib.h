@@ -39,7 +39,14 @@ struct logd_seen {
     uint64_t attach_messages;
     uint64_t attach_bytes;
     uint64_t attach_group_id;
+    bool attach_ephemeral;
+    uint32_t attach_priority;
+    char attach_group[64];
+    uint64_t consumers[16]; /* of the first attaches, in order */
     unsigned detaches;
+    bool detach_drain;
+    uint64_t detach_drain_ms;
+    uint64_t detach_ticket; /* of a drain, which stays open */
     bool detach_count_failed;
     unsigned acks;
     unsigned acks_oneway;
@@ -98,6 +105,9 @@ void front_add_group(struct front *front, uint64_t log_group, const char *name);
 void front_add_exchange(struct front *front, const char *namespace_, const char *name);
 /* Answer the publishes that were held. */
 void front_release_publishes(struct front *front);
+
+/* Answer the Detach that drains. */
+void front_end_drain(struct front *front);
 
 /* Turn the loop once. */
 void front_turn(struct front *front);

@@ -113,7 +113,7 @@ TEST(ping_is_echoed_and_unknown_frames_do_not_close)
     Railgun__Frame *frame = client_expect(&client, BODY(PONG), 2);
     ck_assert_uint_eq(frame->pong->data.len, 10);
     SCAN_FREE(&frame);
-    client_send(&client, 0, 3, 61, NULL); /* of a newer protocol */
+    client_send(&client, 0, 3, 200, NULL); /* of a newer protocol */
     client_expect_error(&client, 3, 102);
     client_send(&client, 0, 4, BODY(PUBLISH_OK), NULL); /* only servers send it */
     client_expect_error(&client, 4, 102);

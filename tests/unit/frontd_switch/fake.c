@@ -10,6 +10,7 @@
 #include "common/wire/es.h"
 #include "common/wire/pb.h"
 #include "frontd/routers.h"
+#include "frontd/watchers.h"
 
 struct fake fake;
 
@@ -575,6 +576,7 @@ void fake_start(void)
     fake.frontd.subscriptions = subscriptions_new(&fake.frontd);
     fake.frontd.switching = switch_new(&fake.frontd);
     fake.frontd.inlets = inlets_new(&fake.frontd);
+    fake.frontd.watchers = watchers_new(&fake.frontd);
 }
 
 void fake_stop(void)
@@ -590,6 +592,7 @@ void fake_stop(void)
     ck_assert_uint_eq(fake.exchange.counts.matched,
                       fake.exchange.counts.delivered + fake.exchange.counts.dropped);
     inlets_destroy(&fake.frontd.inlets);
+    watchers_destroy(&fake.frontd.watchers);
     subscriptions_destroy(&fake.frontd.subscriptions);
     switch_destroy(&fake.frontd.switching);
     buf_release(&fake.frontd.scratch);

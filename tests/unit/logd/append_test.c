@@ -2,6 +2,7 @@
 #include "common/base/err.h"
 #include "common/wire/bus.pb-c.h"
 #include "common/wire/pb.h"
+#include "logd/append.h"
 #include "tests/lib/test.h"
 #include "tests/unit/logd/node_lib.h"
 
@@ -239,24 +240,6 @@ TEST(a_pinned_id_must_be_the_streams)
     node_end(&node);
 }
 
-TEST(what_is_not_built_in_is_refused)
-{
-    struct node node;
-    node_init(&node);
-    node_start(&node);
-    uint64_t next;
-    struct buf meta = {0};
-    pb_append_bytes(&meta, 2, span_of("token"));
-    ck_assert_int_eq(publish_status(&node, &meta, &next), ERR_UNSUPPORTED);
-    struct buf inner = {0};
-    pb_append_bytes(&inner, 4, span_of("id"));
-    pb_append_bytes(&meta, 1, buf_span(&inner));
-    buf_release(&inner);
-    ck_assert_int_eq(publish_status(&node, &meta, &next), ERR_UNSUPPORTED);
-    ck_assert_uint_eq(stream_next_offset(node_stream(&node, NODE_STREAM)), 1);
-    node_end(&node);
-}
-
 static int publish_bytes(struct node *node, struct span bytes, bool atomic, struct answer *answer)
 {
     struct buf meta = {0};
@@ -337,21 +320,103 @@ TEST(a_draining_node_takes_no_publish)
     node_end(&node);
 }
 
-TEST(a_stream_that_asks_for_deduplication_is_refused_until_it_exists)
+/* --- the daemon's own batches --- */
+
+struct own {
+    struct node *node;
+    unsigned calls;
+    int error;
+    uint32_t count;
+    uint64_t first;
+    unsigned again; /* so many more from inside the call */
+};
+
+static void own_append(struct own *own, uint32_t count, size_t size);
+
+static void own_done(void *ud, int error, const uint64_t *offsets, uint32_t count)
+{
+    struct own *own = ud;
+    own->calls++;
+    own->error = error;
+    own->count = count;
+    own->first = count > 0 ? offsets[0] : 0;
+    for (uint32_t i = 1; i < count; i++) {
+        ck_assert_uint_eq(offsets[i], offsets[0] + i);
+    }
+    if (own->again > 0) {
+        own->again--;
+        own_append(own, 1, 10);
+    }
+}
+
+static void own_append(struct own *own, uint32_t count, size_t size)
+{
+    struct slice batch =
+        batch_make("r", stream_next_offset(node_stream(own->node, NODE_STREAM)), count, size);
+    append_own(own->node->logd->append, node_stream(own->node, NODE_STREAM), &batch, own_done, own);
+    slice_release(&batch);
+}
+
+static bool own_called_all(void *ud)
+{
+    const struct own *own = ud;
+    return own->calls > 0 && own->again == 0;
+}
+
+TEST(a_batch_of_the_daemons_own_is_told_where_it_lies)
 {
     struct node node;
     node_init(&node);
-    struct buf dedup = {0};
-    struct buf spec = {0};
-    pb_append_varint(&dedup, 1, 1);
-    pb_append_bytes(&spec, 7, buf_span(&dedup));
-    snapshot_begin(&node.changes, 7, false);
-    catalog_stream_append(&node.changes, NODE_STREAM, 1, buf_span(&spec));
-    buf_release(&dedup);
-    buf_release(&spec);
     node_start(&node);
-    uint64_t next;
-    struct buf meta = {0};
-    ck_assert_int_eq(publish_status(&node, &meta, &next), ERR_UNSUPPORTED);
+    ck_assert_uint_eq(node_publish(&node, NODE_STREAM, 1, 3, 10), 1);
+    struct own own = {.node = &node};
+    own_append(&own, 2, 10);
+    ck_assert_uint_eq(own.calls, 0); /* not before it is durable */
+    node_run_until(&node, own_called_all, &own);
+    ck_assert_int_eq(own.error, 0);
+    ck_assert_uint_eq(own.count, 2);
+    ck_assert_uint_eq(own.first, 4);
+    ck_assert_uint_eq(node_publish(&node, NODE_STREAM, 6, 1, 10), 6);
+    node_check_records(&node, NODE_STREAM, 1, 7, 0);
+    ck_assert_uint_eq(append_open_count(node.logd->append), 0);
+    node_end(&node);
+}
+
+static bool own_called_three(void *ud)
+{
+    const struct own *own = ud;
+    return own->calls == 3;
+}
+
+TEST(who_is_told_of_an_own_batch_may_append_again_at_once)
+{
+    struct node node;
+    node_init(&node);
+    node_start(&node);
+    struct own own = {.node = &node, .again = 2};
+    own_append(&own, 1, 10);
+    node_run_until(&node, own_called_three, &own);
+    ck_assert_uint_eq(own.first, 3);
+    node_check_records(&node, NODE_STREAM, 1, 4, 0);
+    node_end(&node);
+}
+
+static bool own_called_once(void *ud)
+{
+    const struct own *own = ud;
+    return own->calls == 1;
+}
+
+TEST(an_own_batch_may_be_over_the_limits_of_publishers)
+{
+    struct node node;
+    node_init(&node);
+    node_start(&node);
+    struct own own = {.node = &node};
+    own_append(&own, 1, node.options.limits.record_bytes_max + 1);
+    node_run_until(&node, own_called_once, &own);
+    ck_assert_int_eq(own.error, 0);
+    ck_assert_uint_eq(own.count, 1);
+    ck_assert_uint_eq(own.first, 1);
     node_end(&node);
 }

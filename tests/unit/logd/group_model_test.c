@@ -1,195 +1,12 @@
 /* A group against a naive model that knows each offset by itself: random members, deliveries, acknowledgements, entries and
  * crashes; after every step both say the same. A failure prints the seed. */
-#include "logd/group.h"
+#include "tests/unit/logd/group_model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/err.h"
 #include "common/base/mem.h"
-#include "common/base/rand.h"
-#include "common/wire/client.pb-c.h"
-#include "tests/lib/test.h"
-
-/* As ck_assert, without its write to a pipe each time: millions of these pass. */
-#define AGREE(fact)                                                                                \
-    do {                                                                                           \
-        if (!(fact)) {                                                                             \
-            ck_abort_msg("not so: %s", #fact);                                                     \
-        }                                                                                          \
-    } while (0)
-#define AGREE_EQ(a, b)     AGREE((a) == (b))
-#define AGREE_OP(op, a, b) AGREE((a) op(b))
-
-enum { OFFSETS = 250, MEMBERS = 4, STEPS = 1000, QUEUE = 64, GROUP_ID = 3 };
-
-enum where { NEW, HELD, READY, ACKED, SKIPPED };
-
-struct offset {
-    enum where where;
-    unsigned member; /* HELD: index */
-    uint64_t avoid;  /* READY: number of a member, or 0 */
-    struct group_tries tries;
-    bool durable; /* acked in the replicated state */
-    struct group_tries durable_tries;
-};
-
-/* An entry that was proposed: what it will make durable. */
-struct proposed {
-    struct buf bytes;
-    bool acked[OFFSETS + 1];
-    bool tried[OFFSETS + 1];
-    struct group_tries tries[OFFSETS + 1];
-};
-
-struct model {
-    struct prng prng;
-    struct group *group;
-    struct group_member members[MEMBERS];
-    bool here[MEMBERS];
-    uint64_t number_last;
-    uint64_t end; /* offsets below exist */
-    uint64_t floor_first;
-    struct offset offsets[OFFSETS + 1];
-    bool acked_new[OFFSETS + 1];
-    bool tries_new[OFFSETS + 1];
-    struct proposed *queue[QUEUE];
-    size_t queued;
-    struct group_limits limits;
-};
-
-static uint64_t record_bytes(uint64_t offset)
-{
-    return 10 + offset % 7;
-}
-
-static struct group_state state_make(const struct model *model)
-{
-    Railgun__GroupSpec spec = RAILGUN__GROUP_SPEC__INIT;
-    spec.has_max_in_flight = spec.has_max_in_flight_member = spec.has_max_holes = 1;
-    spec.max_in_flight = (uint32_t) model->limits.in_flight_max;
-    spec.max_in_flight_member = (uint32_t) model->limits.member_in_flight_max;
-    spec.max_holes = (uint32_t) model->limits.holes_max;
-    uint8_t bytes[64];
-    size_t size = railgun__group_spec__pack(&spec, bytes);
-    struct group_state state;
-    group_state_init(&state, GROUP_ID);
-    state.floor = model->floor_first;
-    AGREE_EQ(group_state_configure(&state, span_of("g"), span_make(bytes, size)), 0);
-    return state;
-}
-
-/* --- comparing --- */
-
-struct seen {
-    const struct model *model;
-    enum where where[OFFSETS + 1];
-    uint64_t member[OFFSETS + 1];
-    struct group_tries tries[OFFSETS + 1];
-};
-
-static void see(void *ud, const struct group_pending *pending)
-{
-    struct seen *seen = ud;
-    for (uint64_t i = pending->first; i <= pending->last; i++) {
-        AGREE_OP(<=, i, OFFSETS);
-        AGREE_EQ((int) seen->where[i], NEW); /* never twice */
-        seen->where[i] = pending->where == GROUP_HELD    ? HELD
-                         : pending->where == GROUP_READY ? READY
-                                                         : SKIPPED;
-        seen->member[i] = pending->member != NULL ? pending->member->number : 0;
-        seen->tries[i] = pending->tries;
-    }
-}
-
-static size_t count_here(const struct model *model)
-{
-    size_t count = 0;
-    for (unsigned i = 0; i < MEMBERS; i++) {
-        count += model->here[i] ? 1 : 0;
-    }
-    return count;
-}
-
-static void compare_offset(const struct model *model, const struct seen *seen, uint64_t i,
-                           const struct group_numbers *numbers)
-{
-    const struct offset *offset = &model->offsets[i];
-    enum where where = offset->where;
-    bool is_listed = where == HELD || where == READY || where == SKIPPED;
-    AGREE_EQ((int) seen->where[i], is_listed ? (int) where : NEW);
-    AGREE_EQ(where == NEW, i >= numbers->cursor);
-    if (where == HELD) {
-        AGREE_EQ(seen->member[i], model->members[offset->member].number);
-    }
-    if (is_listed) {
-        AGREE_EQ(seen->tries[i].attempt, offset->tries.attempt + (where == HELD ? 1U : 0U));
-        AGREE_EQ(seen->tries[i].failed, offset->tries.failed);
-    }
-}
-
-/* The offset that must come next; 0: none. */
-static uint64_t next_expected(const struct model *model, bool *ret_is_again)
-{
-    for (uint64_t i = 1; i <= OFFSETS; i++) {
-        if (model->offsets[i].where == READY) {
-            *ret_is_again = true;
-            return i;
-        }
-    }
-    for (uint64_t i = model->floor_first + 1; i < model->end; i++) {
-        if (model->offsets[i].where == NEW) {
-            *ret_is_again = false;
-            return i;
-        }
-    }
-    return 0;
-}
-
-static void compare(const struct model *model)
-{
-    struct group_numbers numbers;
-    struct seen seen = {.model = model};
-    AGREE(group_invariant(model->group));
-    AGREE_EQ(group_member_count(model->group), count_here(model));
-    if (count_here(model) == 0) {
-        return; /* perhaps at rest */
-    }
-    group_numbers(model->group, &numbers);
-    AGREE(group_pending_list(model->group, 0, OFFSETS * 2, see, &seen));
-    uint64_t floor = model->floor_first;
-    while (floor < OFFSETS && model->offsets[floor + 1].where == ACKED) {
-        floor++;
-    }
-    AGREE_EQ(numbers.floor, floor);
-    bool is_again = false;
-    uint64_t next = next_expected(model, &is_again);
-    for (unsigned i = 0; i < MEMBERS; i++) { /* nobody waits for a record that is gone */
-        uint64_t need = model->here[i] ? model->members[i].need_bytes : 0;
-        AGREE(need == 0 || (next != 0 && need == record_bytes(next)));
-    }
-    for (uint64_t i = model->floor_first + 1; i <= OFFSETS; i++) {
-        compare_offset(model, &seen, i, &numbers);
-    }
-}
-
-/* The replicated state holds exactly what was applied. */
-static void compare_durable(const struct model *model)
-{
-    const struct group_state *state = group_replicated(model->group);
-    for (uint64_t i = model->floor_first + 1; i <= OFFSETS; i++) {
-        struct range range;
-        const struct offset *offset = &model->offsets[i];
-        bool acked = i <= state->floor || ranges_find(state->acked, i, &range);
-        AGREE_EQ(acked, offset->durable);
-        struct group_tries tries = {0};
-        if (ranges_find(state->attempts, i, &range)) {
-            tries = group_tries_unpack(range.value);
-        }
-        AGREE_EQ(tries.attempt, offset->durable ? 0 : offset->durable_tries.attempt);
-        AGREE_EQ(tries.failed, offset->durable ? 0 : offset->durable_tries.failed);
-    }
-}
 
 /* --- steps --- */
 
@@ -224,15 +41,29 @@ static void give_back(struct model *model, uint64_t i, bool failed, uint64_t avo
     struct offset *offset = &model->offsets[i];
     offset->where = READY;
     offset->avoid = avoid;
-    offset->tries.attempt++;
-    offset->tries.failed += failed;
-    model->tries_new[i] = true;
+    offset->due = model->real_ms;
+    if (failed) {
+        offset->tries.failed++;
+        model->tries_new[i] = true;
+    }
+}
+
+/* What is due is ready. */
+static void ripen(struct model *model)
+{
+    for (uint64_t i = 1; i <= OFFSETS; i++) {
+        struct offset *offset = &model->offsets[i];
+        if (offset->where == DELAYED && offset->due <= model->real_ms) {
+            offset->where = READY;
+            offset->avoid = 0;
+        }
+    }
 }
 
 static void step_join(struct model *model, unsigned member)
 {
     if (!model->here[member]) {
-        if (count_here(model) == 0) {
+        if (model_count_here(model) == 0) {
             /* What was forgotten at rest: damage is found again. */
             for (uint64_t i = 1; i <= OFFSETS; i++) {
                 AGREE_OP(!=, (int) model->offsets[i].where, HELD);
@@ -240,6 +71,8 @@ static void step_join(struct model *model, unsigned member)
         }
         group_join(model->group, &model->members[member], ++model->number_last);
         model->here[member] = true;
+        group_tick(model->group, model->real_ms, model->now_ms);
+        ripen(model);
     }
 }
 
@@ -282,7 +115,7 @@ static void check_page(const struct model *model, const struct group_page *page)
 {
     bool is_again = false;
     unsigned index = member_index(model, page->member);
-    AGREE_EQ(page->first, next_expected(model, &is_again));
+    AGREE_EQ(page->first, model_next_expected(model, &is_again));
     AGREE_EQ(page->is_again, is_again);
     AGREE(member_able(model, index));
     AGREE_OP(<=, page->records_max, page->member->credit_messages);
@@ -313,6 +146,7 @@ static void check_tries(const struct model *model, uint64_t first, uint64_t last
             at++;
         }
         bool is_in = at < count && again[at].first <= i;
+        AGREE_EQ(is_in, model->offsets[i].where != NEW);
         AGREE_EQ(is_in ? again[at].tries.attempt : 0, model->offsets[i].tries.attempt);
         AGREE_EQ(is_in ? again[at].tries.failed : 0, model->offsets[i].tries.failed);
     }
@@ -324,8 +158,8 @@ static uint32_t read_page(const struct group_page *page, uint64_t *ret_bytes)
     uint32_t count = 0;
     uint64_t bytes = 0;
     while (count < page->records_max &&
-           (count == 0 || bytes + record_bytes(page->first + count) <= page->bytes_max)) {
-        bytes += record_bytes(page->first + count);
+           (count == 0 || bytes + model_record_bytes(page->first + count) <= page->bytes_max)) {
+        bytes += model_record_bytes(page->first + count);
         count++;
     }
     *ret_bytes = bytes;
@@ -341,14 +175,16 @@ static void step_deliver(struct model *model)
         for (unsigned i = 0; i < MEMBERS; i++) {
             able = able || member_able(model, i);
         }
-        if (able && model_held(model, 0, true) < model->limits.in_flight_max &&
-            next_expected(model, &is_again) != 0) {
+        if (able && model->paused == 0 &&
+            model_held(model, 0, true) < model->limits.in_flight_max &&
+            model_next_expected(model, &is_again) != 0) {
             /* Only holes can be the reason: at the limit, or above half of it since then. */
             AGREE(!is_again);
             AGREE_OP(>, model_holes(model), model->limits.holes_max / 2);
         }
         return;
     }
+    AGREE_EQ(model->paused, 0);
     check_page(model, &page);
     uint64_t bytes;
     uint32_t count = read_page(&page, &bytes);
@@ -357,6 +193,7 @@ static void step_deliver(struct model *model)
         uint64_t last = group_skip_end(model->group, &page, page.first + below(model, count));
         group_skip(model->group, &page, last);
         for (uint64_t i = page.first; i <= last; i++) {
+            model->offsets[i].tries.attempt += model->offsets[i].where == NEW;
             model->offsets[i].where = SKIPPED;
         }
         return;
@@ -369,11 +206,14 @@ static void step_deliver(struct model *model)
         return;
     }
     check_tries(model, page.first, page.first + count - 1);
-    group_delivered(model->group, &page, count, bytes, below(model, 3));
+    group_delivered(model->group, &page, count, bytes);
     AGREE_EQ(page.member->credit_bytes, credit - (int64_t) bytes);
     for (uint64_t i = page.first; i < page.first + count; i++) {
+        model->tries_new[i] = model->tries_new[i] || model->offsets[i].where == READY;
         model->offsets[i].where = HELD;
         model->offsets[i].member = index;
+        model->offsets[i].since = model->now_ms;
+        model->offsets[i].tries.attempt++;
     }
 }
 
@@ -391,6 +231,7 @@ static int expected_error(const struct model *model, unsigned member, uint64_t i
     case SKIPPED:
         return ERR_NOT_DELIVERED;
     case READY:
+    case DELAYED:
         return ERR_STALE_DELIVERY;
     case ACKED:
         return ERR_ALREADY;
@@ -408,13 +249,47 @@ static void do_offset(struct model *model, unsigned member, enum group_verb verb
         offset->tries = (struct group_tries){0};
         model->acked_new[i] = true;
         model->tries_new[i] = false;
+        model->delayed_new[i] = false;
+    } else if (verb == GROUP_EXTEND) {
+        offset->since = model->now_ms;
     } else if (verb == GROUP_NACK || verb == GROUP_RELEASE) {
         give_back(model, i, verb == GROUP_NACK, model->members[member].number);
     }
 }
 
+static uint64_t model_delayed(const struct model *model)
+{
+    uint64_t count = 0;
+    for (uint64_t i = 1; i <= OFFSETS; i++) {
+        count += model->offsets[i].where == DELAYED;
+    }
+    return count;
+}
+
+/* 0 or DELAY_FULL. */
+static int do_nack(struct model *model, unsigned member, const struct group_nack *nack, uint64_t i)
+{
+    struct offset *offset = &model->offsets[i];
+    if (nack->has_delay ? nack->delay_ms == 0 : nack->no_count) {
+        give_back(model, i, !nack->no_count, model->members[member].number);
+        return 0;
+    }
+    if (model_delayed(model) >= model->limits.delayed_max) {
+        return ERR_DELAY_FULL;
+    }
+    uint32_t step = offset->tries.failed < BACKOFF_STEPS ? offset->tries.failed : BACKOFF_STEPS - 1;
+    give_back(model, i, !nack->no_count, 0);
+    offset->where = DELAYED;
+    offset->due = model->real_ms + (nack->has_delay ? nack->delay_ms : model_backoff[step]);
+    model->delayed_new[i] = true;
+    return 0;
+}
+
 static void step_handle(struct model *model, unsigned member, enum group_verb verb)
 {
+    const struct group_nack nack = {.no_count = below(model, 3) == 0,
+                                    .has_delay = below(model, 2) == 0,
+                                    .delay_ms = below(model, 3) * below(model, 60)};
     struct ack_results results = {0};
     uint64_t first = 1 + below(model, OFFSETS);
     for (uint64_t i = first; i <= OFFSETS && below(model, 200) > 0; i++) {
@@ -430,12 +305,18 @@ static void step_handle(struct model *model, unsigned member, enum group_verb ve
     }
     for (uint64_t i = first; i <= last; i++) {
         int error = expected_error(model, member, i);
-        errors[i] = error == 0 && verb == GROUP_REFUSE ? ERR_UNSUPPORTED : error;
-        if (error == 0) {
+        errors[i] = error == 0 && verb == GROUP_REJECT ? ERR_BAD_CONFIG : error;
+        if (error == 0 && verb == GROUP_DELAY) {
+            errors[i] = do_nack(model, member, &nack, i);
+        } else if (error == 0) {
             do_offset(model, member, verb, i);
         }
     }
-    group_handle_range(model->group, &model->members[member], verb, first, last, &results);
+    if (verb == GROUP_DELAY) {
+        group_handle_nack(model->group, &model->members[member], &nack, first, last, &results);
+    } else {
+        group_handle_range(model->group, &model->members[member], verb, first, last, &results);
+    }
     uint64_t at = first;
     for (uint32_t n = 0; n < results.count; n++) {
         AGREE_OP(>=, results.items[n].first, at);
@@ -467,6 +348,114 @@ static void step_up_to(struct model *model, unsigned member)
     }
 }
 
+/* --- time and operators --- */
+
+static void step_tick(struct model *model)
+{
+    uint64_t wait = model->limits.ack_wait_ms;
+    struct group_expired expired;
+    uint64_t passed = below(model, 40);
+    model->real_ms += passed;
+    model->now_ms += passed;
+    group_tick(model->group, model->real_ms, model->now_ms);
+    ripen(model);
+    while (group_expire(model->group, &expired)) {
+        unsigned member = member_index(model, expired.member);
+        for (uint64_t i = expired.first; i <= expired.last; i++) {
+            AGREE(wait != 0 && model->offsets[i].where == HELD);
+            AGREE(model->offsets[i].member == member);
+            AGREE(model->offsets[i].since + wait <= model->now_ms);
+            give_back(model, i, true, model->members[member].number);
+        }
+    }
+    for (uint64_t i = 1; i <= OFFSETS; i++) {
+        struct offset *offset = &model->offsets[i];
+        AGREE(wait == 0 || offset->where != HELD || offset->since + wait > model->now_ms);
+        AGREE(wait == 0 || offset->where != HELD ||
+              group_next_ms(model->group) <= offset->since + wait);
+    }
+}
+
+static void step_pause(struct model *model)
+{
+    uint32_t how = below(model, 3) == 0 ? 1 : 0;
+    if (model_count_here(model) == 0) {
+        return;
+    }
+    AGREE_EQ(group_pause(model->group, how), how != model->paused);
+    model->paused_new = model->paused_new || how != model->paused;
+    model->paused = how;
+}
+
+static void step_release(struct model *model, unsigned member)
+{
+    bool is_all = below(model, 2) == 0;
+    uint64_t first = 1 + below(model, OFFSETS);
+    uint64_t last = first + below(model, OFFSETS);
+    uint64_t released = 0;
+    if (!model->here[member]) {
+        return;
+    }
+    for (uint64_t i = first; i <= last && i <= OFFSETS; i++) {
+        struct offset *offset = &model->offsets[i];
+        if (offset->where == HELD && (is_all || offset->member == member)) {
+            give_back(model, i, false, model->members[offset->member].number);
+            released++;
+        } else if (offset->where == DELAYED && is_all) {
+            give_back(model, i, false, 0);
+            model->delayed_new[i] = true;
+            released++;
+        }
+    }
+    uint64_t number = is_all ? 0 : model->members[member].number;
+    AGREE_EQ(group_release_range(model->group, number, first, last), released);
+}
+
+static void step_seek(struct model *model)
+{
+    uint64_t from = model->first - 1 > model->floor_first ? model->first - 1 : model->floor_first;
+    if (model_count_here(model) == 0 || model->end <= from + 1) {
+        return;
+    }
+    uint64_t floor = from + below(model, model->end - from);
+    group_seek(model->group, floor);
+    for (uint64_t i = 1; i <= OFFSETS; i++) {
+        struct offset *offset = &model->offsets[i];
+        offset->where = i <= floor ? ACKED : NEW;
+        offset->tries = (struct group_tries){0};
+        model->acked_new[i] = model->tries_new[i] = model->delayed_new[i] = false;
+    }
+    model->seek_new = floor + 1;
+}
+
+/* What the model knows of the replicated state below the first offset. */
+static void trim_durable(struct model *model)
+{
+    for (uint64_t i = 1; i < model->first; i++) {
+        model->gaps += model->offsets[i].durable ? 0 : 1;
+        model->offsets[i].durable = true;
+    }
+    if (model->durable_delivered < model->first - 1) {
+        model->durable_delivered = model->first - 1;
+    }
+}
+
+static void step_trim(struct model *model)
+{
+    if (below(model, 4) != 0 || model->end < 2) {
+        return;
+    }
+    model->first += below(model, model->end - model->first + 1) / 2;
+    (void) group_trim(model->group, model->first);
+    for (uint64_t i = 1; i < model->first; i++) {
+        model->offsets[i].where = ACKED;
+        model->offsets[i].tries = (struct group_tries){0};
+        model->acked_new[i] = model->tries_new[i] = model->delayed_new[i] = false;
+    }
+    trim_durable(model);
+    model_compare_durable(model);
+}
+
 static void step_propose(struct model *model)
 {
     if (!group_has_changes(model->group) || model->queued == QUEUE) {
@@ -487,7 +476,18 @@ static void step_propose(struct model *model)
             entry->tries[i] = model->offsets[i].tries;
             model->tries_new[i] = false;
         }
+        if (i <= changes.delayed_last && model->delayed_new[i]) {
+            entry->delayed[i] = true;
+            entry->due[i] = model->offsets[i].where == DELAYED ? model->offsets[i].due : 0;
+            model->delayed_new[i] = false;
+        }
+        entry->delivered = model->offsets[i].where != NEW ? i : entry->delivered;
     }
+    entry->seek = model->seek_new;
+    entry->pauses = model->paused_new;
+    entry->paused = model->paused;
+    model->seek_new = 0;
+    model->paused_new = false;
     model->queue[model->queued++] = entry;
 }
 
@@ -501,37 +501,57 @@ static void step_apply(struct model *model)
     AGREE_EQ(group_state_check_acks(buf_span(&entry->bytes), &id), 0);
     AGREE_EQ(id, GROUP_ID);
     group_state_apply_acks(group_replicated(model->group), buf_span(&entry->bytes));
+    (void) group_trim(model->group, model->first); /* as the groups do after an entry */
     group_changes_applied(model->group);
+    if (entry->seek != 0) {
+        model->durable_delivered = entry->seek - 1;
+    }
     for (uint64_t i = 1; i <= OFFSETS; i++) {
         struct offset *offset = &model->offsets[i];
+        if (entry->seek != 0) {
+            offset->durable = i < entry->seek;
+            offset->durable_tries = (struct group_tries){0};
+            offset->durable_due = 0;
+        }
         offset->durable = offset->durable || entry->acked[i];
-        offset->durable_tries = entry->tried[i] ? entry->tries[i] : offset->durable_tries;
+        if (entry->tried[i]) {
+            offset->durable_tries = entry->tries[i];
+            offset->durable_due = 0;
+        }
+        offset->durable_due = entry->delayed[i] ? entry->due[i] : offset->durable_due;
     }
+    model->durable_delivered =
+        entry->delivered > model->durable_delivered ? entry->delivered : model->durable_delivered;
+    model->durable_paused = entry->pauses ? entry->paused : model->durable_paused;
+    trim_durable(model);
     buf_release(&entry->bytes);
     mem_free(entry);
     model->queued--;
     memmove(model->queue, model->queue + 1, model->queued * sizeof model->queue[0]);
-    compare_durable(model);
+    model_compare_durable(model);
 }
 
 /* The leader's memory is gone: what the model knows is what was applied. */
 static void model_forget(struct model *model)
 {
-    uint64_t highest = 0;
     for (uint64_t i = 1; i <= OFFSETS; i++) {
         struct offset *offset = &model->offsets[i];
-        if (offset->durable || offset->durable_tries.attempt > 0) {
-            highest = i;
+        bool is_known = !offset->durable && i <= model->durable_delivered;
+        offset->where = offset->durable ? ACKED : is_known ? READY : NEW;
+        offset->tries = (struct group_tries){.attempt = is_known ? 1 : 0};
+        if (is_known && offset->durable_tries.attempt > 0) {
+            offset->tries = offset->durable_tries;
         }
-        offset->tries = offset->durable ? (struct group_tries){0} : offset->durable_tries;
-    }
-    for (uint64_t i = 1; i <= OFFSETS; i++) {
-        struct offset *offset = &model->offsets[i];
-        offset->where = offset->durable ? ACKED : i <= highest ? READY : NEW;
+        if (is_known && offset->durable_due != 0) {
+            offset->where = DELAYED;
+        }
+        offset->due = offset->where == DELAYED ? offset->durable_due : 0;
         offset->avoid = 0;
-        model->acked_new[i] = false;
-        model->tries_new[i] = false;
+        model->acked_new[i] = model->tries_new[i] = model->delayed_new[i] = false;
     }
+    model->seek_new = 0;
+    model->paused_new = false;
+    model->paused = model->durable_paused;
 }
 
 static void step_crash(struct model *model)
@@ -554,15 +574,16 @@ static void step_crash(struct model *model)
     AGREE_EQ(group_state_decode(&state, buf_span(&bytes)), 0);
     buf_release(&bytes);
     model->group = group_new(&state);
+    group_tick(model->group, model->real_ms, model->now_ms);
     model_forget(model);
-    compare_durable(model);
+    model_compare_durable(model);
 }
 
 /* At rest the leader's memory goes, if everything is applied. */
 static void step_rest(struct model *model)
 {
     group_rest(model->group);
-    if (count_here(model) == 0 && model->queued == 0 && !group_has_changes(model->group)) {
+    if (model_count_here(model) == 0 && model->queued == 0 && !group_has_changes(model->group)) {
         model_forget(model);
     }
 }
@@ -592,8 +613,18 @@ static void step(struct model *model)
     } else if (choice < 750) {
         step_up_to(model, member);
     } else if (choice < 850) {
-        step_handle(model, member, (enum group_verb)(GROUP_NACK + below(model, 4)));
-    } else if (choice < 915) {
+        step_handle(model, member, (enum group_verb)(GROUP_NACK + below(model, 5)));
+    } else if (choice < 880) {
+        step_tick(model);
+    } else if (choice < 886) {
+        step_pause(model);
+    } else if (choice < 890) {
+        step_release(model, member);
+    } else if (choice < 892) {
+        step_seek(model);
+    } else if (choice < 895) {
+        step_trim(model);
+    } else if (choice < 935) {
         step_propose(model);
     } else if (choice < 980) {
         step_apply(model);
@@ -609,6 +640,9 @@ static void run(uint64_t seed)
     struct model *model = MEM_NEW(struct model);
     prng_init(&model->prng, seed);
     model->end = 1;
+    model->first = 1;
+    model->real_ms = 1700000000000 + below(model, 1000);
+    model->now_ms = below(model, 100000);
     model->floor_first = below(model, 3) == 0 ? below(model, 50) : 0;
     for (uint64_t i = 1; i <= model->floor_first; i++) {
         model->offsets[i].where = ACKED;
@@ -616,12 +650,16 @@ static void run(uint64_t seed)
     }
     model->limits = (struct group_limits){.in_flight_max = 1 + below(model, 60),
                                           .member_in_flight_max = 1 + below(model, 60),
-                                          .holes_max = 1 + below(model, 12)};
-    struct group_state state = state_make(model);
+                                          .holes_max = 1 + below(model, 12),
+                                          .delayed_max = 1 + below(model, 30),
+                                          .ack_wait_ms = below(model, 2) * 50};
+    model->durable_delivered = model->floor_first;
+    struct group_state state = model_state(model);
     model->group = group_new(&state);
+    group_tick(model->group, model->real_ms, model->now_ms);
     for (unsigned i = 0; i < STEPS; i++) {
         step(model);
-        compare(model);
+        model_compare(model);
     }
     step_crash(model);
     group_destroy(&model->group);

@@ -59,7 +59,7 @@ TEST(acknowledgements_raise_the_floor_when_they_meet_it)
 {
     struct group_state state;
     group_state_init(&state, 7);
-    state.floor = 10;
+    group_state_seek(&state, 10);
     struct buf entry = of_group(7, (const uint64_t[][2]){{15, 20}, {30, 30}, {5, 8}}, 3, NULL, 0);
     apply(&state, &entry);
     ck_assert_uint_eq(state.floor, 10);
@@ -238,4 +238,102 @@ TEST(replay_gives_the_same_state_wherever_it_begins)
         group_state_release(&straight);
         group_state_release(&broken);
     }
+}
+
+/* --- delays, seek, trim --- */
+
+TEST(a_value_of_the_version_before_is_delivered_up_to_what_it_knows)
+{
+    struct group_state state;
+    struct buf bytes = {0};
+    pb_append_varint(&bytes, 1, 7); /* only the fields there were: id, floor, acked, attempts */
+    pb_append_bytes(&bytes, 2, span_of("g"));
+    pb_append_varint(&bytes, 4, 10);
+    group_range_append(&bytes, 5, 15, 20);
+    group_attempt_append(&bytes, 6, 22, 22, (struct group_tries){3, 1});
+    pb_append_varint(&bytes, 99, 5); /* and one that nobody knows */
+    ck_assert_int_eq(group_state_decode(&state, buf_span(&bytes)), 0);
+    ck_assert(group_state_invariant(&state));
+    ck_assert_uint_eq(state.delivered, 22);
+    ck_assert_uint_eq(ranges_count(state.delayed), 0);
+    ck_assert_uint_eq(state.paused, 0);
+    buf_release(&bytes);
+    group_state_release(&state);
+}
+
+TEST(a_counter_ends_a_delay_and_an_acknowledgement_both)
+{
+    struct group_state state;
+    struct buf entry = {0};
+    group_state_init(&state, 7);
+    pb_append_varint(&entry, 1, 7);
+    group_delayed_append(&entry, 5, 2, 6, 5000);
+    group_attempt_append(&entry, 3, 2, 6, (struct group_tries){1, 1}); /* of the same nack */
+    apply(&state, &entry);
+    ck_assert_uint_eq(ranges_total(state.delayed), 5);
+    ck_assert_uint_eq(state.delivered, 6);
+    buf_reset(&entry);
+    pb_append_varint(&entry, 1, 7);
+    group_attempt_append(&entry, 3, 3, 3, (struct group_tries){2, 1}); /* it was delivered again */
+    group_range_append(&entry, 2, 4, 4);
+    group_delayed_append(&entry, 5, 6, 6, 0); /* released */
+    apply(&state, &entry);
+    struct range range;
+    ck_assert(ranges_find(state.delayed, 2, &range));
+    ck_assert(!ranges_find(state.delayed, 3, &range));
+    ck_assert(!ranges_find(state.delayed, 4, &range));
+    ck_assert(ranges_find(state.delayed, 5, &range));
+    ck_assert_uint_eq(range.value, 5000);
+    ck_assert(!ranges_find(state.delayed, 6, &range));
+    /* The same after saving and loading. */
+    struct group_state loaded;
+    buf_reset(&entry);
+    group_state_encode(&state, &entry);
+    ck_assert_int_eq(group_state_decode(&loaded, buf_span(&entry)), 0);
+    ck_assert_uint_eq(ranges_total(loaded.delayed), 2);
+    ck_assert_uint_eq(loaded.delivered, 6);
+    buf_release(&entry);
+    group_state_release(&loaded);
+    group_state_release(&state);
+}
+
+TEST(a_seek_comes_first_in_its_entry_and_a_trim_counts_what_was_not_settled)
+{
+    struct group_state state;
+    struct buf entry = {0};
+    group_state_init(&state, 7);
+    group_state_ack(&state, 1, 50);
+    pb_append_varint(&entry, 1, 7);
+    group_range_append(&entry, 2, 12, 13); /* at the new position */
+    pb_append_varint(&entry, 11, 1);
+    pb_append_varint(&entry, 12, 11); /* position 10 */
+    apply(&state, &entry);
+    ck_assert_uint_eq(state.floor, 10);
+    ck_assert_uint_eq(state.delivered, 13);
+    ck_assert_uint_eq(state.paused, 1);
+    ck_assert_uint_eq(group_state_trim(&state, 16), 3); /* 11, 14, 15 */
+    ck_assert_uint_eq(group_state_trim(&state, 16), 0);
+    ck_assert_uint_eq(state.floor, 15);
+    ck_assert_uint_eq(state.gap_records, 3);
+    ck_assert(group_state_invariant(&state));
+    buf_release(&entry);
+    group_state_release(&state);
+}
+
+TEST(damaged_delays_and_seeks_are_refused)
+{
+    struct buf entry = {0};
+    uint64_t id;
+    pb_append_varint(&entry, 1, 7);
+    group_delayed_append(&entry, 5, 6, 2, 5000);
+    ck_assert_int_eq(group_state_check_acks(buf_span(&entry), &id), ERR_BAD_FORMAT);
+    buf_reset(&entry);
+    pb_append_varint(&entry, 1, 7);
+    pb_append_varint(&entry, 12, UINT64_MAX);
+    ck_assert_int_eq(group_state_check_acks(buf_span(&entry), &id), ERR_BAD_FORMAT);
+    buf_reset(&entry);
+    pb_append_varint(&entry, 1, 7);
+    pb_append_bytes(&entry, 4, span_of("x"));
+    ck_assert_int_eq(group_state_check_acks(buf_span(&entry), &id), ERR_BAD_FORMAT);
+    buf_release(&entry);
 }

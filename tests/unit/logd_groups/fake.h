@@ -8,6 +8,7 @@
 
 #include "common/base/buf.h"
 #include "common/run/bus.h"
+#include "logd/events.h"
 #include "logd/groups.h"
 #include "logd/logd.h"
 #include "logd/stream.h"
@@ -45,7 +46,12 @@ struct stream {
     unsigned reads;
 };
 
+#define FAKE_REAL_MS UINT64_C(1700000000000)
+enum { FAKE_EVENT_TYPES = 32, FAKE_SOON_MS = 1000 };
+
 struct fake {
+    unsigned events[FAKE_EVENT_TYPES]; /* told to operators, by type */
+    struct event event;                /* the last one; spans may be gone */
     struct stream stream;
     struct members *members;
     struct metrics *metrics;
@@ -55,7 +61,8 @@ struct fake {
     struct fake_entry *log;
     size_t log_count;
     size_t applied;
-    int propose_error; /* 0: takes entries */
+    uint64_t expired_group; /* the catalogue was asked to delete it */
+    int propose_error;      /* 0: takes entries */
     bool is_dirty;
     uint64_t now_ms;
     uint64_t flush_at;
@@ -63,6 +70,8 @@ struct fake {
 };
 extern struct fake fake; /* one a test process */
 
+/* Entries in the log that say more than up to where was delivered. */
+size_t fake_entries(void);
 void fake_start(void);
 /* As after kill -9: only what was saved (none here) and the log remain; replays the first `entries` of it. */
 void fake_restart(size_t entries);

@@ -1,8 +1,6 @@
 /* The groups of a stream, from the requests that come over the bus to what goes out and into the log. */
 #include "logd/groups.h"
 
-#include <string.h>
-
 #include "common/base/err.h"
 #include "common/base/mem.h"
 #include "common/wire/bus.pb-c.h"
@@ -11,272 +9,89 @@
 #include "common/wire/scan.h"
 #include "logd/kinds.h"
 #include "tests/lib/test.h"
-#include "tests/unit/logd_groups/fake.h"
-
-static struct bus_link front = {.id = 1};
-static struct bus_link other = {.id = 2};
-
-/* --- what a frontd says --- */
-
-struct want {
-    Railgun__Start__At at;
-    uint64_t offset;
-    uint64_t messages; /* credit; bytes are 100 for each */
-    uint32_t in_flight;
-    uint64_t group; /* 0: FAKE_GROUP */
-    uint64_t revision;
-};
-
-static void attach(struct bus_link *link, uint64_t consumer, struct want want)
-{
-    Railgun__LogAttach message = RAILGUN__LOG_ATTACH__INIT;
-    Railgun__GroupSpec spec = RAILGUN__GROUP_SPEC__INIT;
-    Railgun__Start start = RAILGUN__START__INIT;
-    struct buf meta = {0};
-    message.has_consumer = message.has_group_id = 1;
-    message.consumer = consumer;
-    message.group_id = want.group != 0 ? want.group : FAKE_GROUP;
-    message.group = (char *) (uintptr_t) "workers";
-    message.spec = &spec;
-    spec.has_max_in_flight = want.in_flight != 0;
-    spec.max_in_flight = want.in_flight;
-    if (want.at != RAILGUN__START__AT__AT_DEFAULT) {
-        message.start = &start;
-        start.has_at = start.has_offset = 1;
-        start.at = want.at;
-        start.offset = want.offset;
-    }
-    message.has_credit_messages = message.has_credit_bytes = 1;
-    message.credit_messages = want.messages;
-    message.credit_bytes = want.messages * FAKE_RECORD;
-    message.has_revision = 1;
-    message.revision = want.revision;
-    message.name = (char *) (uintptr_t) "worker";
-    scan_pack(&meta, &message.base);
-    struct bus_message in =
-        fake_message(RAILGUN__BUS_TYPE__BUS_LOG_ATTACH, 1024, buf_span(&meta), true);
-    groups_handle_attach(fake.stream.groups, link, &in);
-    buf_release(&meta);
-}
-
-static struct member *member(struct bus_link *link, uint64_t consumer)
-{
-    struct member *found = members_find(fake.members, link, consumer);
-    ck_assert_ptr_nonnull(found);
-    return found;
-}
-
-static void ack(struct bus_link *link, uint64_t consumer, uint64_t first, uint64_t last, bool sync)
-{
-    Railgun__Ack message = RAILGUN__ACK__INIT;
-    Railgun__OffsetRange range = RAILGUN__OFFSET_RANGE__INIT;
-    Railgun__OffsetRange *ranges[] = {&range};
-    struct buf meta = {0};
-    range.has_first = range.has_last = 1;
-    range.first = first;
-    range.last = last;
-    message.n_ranges = 1;
-    message.ranges = ranges;
-    message.has_sync = sync;
-    message.sync = sync;
-    scan_pack(&meta, &message.base);
-    struct bus_message in =
-        fake_message(RAILGUN__BUS_TYPE__BUS_LOG_ACK, consumer, buf_span(&meta), true);
-    member_handle_ack(member(link, consumer), &in);
-    buf_release(&meta);
-}
-
-static void nack(struct bus_link *link, uint64_t consumer, uint64_t offset, uint64_t delay_ms,
-                 bool reject)
-{
-    Railgun__Ack message = RAILGUN__ACK__INIT;
-    Railgun__Nack bad = RAILGUN__NACK__INIT;
-    Railgun__Nack *nacks[] = {&bad};
-    Railgun__OffsetRange range = RAILGUN__OFFSET_RANGE__INIT;
-    struct buf meta = {0};
-    range.has_first = range.has_last = 1;
-    range.first = range.last = offset;
-    bad.range = &range;
-    bad.has_delay_ms = delay_ms > 0;
-    bad.delay_ms = delay_ms;
-    bad.has_reject = reject;
-    bad.reject = reject;
-    message.n_nacks = 1;
-    message.nacks = nacks;
-    scan_pack(&meta, &message.base);
-    struct bus_message in =
-        fake_message(RAILGUN__BUS_TYPE__BUS_LOG_ACK, consumer, buf_span(&meta), true);
-    member_handle_ack(member(link, consumer), &in);
-    buf_release(&meta);
-}
-
-static void credit(struct bus_link *link, uint64_t consumer, uint64_t messages, uint64_t bytes)
-{
-    struct buf meta = {0};
-    pb_append_varint(&meta, 1, messages);
-    pb_append_varint(&meta, 2, bytes);
-    struct bus_message in =
-        fake_message(RAILGUN__BUS_TYPE__BUS_LOG_CREDIT, consumer, buf_span(&meta), false);
-    member_handle_credit(member(link, consumer), &in);
-    buf_release(&meta);
-}
-
-static void detach(struct bus_link *link, uint64_t consumer, bool count_failed)
-{
-    struct buf meta = {0};
-    pb_append_varint(&meta, 1, count_failed);
-    struct bus_message in =
-        fake_message(RAILGUN__BUS_TYPE__BUS_LOG_DETACH, consumer, buf_span(&meta), true);
-    member_handle_detach(member(link, consumer), &in);
-    buf_release(&meta);
-}
-
-static void publish(uint64_t count)
-{
-    fake.stream.next += count;
-    fake.is_dirty = true;
-}
-
-/* --- what is expected --- */
-
-static struct span expect_reply(int status)
-{
-    const struct fake_sent *sent = fake_next();
-    ck_assert_ptr_nonnull(sent);
-    ck_assert_ptr_null(sent->link);
-    ck_assert_msg(sent->status == status, "%s", err_name(sent->status));
-    return buf_span(&sent->meta);
-}
-
-static struct span expect_deliver(const struct bus_link *link, uint64_t consumer, uint64_t first,
-                                  uint64_t count)
-{
-    const struct fake_sent *sent = fake_next();
-    ck_assert_ptr_nonnull(sent);
-    ck_assert_ptr_eq(sent->link, link);
-    ck_assert_uint_eq(sent->type, RAILGUN__BUS_TYPE__BUS_LOG_DELIVER);
-    ck_assert_uint_eq(sent->subject, consumer);
-    ck_assert_uint_eq(fake_number(buf_span(&sent->meta), 2), first);
-    ck_assert_uint_eq(fake_number(buf_span(&sent->meta), 3), count);
-    return buf_span(&sent->meta);
-}
-
-static const struct fake_sent *expect_event(uint16_t type, uint64_t consumer)
-{
-    const struct fake_sent *sent = fake_next();
-    ck_assert_ptr_nonnull(sent);
-    ck_assert_uint_eq(sent->type, type);
-    ck_assert_uint_eq(sent->subject, consumer);
-    return sent;
-}
-
-static void expect_silence(void)
-{
-    ck_assert_ptr_null(fake_next());
-}
-
-/* A stream of 100 records and one consumer with this credit; its ConsumeOk is seen. */
-static void begin(uint64_t messages)
-{
-    fake_start();
-    publish(100);
-    attach(&front, 5, (struct want){.messages = messages});
-    fake_settle();
-    (void) expect_reply(0);
-}
-
-static uint64_t info(uint32_t field)
-{
-    struct buf meta = {0};
-    pb_append_varint(&meta, 1, FAKE_GROUP);
-    struct bus_message in =
-        fake_message(RAILGUN__BUS_TYPE__BUS_LOG_GROUP_INFO, 1024, buf_span(&meta), true);
-    groups_handle_info(fake.stream.groups, &in);
-    buf_release(&meta);
-    return fake_number(expect_reply(0), field);
-}
-
-/* --- tests --- */
+#include "tests/unit/logd_groups/talk.h"
 
 TEST(a_group_is_opened_by_an_entry_and_then_delivered_to)
 {
     fake_start();
-    publish(100);
-    attach(&front, 5, (struct want){.messages = 10});
+    talk_publish(100);
+    talk_attach(&talk_front, 5, (struct talk_want){.messages = 10});
     fake_turn();
-    expect_silence(); /* not before the entry is committed */
-    ck_assert_uint_eq(fake.log_count, 1);
+    talk_expect_silence(); /* not before the entry is committed */
+    ck_assert_uint_eq(fake_entries(), 1);
     ck_assert_uint_eq(fake.log[0].kind, LOG_KIND_GROUP);
     fake_settle();
-    struct span ok = expect_reply(0);
+    struct span ok = talk_expect_reply(0);
     ck_assert_uint_eq(fake_number(ok, 1), 1);
     ck_assert_uint_eq(fake_number(ok, 3), 1);
     ck_assert_uint_eq(fake_number(ok, 4), 0);
     ck_assert_uint_eq(fake_number(ok, 5), 0);
     ck_assert_uint_eq(fake_number(ok, 6), 101);
     ck_assert_uint_eq(fake_bytes(ok, 9).size, 16);
-    struct span meta = expect_deliver(&front, 5, 1, 10);
+    struct span meta = talk_expect_deliver(&talk_front, 5, 1, 10);
     Railgun__Deliver *deliver = railgun__deliver__unpack(NULL, meta.size, meta.data);
     ck_assert_ptr_nonnull(deliver);
     ck_assert_uint_eq(deliver->n_redelivered, 0);
     ck_assert_uint_eq(deliver->n_times, 1);
     ck_assert_uint_eq(deliver->times[0]->ts_us, 1000);
     railgun__deliver__free_unpacked(deliver, NULL);
-    expect_silence();
+    talk_expect_silence();
     fake_stop();
 }
 
 TEST(a_second_consumer_finds_the_position_and_its_start_is_ignored)
 {
-    begin(10);
-    (void) expect_deliver(&front, 5, 1, 10);
-    attach(&other, 5, (struct want){.messages = 5, .at = RAILGUN__START__AT__AT_LATEST});
-    struct span ok = expect_reply(0); /* no entry is needed */
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
+    talk_attach(&talk_other, 5,
+                (struct talk_want){.messages = 5, .at = RAILGUN__START__AT__AT_LATEST});
+    struct span ok = talk_expect_reply(0); /* no entry is needed */
     ck_assert_uint_eq(fake_number(ok, 1), 2);
     ck_assert_uint_eq(fake_number(ok, 3), 0);
     ck_assert_uint_eq(fake_number(ok, 4), 1);
     fake_settle();
-    (void) expect_deliver(&other, 5, 11, 5);
-    ck_assert_uint_eq(fake.log_count, 1);
-    attach(&other, 5, (struct want){0});
-    (void) expect_reply(ERR_BAD_REQUEST); /* the consumer id is taken */
+    (void) talk_expect_deliver(&talk_other, 5, 11, 5);
+    ck_assert_uint_eq(fake_entries(), 1);
+    talk_attach(&talk_other, 5, (struct talk_want){0});
+    (void) talk_expect_reply(ERR_BAD_REQUEST); /* the consumer id is taken */
     fake_stop();
 }
 
 TEST(consumers_that_come_together_share_one_entry)
 {
     fake_start();
-    publish(100);
-    attach(&front, 1, (struct want){.messages = 3});
-    attach(&front, 2, (struct want){.messages = 3, .at = RAILGUN__START__AT__AT_LATEST});
+    talk_publish(100);
+    talk_attach(&talk_front, 1, (struct talk_want){.messages = 3});
+    talk_attach(&talk_front, 2,
+                (struct talk_want){.messages = 3, .at = RAILGUN__START__AT__AT_LATEST});
     fake_settle();
-    ck_assert_uint_eq(fake_number(expect_reply(0), 3), 1);
-    struct span second = expect_reply(0);
+    ck_assert_uint_eq(fake_number(talk_expect_reply(0), 3), 1);
+    struct span second = talk_expect_reply(0);
     ck_assert_uint_eq(fake_number(second, 3), 0);
     ck_assert_uint_eq(fake_number(second, 4), 1);
-    (void) expect_deliver(&front, 1, 1, 3);
-    (void) expect_deliver(&front, 2, 4, 3);
-    ck_assert_uint_eq(fake.log_count, 1);
+    (void) talk_expect_deliver(&talk_front, 1, 1, 3);
+    (void) talk_expect_deliver(&talk_front, 2, 4, 3);
+    ck_assert_uint_eq(fake_entries(), 1);
     fake_stop();
 }
 
 TEST(a_start_out_of_range_says_what_there_is)
 {
     fake_start();
-    publish(100);
+    talk_publish(100);
     fake.stream.first = 40;
-    attach(&front, 5, (struct want){.at = RAILGUN__START__AT__AT_OFFSET, .offset = 7});
-    struct span error = expect_reply(ERR_OUT_OF_RANGE);
+    talk_attach(&talk_front, 5,
+                (struct talk_want){.at = RAILGUN__START__AT__AT_OFFSET, .offset = 7});
+    struct span error = talk_expect_reply(ERR_OUT_OF_RANGE);
     ck_assert_uint_eq(fake_number(error, 1), 416);
     ck_assert_uint_eq(fake_number(error, 5), 101);
     ck_assert_uint_eq(fake_number(error, 6), 40);
-    attach(&front, 5, (struct want){.at = RAILGUN__START__AT__AT_TIMESTAMP});
-    (void) expect_reply(ERR_UNSUPPORTED);
-    attach(&front, 5,
-           (struct want){.at = RAILGUN__START__AT__AT_LAST_N, .offset = 2, .messages = 9});
+    talk_attach(
+        &talk_front, 5,
+        (struct talk_want){.at = RAILGUN__START__AT__AT_LAST_N, .offset = 2, .messages = 9});
     fake_settle();
-    ck_assert_uint_eq(fake_number(expect_reply(0), 4), 0); /* its start counted */
-    (void) expect_deliver(&front, 5, 99, 2);
+    ck_assert_uint_eq(fake_number(talk_expect_reply(0), 4), 0); /* its start counted */
+    (void) talk_expect_deliver(&talk_front, 5, 99, 2);
     fake_stop();
 }
 
@@ -285,84 +100,84 @@ TEST(a_malformed_attach_is_refused)
     fake_start();
     struct bus_message in =
         fake_message(RAILGUN__BUS_TYPE__BUS_LOG_ATTACH, 1024, span_make("\x0a", 1), true);
-    groups_handle_attach(fake.stream.groups, &front, &in);
-    (void) expect_reply(ERR_BAD_REQUEST);
+    groups_handle_attach(fake.stream.groups, &talk_front, &in);
+    (void) talk_expect_reply(ERR_BAD_REQUEST);
     in.meta = span_make(NULL, 0);
-    groups_handle_attach(fake.stream.groups, &front, &in);
-    (void) expect_reply(ERR_BAD_REQUEST);
+    groups_handle_attach(fake.stream.groups, &talk_front, &in);
+    (void) talk_expect_reply(ERR_BAD_REQUEST);
     fake_stop();
 }
 
 TEST(acknowledgements_are_batched_and_sync_ones_are_not)
 {
-    begin(10);
-    (void) expect_deliver(&front, 5, 1, 10);
-    ack(&front, 5, 1, 4, false);
-    ck_assert_uint_eq(expect_reply(0).size, 0);
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
+    talk_ack(&talk_front, 5, 1, 4, false);
+    ck_assert_uint_eq(talk_expect_reply(0).size, 0);
     fake_turn();
-    ck_assert_uint_eq(fake.log_count, 1); /* it waits for company */
+    ck_assert_uint_eq(fake_entries(), 1); /* it waits for company */
     ck_assert_uint_eq(fake.flush_at, fake.now_ms + 10);
     fake.now_ms += 10;
     fake_turn();
-    ck_assert_uint_eq(fake.log_count, 2);
+    ck_assert_uint_eq(fake_entries(), 2);
     ck_assert_uint_eq(fake.log[1].kind, LOG_KIND_ACKS);
-    ack(&front, 5, 5, 5, true);
+    talk_ack(&talk_front, 5, 5, 5, true);
     fake_turn();
-    ck_assert_uint_eq(fake.log_count, 3);
-    expect_silence();
+    ck_assert_uint_eq(fake_entries(), 3);
+    talk_expect_silence();
     fake_settle();
-    ck_assert_uint_eq(expect_reply(0).size, 0);
+    ck_assert_uint_eq(talk_expect_reply(0).size, 0);
     /* Nothing new, but durable: the answer comes at once. */
-    ack(&front, 5, 5, 5, true);
-    ck_assert_uint_eq(fake_number(fake_bytes(expect_reply(0), 1), 3), 201);
+    talk_ack(&talk_front, 5, 5, 5, true);
+    ck_assert_uint_eq(fake_number(fake_bytes(talk_expect_reply(0), 1), 3), 201);
     ck_assert_uint_eq(fake_counter("railgun_group_acked_records_total"), 5);
     fake_stop();
 }
 
 TEST(a_sync_repeat_waits_for_the_entry_under_way)
 {
-    begin(10);
-    (void) expect_deliver(&front, 5, 1, 10);
-    ack(&front, 5, 1, 4, true);
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
+    talk_ack(&talk_front, 5, 1, 4, true);
     fake_turn();
-    ack(&front, 5, 1, 4, true);
+    talk_ack(&talk_front, 5, 1, 4, true);
     fake_turn();
-    expect_silence();
+    talk_expect_silence();
     fake_settle();
-    ck_assert_uint_eq(expect_reply(0).size, 0);
-    ck_assert_uint_eq(fake_number(fake_bytes(expect_reply(0), 1), 3), 201);
-    ck_assert_uint_eq(fake.log_count, 2);
+    ck_assert_uint_eq(talk_expect_reply(0).size, 0);
+    ck_assert_uint_eq(fake_number(fake_bytes(talk_expect_reply(0), 1), 3), 201);
+    ck_assert_uint_eq(fake_entries(), 2);
     fake_stop();
 }
 
 TEST(a_full_disk_fails_sync_acknowledgements_and_keeps_the_rest)
 {
-    begin(10);
-    (void) expect_deliver(&front, 5, 1, 10);
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
     fake.propose_error = ERR_STORAGE_FULL;
-    ack(&front, 5, 1, 4, false);
-    (void) expect_reply(0);
-    ack(&front, 5, 5, 6, true);
+    talk_ack(&talk_front, 5, 1, 4, false);
+    (void) talk_expect_reply(0);
+    talk_ack(&talk_front, 5, 5, 6, true);
     fake_turn();
-    (void) expect_reply(ERR_STORAGE_FULL);
-    ck_assert_uint_eq(fake.log_count, 1);
+    (void) talk_expect_reply(ERR_STORAGE_FULL);
+    ck_assert_uint_eq(fake_entries(), 1);
     fake.propose_error = 0;
     fake_settle();
-    ck_assert_uint_eq(fake.log_count, 2);
+    ck_assert_uint_eq(fake_entries(), 2);
     fake_restart(fake.log_count);
-    ck_assert_uint_eq(info(5), 6);
+    ck_assert_uint_eq(talk_info(5), 6);
     fake_stop();
 }
 
 TEST(a_nack_comes_back_with_its_attempt)
 {
-    begin(10);
-    (void) expect_deliver(&front, 5, 1, 10);
-    nack(&front, 5, 3, 0, false);
-    ck_assert_uint_eq(expect_reply(0).size, 0);
-    credit(&front, 5, 1, FAKE_RECORD);
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
+    talk_nack(&talk_front, 5, 3, 0, false);
+    ck_assert_uint_eq(talk_expect_reply(0).size, 0);
+    talk_credit(&talk_front, 5, 1, FAKE_RECORD);
     fake_turn();
-    struct span again = fake_bytes(expect_deliver(&front, 5, 3, 1), 5);
+    struct span again = fake_bytes(talk_expect_deliver(&talk_front, 5, 3, 1), 5);
     ck_assert_uint_eq(fake_number(again, 1), 3);
     ck_assert_uint_eq(fake_number(again, 2), 3);
     ck_assert_uint_eq(fake_number(again, 3), 2);
@@ -372,44 +187,70 @@ TEST(a_nack_comes_back_with_its_attempt)
     fake_stop();
 }
 
-TEST(delays_and_rejects_are_not_there_yet)
+TEST(a_nack_with_a_delay_comes_back_when_it_is_due)
 {
-    begin(10);
-    (void) expect_deliver(&front, 5, 1, 10);
-    nack(&front, 5, 3, 1000, false);
-    ck_assert_uint_eq(fake_number(fake_bytes(expect_reply(0), 1), 3), 501);
-    nack(&front, 5, 4, 0, true);
-    ck_assert_uint_eq(fake_number(fake_bytes(expect_reply(0), 1), 3), 501);
-    ack(&front, 5, 3, 4, false);
-    ck_assert_uint_eq(expect_reply(0).size, 0); /* they stayed with the consumer */
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
+    talk_credit(&talk_front, 5, 1, FAKE_RECORD);
+    talk_nack(&talk_front, 5, 3, 1000, false);
+    (void) talk_expect_reply(0);
+    fake_turn();
+    uint64_t due = fake.now_ms + 1000;
+    (void) talk_expect_deliver(&talk_front, 5, 11, 1); /* others go on */
+    talk_credit(&talk_front, 5, 1, FAKE_RECORD);
+    fake.now_ms = due - 1;
+    fake_turn();
+    (void) talk_expect_deliver(&talk_front, 5, 12, 1);
+    talk_credit(&talk_front, 5, 1, FAKE_RECORD);
+    fake_turn();
+    (void) talk_expect_deliver(&talk_front, 5, 13, 1);
+    talk_credit(&talk_front, 5, 1, FAKE_RECORD);
+    fake_turn();
+    (void) talk_expect_deliver(&talk_front, 5, 14, 1);
+    fake.now_ms = due;
+    talk_credit(&talk_front, 5, 1, FAKE_RECORD);
+    fake_turn();
+    (void) talk_expect_deliver(&talk_front, 5, 3, 1);
+    talk_expect_silence();
+    fake_stop();
+}
+
+TEST(what_is_rejected_in_a_group_without_dead_letters_stays_with_the_consumer)
+{
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
+    talk_nack(&talk_front, 5, 4, 0, true);
+    ck_assert_uint_eq(fake_number(fake_bytes(talk_expect_reply(0), 1), 3), -ERR_BAD_CONFIG);
+    talk_ack(&talk_front, 5, 3, 4, false);
+    ck_assert_uint_eq(talk_expect_reply(0).size, 0); /* it stayed with the consumer */
     fake_stop();
 }
 
 TEST(a_detached_consumer_gives_back_what_it_had)
 {
-    begin(10);
-    (void) expect_deliver(&front, 5, 1, 10);
-    attach(&other, 8, (struct want){.messages = 20});
-    (void) expect_reply(0);
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
+    talk_attach(&talk_other, 8, (struct talk_want){.messages = 20});
+    (void) talk_expect_reply(0);
     fake_settle();
-    (void) expect_deliver(&other, 8, 11, 20);
-    credit(&other, 8, 100, 100 * FAKE_RECORD);
+    (void) talk_expect_deliver(&talk_other, 8, 11, 20);
+    talk_credit(&talk_other, 8, 100, 100 * FAKE_RECORD);
     fake_settle();
-    (void) expect_deliver(&other, 8, 31, 70);
-    detach(&front, 5, true);
-    (void) expect_reply(0);
-    ck_assert_ptr_null(members_find(fake.members, &front, 5));
+    (void) talk_expect_deliver(&talk_other, 8, 31, 70);
+    talk_detach(&talk_front, 5, true);
+    (void) talk_expect_reply(0);
+    ck_assert_ptr_null(members_find(fake.members, &talk_front, 5));
     fake_settle();
-    struct span again = fake_bytes(expect_deliver(&other, 8, 1, 10), 5);
+    struct span again = fake_bytes(talk_expect_deliver(&talk_other, 8, 1, 10), 5);
     ck_assert_uint_eq(fake_number(again, 2), 10);
     ck_assert_uint_eq(fake_number(again, 4), 1);
-    detach(&other, 8, false);
-    (void) expect_reply(0);
-    attach(&front, 6, (struct want){.messages = 4});
-    (void) expect_reply(0);
-    credit(&front, 6, 6, 0); /* bytes for 4 of 10 messages */
+    talk_detach(&talk_other, 8, false);
+    (void) talk_expect_reply(0);
+    talk_attach(&talk_front, 6, (struct talk_want){.messages = 4});
+    (void) talk_expect_reply(0);
+    talk_credit(&talk_front, 6, 6, 0); /* bytes for 4 of 10 messages */
     fake_settle();
-    again = fake_bytes(expect_deliver(&front, 6, 1, 4), 5);
+    again = fake_bytes(talk_expect_deliver(&talk_front, 6, 1, 4), 5);
     ck_assert_uint_eq(fake_number(again, 2), 4); /* no more than the page */
     ck_assert_uint_eq(fake_number(again, 3), 3);
     ck_assert_uint_eq(fake_number(again, 4), 1);
@@ -418,49 +259,49 @@ TEST(a_detached_consumer_gives_back_what_it_had)
 
 TEST(a_dead_frontd_counts_nothing_as_failed)
 {
-    begin(10);
-    (void) expect_deliver(&front, 5, 1, 10);
-    attach(&front, 6, (struct want){.messages = 0});
-    (void) expect_reply(0);
-    attach(&other, 8, (struct want){.messages = 20, .group = 99});
-    groups_link_down(fake.stream.groups, &other); /* while its group is being opened */
-    groups_link_down(fake.stream.groups, &front);
-    ck_assert_ptr_null(members_find(fake.members, &front, 5));
-    ck_assert_ptr_null(members_find(fake.members, &front, 6));
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
+    talk_attach(&talk_front, 6, (struct talk_want){.messages = 0});
+    (void) talk_expect_reply(0);
+    talk_attach(&talk_other, 8, (struct talk_want){.messages = 20, .group = 99});
+    groups_link_down(fake.stream.groups, &talk_other); /* while its group is being opened */
+    groups_link_down(fake.stream.groups, &talk_front);
+    ck_assert_ptr_null(members_find(fake.members, &talk_front, 5));
+    ck_assert_ptr_null(members_find(fake.members, &talk_front, 6));
     fake_settle();
-    expect_silence();
-    attach(&other, 8, (struct want){.messages = 20});
-    (void) expect_reply(0);
+    talk_expect_silence();
+    talk_attach(&talk_other, 8, (struct talk_want){.messages = 20});
+    (void) talk_expect_reply(0);
     fake_settle();
-    struct span again = fake_bytes(expect_deliver(&other, 8, 1, 10), 5);
+    struct span again = fake_bytes(talk_expect_deliver(&talk_other, 8, 1, 10), 5);
     ck_assert_uint_eq(fake_number(again, 3), 2);
     ck_assert_uint_eq(fake_number(again, 4), 0);
-    (void) expect_deliver(&other, 8, 11, 10);
+    (void) talk_expect_deliver(&talk_other, 8, 11, 10);
     fake_stop();
 }
 
 TEST(a_full_link_holds_its_consumers_back_and_no_others)
 {
-    begin(10);
-    (void) expect_deliver(&front, 5, 1, 10);
-    attach(&other, 8, (struct want){.messages = 10});
-    (void) expect_reply(0);
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
+    talk_attach(&talk_other, 8, (struct talk_want){.messages = 10});
+    (void) talk_expect_reply(0);
     fake_settle();
-    (void) expect_deliver(&other, 8, 11, 10);
-    front.is_full = true;
-    credit(&front, 5, 5, 5 * FAKE_RECORD);
+    (void) talk_expect_deliver(&talk_other, 8, 11, 10);
+    talk_front.is_full = true;
+    talk_credit(&talk_front, 5, 5, 5 * FAKE_RECORD);
     unsigned reads = fake.stream.reads;
     fake_settle();
     ck_assert_uint_eq(fake.stream.reads, reads + 1);
-    expect_silence();
-    credit(&other, 8, 5, 5 * FAKE_RECORD);
+    talk_expect_silence();
+    talk_credit(&talk_other, 8, 5, 5 * FAKE_RECORD);
     fake_settle();
     ck_assert_uint_eq(fake.stream.reads, reads + 2); /* the full link is not tried again */
-    (void) expect_deliver(&other, 8, 21, 5);
-    front.is_full = false;
-    groups_link_ready(fake.stream.groups, &front);
+    (void) talk_expect_deliver(&talk_other, 8, 21, 5);
+    talk_front.is_full = false;
+    groups_link_ready(fake.stream.groups, &talk_front);
     fake_settle();
-    (void) expect_deliver(&front, 5, 26, 5);
+    (void) talk_expect_deliver(&talk_front, 5, 26, 5);
     fake_stop();
 }
 
@@ -468,23 +309,23 @@ TEST(a_record_larger_than_the_credit_waits_for_it)
 {
     fake_start();
     fake.stream.large = 3;
-    publish(5);
-    attach(&front, 5, (struct want){.messages = 10});
+    talk_publish(5);
+    talk_attach(&talk_front, 5, (struct talk_want){.messages = 10});
     fake_settle();
-    (void) expect_reply(0);
-    (void) expect_deliver(&front, 5, 1, 2);
-    expect_silence(); /* 800 bytes of credit, 10,000 to come */
-    credit(&front, 5, 0, 9200);
+    (void) talk_expect_reply(0);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 2);
+    talk_expect_silence(); /* 800 bytes of credit, 10,000 to come */
+    talk_credit(&talk_front, 5, 0, 9200);
     fake_settle();
-    (void) expect_deliver(&front, 5, 3, 1);
-    expect_silence();
-    credit(&front, 5, 0, 1);
-    ack(&front, 5, 1, 3, false);
-    (void) expect_reply(0);
+    (void) talk_expect_deliver(&talk_front, 5, 3, 1);
+    talk_expect_silence();
+    talk_credit(&talk_front, 5, 0, 1);
+    talk_ack(&talk_front, 5, 1, 3, false);
+    (void) talk_expect_reply(0);
     fake_settle();
     /* it holds nothing: one record, however small the credit */
-    (void) expect_deliver(&front, 5, 4, 1);
-    expect_silence();
+    (void) talk_expect_deliver(&talk_front, 5, 4, 1);
+    talk_expect_silence();
     fake_stop();
 }
 
@@ -493,30 +334,30 @@ TEST(damaged_records_are_told_and_skipped)
     fake_start();
     fake.stream.corrupt_first = 4;
     fake.stream.corrupt_last = 6;
-    publish(10);
-    attach(&front, 5, (struct want){.messages = 20});
+    talk_publish(10);
+    talk_attach(&talk_front, 5, (struct talk_want){.messages = 20});
     fake_settle();
-    (void) expect_reply(0);
-    (void) expect_deliver(&front, 5, 1, 3);
-    const struct fake_sent *event = expect_event(RAILGUN__BUS_TYPE__BUS_LOG_EVENT, 5);
+    (void) talk_expect_reply(0);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 3);
+    const struct fake_sent *event = talk_expect_event(RAILGUN__BUS_TYPE__BUS_LOG_EVENT, 5);
     ck_assert_uint_eq(fake_number(buf_span(&event->meta), 1),
                       RAILGUN__GROUP_EVENT__TYPE__EVENT_CORRUPT);
     ck_assert_uint_eq(fake_number(fake_bytes(buf_span(&event->meta), 2), 1), 4);
     ck_assert_uint_eq(fake_number(fake_bytes(buf_span(&event->meta), 2), 2), 6);
-    (void) expect_deliver(&front, 5, 7, 4);
-    ack(&front, 5, 1, 10, false);
-    ck_assert_uint_eq(fake_number(fake_bytes(expect_reply(0), 1), 3), 405);
+    (void) talk_expect_deliver(&talk_front, 5, 7, 4);
+    talk_ack(&talk_front, 5, 1, 10, false);
+    ck_assert_uint_eq(fake_number(fake_bytes(talk_expect_reply(0), 1), 3), 405);
     fake_settle();
-    ck_assert_uint_eq(info(5), 3); /* the floor stays below the damage */
-    ck_assert_uint_eq(info(15), 3);
-    ck_assert_uint_eq(info(11), 3);
+    ck_assert_uint_eq(talk_info(5), 3); /* the floor stays below the damage */
+    ck_assert_uint_eq(talk_info(15), 3);
+    ck_assert_uint_eq(talk_info(11), 3);
     fake_stop();
 }
 
 TEST(a_group_with_too_many_holes_says_so_once)
 {
     fake_start();
-    publish(10);
+    talk_publish(10);
     struct buf spec = {0};
     pb_append_varint(&spec, 4, 2);
     struct buf meta = {0};
@@ -528,60 +369,60 @@ TEST(a_group_with_too_many_holes_says_so_once)
     pb_append_varint(&meta, 10, 100000);
     struct bus_message in =
         fake_message(RAILGUN__BUS_TYPE__BUS_LOG_ATTACH, 1024, buf_span(&meta), true);
-    groups_handle_attach(fake.stream.groups, &front, &in);
+    groups_handle_attach(fake.stream.groups, &talk_front, &in);
     buf_release(&meta);
     buf_release(&spec);
     fake_settle();
-    (void) expect_reply(0);
-    (void) expect_deliver(&front, 5, 1, 10);
-    ack(&front, 5, 3, 3, false);
-    (void) expect_reply(0);
-    ack(&front, 5, 5, 5, false);
-    (void) expect_reply(0);
-    publish(10);
-    front.is_full = true;
+    (void) talk_expect_reply(0);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
+    talk_ack(&talk_front, 5, 3, 3, false);
+    (void) talk_expect_reply(0);
+    talk_ack(&talk_front, 5, 5, 5, false);
+    (void) talk_expect_reply(0);
+    talk_publish(10);
+    talk_front.is_full = true;
     fake_settle();
-    expect_silence();
-    front.is_full = false;
-    groups_link_ready(fake.stream.groups, &front);
+    talk_expect_silence();
+    talk_front.is_full = false;
+    groups_link_ready(fake.stream.groups, &talk_front);
     fake_settle();
-    const struct fake_sent *event = expect_event(RAILGUN__BUS_TYPE__BUS_LOG_EVENT, 5);
+    const struct fake_sent *event = talk_expect_event(RAILGUN__BUS_TYPE__BUS_LOG_EVENT, 5);
     ck_assert_uint_eq(fake_number(buf_span(&event->meta), 1),
                       RAILGUN__GROUP_EVENT__TYPE__EVENT_FULL);
-    publish(1);
+    talk_publish(1);
     fake_settle();
-    expect_silence();
-    ack(&front, 5, 1, 2, false);
-    (void) expect_reply(0);
+    talk_expect_silence();
+    talk_ack(&talk_front, 5, 1, 2, false);
+    (void) talk_expect_reply(0);
     fake_settle();
-    (void) expect_deliver(&front, 5, 11, 11);
+    (void) talk_expect_deliver(&talk_front, 5, 11, 11);
     fake_stop();
 }
 
 TEST(a_dropped_group_cancels_its_consumers)
 {
-    begin(10);
-    (void) expect_deliver(&front, 5, 1, 10);
-    attach(&other, 9, (struct want){0});
-    (void) expect_reply(0);
-    other.is_full = true;
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
+    talk_attach(&talk_other, 9, (struct talk_want){0});
+    (void) talk_expect_reply(0);
+    talk_other.is_full = true;
     groups_drop(fake.stream.groups, FAKE_GROUP);
-    ack(&front, 5, 1, 3, true); /* its entry never comes */
+    talk_ack(&talk_front, 5, 1, 3, true); /* its entry never comes */
     fake_settle();
-    const struct fake_sent *event = expect_event(RAILGUN__BUS_TYPE__BUS_LOG_CANCEL, 5);
+    const struct fake_sent *event = talk_expect_event(RAILGUN__BUS_TYPE__BUS_LOG_CANCEL, 5);
     ck_assert_uint_eq(fake_number(buf_span(&event->meta), 1), 404);
-    (void) expect_reply(0);
-    expect_silence();
-    ck_assert_ptr_null(members_find(fake.members, &front, 5));
-    ack(&other, 9, 1, 3, false);
-    (void) expect_reply(ERR_NOT_FOUND);
-    other.is_full = false;
-    groups_link_ready(fake.stream.groups, &other);
-    (void) expect_event(RAILGUN__BUS_TYPE__BUS_LOG_CANCEL, 9);
-    ck_assert_ptr_null(members_find(fake.members, &other, 9));
+    (void) talk_expect_reply(0);
+    talk_expect_silence();
+    ck_assert_ptr_null(members_find(fake.members, &talk_front, 5));
+    talk_ack(&talk_other, 9, 1, 3, false);
+    (void) talk_expect_reply(ERR_NOT_FOUND);
+    talk_other.is_full = false;
+    groups_link_ready(fake.stream.groups, &talk_other);
+    (void) talk_expect_event(RAILGUN__BUS_TYPE__BUS_LOG_CANCEL, 9);
+    ck_assert_ptr_null(members_find(fake.members, &talk_other, 9));
     ck_assert_uint_eq(groups_count(fake.stream.groups), 0);
-    attach(&front, 5, (struct want){0});
-    (void) expect_reply(ERR_NOT_FOUND);
+    talk_attach(&talk_front, 5, (struct talk_want){0});
+    (void) talk_expect_reply(ERR_NOT_FOUND);
     groups_drop(fake.stream.groups, 12345); /* never heard of */
     fake_settle();
     fake_restart(fake.log_count);
@@ -591,121 +432,125 @@ TEST(a_dropped_group_cancels_its_consumers)
 
 TEST(a_sync_acknowledgement_of_a_group_that_goes_is_answered)
 {
-    begin(10);
-    (void) expect_deliver(&front, 5, 1, 10);
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
     groups_drop(fake.stream.groups, FAKE_GROUP);
-    ack(&front, 5, 1, 3, true);
-    ck_assert_uint_eq(fake.log_count, 2); /* the drop; and before the turn ends it is applied */
+    talk_ack(&talk_front, 5, 1, 3, true);
+    ck_assert_uint_eq(fake_entries(), 2); /* the drop; and before the turn ends it is applied */
+    const struct fake_entry *drop = &fake.log[fake.log_count - 1];
+    fake.applied = fake.log_count;
     ck_assert_int_eq(
-        groups_apply(fake.stream.groups, fake.log[1].kind, 2, buf_span(&fake.log[1].payload)), 0);
-    fake.applied = 2;
-    (void) expect_event(RAILGUN__BUS_TYPE__BUS_LOG_CANCEL, 5);
+        groups_apply(fake.stream.groups, drop->kind, fake.applied, buf_span(&drop->payload)), 0);
+    (void) talk_expect_event(RAILGUN__BUS_TYPE__BUS_LOG_CANCEL, 5);
     fake_settle();
-    (void) expect_reply(0);
-    ck_assert_uint_eq(fake.log_count, 2);
+    (void) talk_expect_reply(0);
+    ck_assert_uint_eq(fake_entries(), 2);
     fake_stop();
 }
 
 TEST(a_group_dropped_while_it_opens_refuses_its_consumer)
 {
     fake_start();
-    publish(3);
-    attach(&front, 5, (struct want){.messages = 10});
-    attach(&front, 6, (struct want){.messages = 10, .in_flight = 7}); /* an entry of its own */
+    talk_publish(3);
+    talk_attach(&talk_front, 5, (struct talk_want){.messages = 10});
+    talk_attach(&talk_front, 6,
+                (struct talk_want){.messages = 10, .in_flight = 7}); /* an entry of its own */
     groups_drop(fake.stream.groups, FAKE_GROUP);
     fake_settle();
-    ck_assert_uint_eq(fake.log_count, 3);
-    ck_assert_uint_eq(fake_number(expect_reply(0), 3), 1); /* the entries come in their order */
-    ck_assert_uint_eq(fake_number(expect_reply(0), 3), 0);
-    (void) expect_event(RAILGUN__BUS_TYPE__BUS_LOG_CANCEL, 5);
-    (void) expect_event(RAILGUN__BUS_TYPE__BUS_LOG_CANCEL, 6);
-    expect_silence();
+    ck_assert_uint_eq(fake_entries(), 3);
+    ck_assert_uint_eq(fake_number(talk_expect_reply(0), 3),
+                      1); /* the entries come in their order */
+    ck_assert_uint_eq(fake_number(talk_expect_reply(0), 3), 0);
+    (void) talk_expect_event(RAILGUN__BUS_TYPE__BUS_LOG_CANCEL, 5);
+    (void) talk_expect_event(RAILGUN__BUS_TYPE__BUS_LOG_CANCEL, 6);
+    talk_expect_silence();
     ck_assert_uint_eq(groups_count(fake.stream.groups), 0);
     fake_stop();
 }
 
 TEST(a_drop_that_cannot_be_proposed_is_tried_again)
 {
-    begin(0);
+    talk_begin(0);
     fake.propose_error = ERR_AGAIN;
     groups_drop(fake.stream.groups, FAKE_GROUP);
     fake_turn();
     fake.propose_error = 0;
     fake_settle();
-    (void) expect_event(RAILGUN__BUS_TYPE__BUS_LOG_CANCEL, 5);
+    (void) talk_expect_event(RAILGUN__BUS_TYPE__BUS_LOG_CANCEL, 5);
     fake_stop();
 }
 
 TEST(a_cancelled_stream_lets_everybody_go)
 {
-    begin(10);
-    (void) expect_deliver(&front, 5, 1, 10);
-    ack(&front, 5, 1, 2, true);
-    attach(&other, 9, (struct want){.group = 3});
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
+    talk_ack(&talk_front, 5, 1, 2, true);
+    talk_attach(&talk_other, 9, (struct talk_want){.group = 3});
     groups_cancel(fake.stream.groups, ERR_STREAM_DELETED);
-    const struct fake_sent *event = expect_event(RAILGUN__BUS_TYPE__BUS_LOG_CANCEL, 5);
+    const struct fake_sent *event = talk_expect_event(RAILGUN__BUS_TYPE__BUS_LOG_CANCEL, 5);
     ck_assert_uint_eq(fake_number(buf_span(&event->meta), 1), 447);
-    (void) expect_reply(ERR_STREAM_DELETED);
-    (void) expect_reply(ERR_STREAM_DELETED);
+    (void) talk_expect_reply(ERR_STREAM_DELETED);
+    (void) talk_expect_reply(ERR_STREAM_DELETED);
     fake_stop();
 }
 
 TEST(a_newer_configuration_becomes_an_entry)
 {
-    begin(10);
-    (void) expect_deliver(&front, 5, 1, 10);
-    attach(&other, 8, (struct want){.messages = 50, .in_flight = 12, .revision = 4});
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
+    talk_attach(&talk_other, 8, (struct talk_want){.messages = 50, .in_flight = 12, .revision = 4});
     fake_settle();
-    (void) expect_reply(0);
-    (void) expect_deliver(&other, 8, 11, 2);
-    ck_assert_uint_eq(fake.log_count, 2);
-    attach(&other, 9, (struct want){.messages = 0, .in_flight = 500, .revision = 3});
-    (void) expect_reply(0); /* older: not taken over */
-    ck_assert_uint_eq(fake.log_count, 2);
-    fake_restart(2);
-    attach(&other, 8, (struct want){.messages = 50, .in_flight = 12, .revision = 4});
-    (void) expect_reply(0);
+    (void) talk_expect_reply(0);
+    (void) talk_expect_deliver(&talk_other, 8, 11, 2);
+    ck_assert_uint_eq(fake_entries(), 2);
+    talk_attach(&talk_other, 9, (struct talk_want){.messages = 0, .in_flight = 500, .revision = 3});
+    (void) talk_expect_reply(0); /* older: not taken over */
+    ck_assert_uint_eq(fake_entries(), 2);
+    fake_restart(fake.log_count);
+    talk_attach(&talk_other, 8, (struct talk_want){.messages = 50, .in_flight = 12, .revision = 4});
+    (void) talk_expect_reply(0);
     fake_settle();
-    (void) expect_deliver(&other, 8, 1, 12);
+    (void) talk_expect_deliver(&talk_other, 8, 1, 12);
     fake_stop();
 }
 
 TEST(a_raised_limit_lets_more_through_at_once)
 {
     fake_start();
-    publish(100);
-    attach(&front, 5, (struct want){.messages = 60, .in_flight = 5, .revision = 1});
+    talk_publish(100);
+    talk_attach(&talk_front, 5, (struct talk_want){.messages = 60, .in_flight = 5, .revision = 1});
     fake_settle();
-    (void) expect_reply(0);
-    (void) expect_deliver(&front, 5, 1, 5);
-    attach(&front, 6, (struct want){.messages = 0, .in_flight = 50, .revision = 2});
+    (void) talk_expect_reply(0);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 5);
+    talk_attach(&talk_front, 6, (struct talk_want){.messages = 0, .in_flight = 50, .revision = 2});
     fake_settle();
-    (void) expect_reply(0);
-    (void) expect_deliver(&front, 5, 6, 45);
-    expect_silence();
+    (void) talk_expect_reply(0);
+    (void) talk_expect_deliver(&talk_front, 5, 6, 45);
+    talk_expect_silence();
     fake_stop();
 }
 
 TEST(a_new_life_knows_what_was_committed)
 {
-    begin(20);
-    (void) expect_deliver(&front, 5, 1, 20);
-    ack(&front, 5, 1, 5, false);
-    ack(&front, 5, 9, 9, false);
-    nack(&front, 5, 7, 0, false);
+    talk_begin(20);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 20);
+    talk_ack(&talk_front, 5, 1, 5, false);
+    talk_ack(&talk_front, 5, 9, 9, false);
+    talk_nack(&talk_front, 5, 7, 0, false);
     fake_settle();
     size_t committed = fake.log_count;
-    ack(&front, 5, 10, 20, false);
+    talk_ack(&talk_front, 5, 10, 20, false);
     fake_settle();
     ck_assert_uint_gt(fake.log_count, committed);
     fake_restart(committed);
-    attach(&front, 5, (struct want){.messages = 100});
-    ck_assert_uint_eq(fake_number(expect_reply(0), 5), 5);
+    talk_attach(&talk_front, 5, (struct talk_want){.messages = 100});
+    ck_assert_uint_eq(fake_number(talk_expect_reply(0), 5), 5);
     fake_settle();
-    struct span meta = expect_deliver(&front, 5, 6, 3);
-    ck_assert_uint_eq(fake_number(fake_bytes(meta, 5), 1), 7);
-    ck_assert_uint_eq(fake_number(fake_bytes(meta, 5), 3), 2);
-    (void) expect_deliver(&front, 5, 10, 91);
+    struct span meta = talk_expect_deliver(&talk_front, 5, 6, 3);
+    ck_assert_uint_eq(fake_number(fake_bytes(meta, 5), 1), 8); /* the last of three parts */
+    ck_assert_uint_eq(fake_number(fake_bytes(meta, 5), 3), 2); /* delivered before, that is known */
+    (void) talk_expect_deliver(&talk_front, 5, 10, 11);
+    (void) talk_expect_deliver(&talk_front, 5, 21, 80);
     fake_stop();
 }
 
@@ -730,16 +575,16 @@ static int save(void *ud, uint64_t group_id, bool dropped, struct span state)
 TEST(changed_groups_are_saved_and_loaded)
 {
     struct saved saved = {0};
-    begin(10);
-    (void) expect_deliver(&front, 5, 1, 10);
-    attach(&front, 6, (struct want){.group = 78});
-    attach(&front, 7, (struct want){.group = 79});
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
+    talk_attach(&talk_front, 6, (struct talk_want){.group = 78});
+    talk_attach(&talk_front, 7, (struct talk_want){.group = 79});
     fake_settle();
     ck_assert(groups_is_dirty(fake.stream.groups));
     ck_assert_int_eq(groups_save(fake.stream.groups, save, &saved), 0);
     ck_assert_uint_eq(saved.count, 3);
     ck_assert(!groups_is_dirty(fake.stream.groups));
-    ack(&front, 5, 1, 3, false);
+    talk_ack(&talk_front, 5, 1, 3, false);
     groups_drop(fake.stream.groups, 79);
     fake_settle();
     ck_assert_int_eq(groups_save(fake.stream.groups, save, &saved), 0);
@@ -751,7 +596,7 @@ TEST(changed_groups_are_saved_and_loaded)
     ck_assert_int_eq(groups_load(fake.stream.groups, buf_span(&saved.states[3])), ERR_BAD_FORMAT);
     ck_assert_int_eq(groups_load(fake.stream.groups, span_make("\xff", 1)), ERR_BAD_FORMAT);
     ck_assert(!groups_is_dirty(fake.stream.groups));
-    ck_assert_uint_eq(info(5), 3);
+    ck_assert_uint_eq(talk_info(5), 3);
     for (size_t i = 0; i < saved.count; i++) {
         buf_release(&saved.states[i]);
     }
@@ -760,7 +605,7 @@ TEST(changed_groups_are_saved_and_loaded)
 
 TEST(damaged_entries_change_nothing)
 {
-    begin(0);
+    talk_begin(0);
     static const uint8_t group_without_id[] = {0x18, 1};
     struct buf half = {0};
     struct buf of_group = {0};
@@ -773,7 +618,7 @@ TEST(damaged_entries_change_nothing)
     pb_append_bytes(&half, 1, span_make("\xff", 1)); /* and bad */
     struct groups *groups = fake.stream.groups;
     ck_assert_int_eq(groups_apply(groups, LOG_KIND_ACKS, 9, buf_span(&half)), ERR_BAD_FORMAT);
-    ck_assert_uint_eq(info(5), 0);
+    ck_assert_uint_eq(talk_info(5), 0);
     ck_assert_int_eq(groups_apply(groups, LOG_KIND_GROUP, 9,
                                   span_make(group_without_id, sizeof group_without_id)),
                      ERR_BAD_FORMAT);
@@ -792,28 +637,28 @@ TEST(damaged_entries_change_nothing)
 
 TEST(info_and_pending_show_who_has_what)
 {
-    begin(10);
-    (void) expect_deliver(&front, 5, 1, 10);
-    ack(&front, 5, 1, 4, false);
-    (void) expect_reply(0);
-    ack(&front, 5, 6, 6, false);
-    (void) expect_reply(0);
-    nack(&front, 5, 8, 0, false);
-    (void) expect_reply(0);
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
+    talk_ack(&talk_front, 5, 1, 4, false);
+    (void) talk_expect_reply(0);
+    talk_ack(&talk_front, 5, 6, 6, false);
+    (void) talk_expect_reply(0);
+    talk_nack(&talk_front, 5, 8, 0, false);
+    (void) talk_expect_reply(0);
     fake_settle();
-    ck_assert_uint_eq(info(5), 4);
-    ck_assert_uint_eq(info(6), 1);
-    ck_assert_uint_eq(info(8), 4);
-    ck_assert_uint_eq(info(9), 1);
-    ck_assert_uint_eq(info(10), 11);
-    ck_assert_uint_eq(info(11), 95);
+    ck_assert_uint_eq(talk_info(5), 4);
+    ck_assert_uint_eq(talk_info(6), 1);
+    ck_assert_uint_eq(talk_info(8), 4);
+    ck_assert_uint_eq(talk_info(9), 1);
+    ck_assert_uint_eq(talk_info(10), 11);
+    ck_assert_uint_eq(talk_info(11), 95);
     struct buf meta = {0};
     pb_append_varint(&meta, 1, FAKE_GROUP);
     pb_append_varint(&meta, 3, 3);
     struct bus_message in =
         fake_message(RAILGUN__BUS_TYPE__BUS_LOG_PENDING, 1024, buf_span(&meta), true);
     groups_handle_pending(fake.stream.groups, &in);
-    struct span reply = expect_reply(0);
+    struct span reply = talk_expect_reply(0);
     Railgun__PendingOk *ok = railgun__pending_ok__unpack(NULL, reply.size, reply.data);
     ck_assert_ptr_nonnull(ok);
     ck_assert_uint_eq(ok->n_ranges, 3);
@@ -830,10 +675,10 @@ TEST(info_and_pending_show_who_has_what)
 TEST(much_to_deliver_is_done_in_several_turns)
 {
     fake_start();
-    publish(1000000);
-    attach(&front, 5, (struct want){.messages = 1000000, .in_flight = 1000000});
+    talk_publish(1000000);
+    talk_attach(&talk_front, 5, (struct talk_want){.messages = 1000000, .in_flight = 1000000});
     fake_settle();
-    (void) expect_reply(0);
+    (void) talk_expect_reply(0);
     uint64_t next = 1;
     const struct fake_sent *sent;
     while ((sent = fake_next()) != NULL) {
@@ -848,27 +693,27 @@ TEST(much_to_deliver_is_done_in_several_turns)
 
 TEST(bad_acknowledgements_are_refused_whole)
 {
-    begin(10);
-    (void) expect_deliver(&front, 5, 1, 10);
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
     struct bus_message in =
         fake_message(RAILGUN__BUS_TYPE__BUS_LOG_ACK, 5, span_make("\x0a", 1), true);
-    member_handle_ack(member(&front, 5), &in);
-    (void) expect_reply(ERR_BAD_REQUEST);
+    member_handle_ack(talk_member(&talk_front, 5), &in);
+    (void) talk_expect_reply(ERR_BAD_REQUEST);
     in.is_request = false;
-    member_handle_ack(member(&front, 5), &in);
-    expect_silence();
+    member_handle_ack(talk_member(&talk_front, 5), &in);
+    talk_expect_silence();
     ck_assert_uint_eq(fake_counter("railgun_group_bad_acks_total"), 1);
     in.is_request = true;
-    member_handle_extend(member(&front, 5), &in);
-    (void) expect_reply(ERR_BAD_REQUEST);
+    member_handle_extend(talk_member(&talk_front, 5), &in);
+    (void) talk_expect_reply(ERR_BAD_REQUEST);
     struct buf meta = {0};
     struct buf range = {0};
     pb_append_varint(&range, 1, 2);
     pb_append_varint(&range, 2, 12);
     pb_append_bytes(&meta, 1, buf_span(&range));
     in.meta = buf_span(&meta);
-    member_handle_extend(member(&front, 5), &in);
-    struct span result = fake_bytes(expect_reply(0), 1);
+    member_handle_extend(talk_member(&talk_front, 5), &in);
+    struct span result = fake_bytes(talk_expect_reply(0), 1);
     ck_assert_uint_eq(fake_number(result, 1), 11);
     ck_assert_uint_eq(fake_number(result, 3), 405);
     buf_release(&meta);

@@ -121,6 +121,72 @@ void command_delete_stream(struct buf *out, const char *name)
     pack_delete(out, &delete_);
 }
 
+void command_bury_stream(struct buf *out, const char *name, uint64_t now_us)
+{
+    Railgun__Delete delete_ = RAILGUN__DELETE__INIT;
+    delete_.has_kind = 1;
+    delete_.kind = RAILGUN__KIND__KIND_STREAM;
+    delete_.name = text(name);
+    Railgun__CatalogDelete wrapped = RAILGUN__CATALOG_DELETE__INIT;
+    wrapped.namespace_ = text("default");
+    wrapped.delete_ = &delete_;
+    wrapped.has_grace = 1;
+    wrapped.grace = 1;
+    Railgun__CatalogCommand command = RAILGUN__CATALOG_COMMAND__INIT;
+    command.has_now_us = 1;
+    command.now_us = now_us;
+    command.delete_ = &wrapped;
+    scan_pack(out, &command.base);
+}
+
+void command_undelete(struct buf *out, const char *name, const struct uuid *id)
+{
+    struct uuid copy = id != NULL ? *id : (struct uuid){0};
+    Railgun__Undelete undelete = RAILGUN__UNDELETE__INIT;
+    undelete.name = text(name);
+    undelete.has_stream_id = id != NULL;
+    undelete.stream_id = (ProtobufCBinaryData){sizeof(copy.bytes), copy.bytes};
+    Railgun__CatalogUndelete wrapped = RAILGUN__CATALOG_UNDELETE__INIT;
+    wrapped.namespace_ = text("default");
+    wrapped.undelete = &undelete;
+    Railgun__CatalogCommand command = RAILGUN__CATALOG_COMMAND__INIT;
+    command.undelete = &wrapped;
+    scan_pack(out, &command.base);
+}
+
+void command_reap(struct buf *out, uint64_t log_group, uint64_t now_us)
+{
+    Railgun__CatalogReap reap = RAILGUN__CATALOG_REAP__INIT;
+    reap.n_log_groups = 1;
+    reap.log_groups = &log_group;
+    Railgun__CatalogCommand command = RAILGUN__CATALOG_COMMAND__INIT;
+    command.has_now_us = 1;
+    command.now_us = now_us;
+    command.reap = &reap;
+    scan_pack(out, &command.base);
+}
+
+void command_lock(struct buf *out, const char *stream, const char *group, const char *path,
+                  bool unlock)
+{
+    char *paths[] = {text(path)};
+    Railgun__Lock lock = RAILGUN__LOCK__INIT;
+    lock.has_kind = 1;
+    lock.kind = group != NULL ? RAILGUN__KIND__KIND_GROUP : RAILGUN__KIND__KIND_STREAM;
+    lock.name = text(stream);
+    lock.group = group != NULL ? text(group) : NULL;
+    lock.n_paths = 1;
+    lock.paths = paths;
+    lock.has_unlock = 1;
+    lock.unlock = unlock;
+    Railgun__CatalogLock wrapped = RAILGUN__CATALOG_LOCK__INIT;
+    wrapped.namespace_ = text("default");
+    wrapped.lock = &lock;
+    Railgun__CatalogCommand command = RAILGUN__CATALOG_COMMAND__INIT;
+    command.lock = &wrapped;
+    scan_pack(out, &command.base);
+}
+
 void command_delete_group(struct buf *out, const char *stream, const char *group)
 {
     Railgun__Delete delete_ = RAILGUN__DELETE__INIT;
@@ -165,9 +231,25 @@ void command_random(struct prng *prng, uint64_t n, struct buf *out)
     (void) snprintf(group, sizeof(group), "g%u", (unsigned) prng_below(prng, 4));
     (void) snprintf(value, sizeof(value), "v%u", (unsigned) prng_below(prng, 3));
     uint64_t version = 1 + prng_below(prng, 5);
-    switch (prng_below(prng, 13)) {
+    enum { STEP_US = 10000000 }; /* a grace of a day lasts for 8640 of them */
+    switch (prng_below(prng, 18)) {
     case 0:
         command_delete_stream(out, stream);
+        break;
+    case 13:
+    case 14:
+        command_bury_stream(out, stream, n * STEP_US);
+        break;
+    case 15:
+        command_undelete(out, stream, NULL);
+        break;
+    case 16: /* on time, or too early */
+        command_reap(out, CATALOG_LOG_GROUP_FIRST + prng_below(prng, n),
+                     n * STEP_US * (prng_below(prng, 2) * 10000 + 1));
+        break;
+    case 17:
+        command_lock(out, stream, prng_below(prng, 2) == 0 ? group : NULL, "description",
+                     prng_below(prng, 2) == 0);
         break;
     case 1:
         command_delete_group(out, stream, group);
@@ -201,6 +283,17 @@ int apply(struct catalog *catalog, const struct buf *command)
     error = outcome.command == CATALOG_ENSURE ? outcome.ensure.error : outcome.error;
     catalog_outcome_release(&outcome);
     return error;
+}
+
+const struct catalog_stream *find_buried(const struct catalog *catalog, const char *name)
+{
+    const struct catalog_stream *stream;
+    for (size_t at = 0; (stream = catalog_next_stream(catalog, &at)) != NULL;) {
+        if (stream->deleted_us != 0 && strcmp(stream->name, name) == 0) {
+            return stream;
+        }
+    }
+    return NULL;
 }
 
 const struct catalog_stream *find_stream(const struct catalog *catalog, const char *name)

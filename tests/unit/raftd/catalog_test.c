@@ -131,7 +131,7 @@ TEST(an_update_changes_what_is_given_and_keeps_id_and_creation)
     command_ensure_stream(&command, "a", 5, NULL, 9);
     ck_assert_int_eq(apply_and_reset(catalog, &command), 0);
     const struct catalog_stream *a = find_stream(catalog, "a");
-    ck_assert_str_eq(a->spec.description, "second");
+    ck_assert_str_eq(spec_text(&a->spec, SPEC_STREAM_DESCRIPTION), "second");
     ck_assert_uint_eq(a->version, 5);
     ck_assert_uint_eq(a->id.bytes[0], 3);
     ck_assert_uint_eq(a->created_us, 1000003);

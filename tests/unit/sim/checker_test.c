@@ -80,6 +80,39 @@ TEST(a_commit_that_only_the_leader_has_durable_is_found)
     stage_fails(&stage, "deliver", "have durable");
 }
 
+TEST(a_leader_that_counts_what_a_peer_does_not_have_is_found)
+{
+    struct stage stage = stage_led();
+    replica(&stage, 2)->disk.entry[2].hash++;
+    stage_fails(&stage, "drain 1", "thinks that node 2 has 2");
+}
+
+static bool send_is_found(struct sim *sim, struct replica *replica,
+                          const struct raft_message *message)
+{
+    if (setjmp(sim->escape) != 0) {
+        return true;
+    }
+    checker_send(sim, replica, message);
+    return false;
+}
+
+TEST(a_message_or_a_window_that_is_too_large_is_found)
+{
+    struct stage stage = stage_new("nodes 3 prevote=0 entries=2 window=100;bootstrap vvv;settle;"
+                                   "campaign 1;settle;propose 1 2 60;drain 1");
+    struct raft_message message = stage.sim->manual_queue[0]->message;
+    ck_assert_uint_eq(message.count, 2);
+    ck_assert(!send_is_found(stage.sim, replica(&stage, 1), &message));
+    message.count = 3;
+    ck_assert(send_is_found(stage.sim, replica(&stage, 1), &message));
+    message.count = 1;
+    message.bytes = 20; /* 120 are under way: 100 or more were before this one */
+    ck_assert(send_is_found(stage.sim, replica(&stage, 1), &message));
+    script_destroy(&stage.script);
+    sim_destroy(&stage.sim);
+}
+
 TEST(a_commit_by_somebody_who_does_not_lead_is_found)
 {
     struct stage stage = stage_led();
@@ -92,6 +125,14 @@ TEST(a_second_vote_is_found)
     struct stage stage = stage_new("nodes 3 prevote=0;bootstrap vvv;settle");
     map_put(&stage.sim->votes, checker_id_key(0, (struct raft_id){2, 1}) | 2, 99);
     stage_fails(&stage, "campaign 1;settle", "votes twice");
+}
+
+TEST(a_candidate_that_did_not_ask_first_is_found)
+{
+    struct stage stage = stage_new("nodes 3;bootstrap vvv;settle;campaign 1;drain 1;deliver;drain "
+                                   "2;deliver;drain 1;store 1");
+    map_clear(&stage.sim->grants);
+    stage_fails(&stage, "drain 1", "with 1 of 3 pre-votes");
 }
 
 TEST(a_vote_that_is_not_on_disk_is_found)
@@ -274,6 +315,33 @@ TEST(the_same_seed_runs_the_same_and_another_does_not)
     ck_assert_uint_ne(sim->digest, digest);
     ck_assert(sim_run(sim, 7, NULL));
     ck_assert_uint_eq(sim->digest, digest);
+    sim_destroy(&sim);
+}
+
+TEST(clocks_that_run_apart_more_than_was_promised_are_found)
+{
+    struct sim *sim = sim_new();
+    bool found = false;
+    for (uint64_t seed = 1; seed <= 500 && !found; seed++) {
+        sim_reset(sim, seed);
+        swarm_draw(sim, &sim->options);
+        struct options options = sim->options;
+        options.nodes = 3;
+        options.founders = 3;
+        options.witness = false;
+        options.config.members_max = 16;
+        options.config.check_quorum = 1;
+        options.config.lease_reads = 1;
+        options.config.clock_drift_ppm = 1000;
+        options.drift_ppm = 400000;
+        options.every[CHURN_USURP] = 300000;
+        options.every[CHURN_HEAL] = 300000;
+        found = !sim_run(sim, seed, &options);
+    }
+    ck_assert(found);
+    ck_assert_msg(strstr(sim->violation, "both hold a lease") != NULL ||
+                      strstr(sim->violation, "was known") != NULL,
+                  "found: %s", sim->violation);
     sim_destroy(&sim);
 }
 

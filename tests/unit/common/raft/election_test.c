@@ -272,6 +272,43 @@ TEST(who_has_priority_leads_when_the_leader_is_gone)
     cluster_destroy(&cluster);
 }
 
+TEST(the_order_of_priorities_is_the_order_of_campaigns)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        struct cluster *cluster = cluster_new(3, NULL);
+        struct raft_members members = cluster_members(cluster, "vvv");
+        members.member[0].priority = 1;
+        members.member[1].priority = 9;
+        members.member[2].priority = 5;
+        prng_init(&cluster->prng, i);
+        for (unsigned node = 1; node <= 3; node++) {
+            node_disk_put(cluster, node, 1, &members);
+            node_start(cluster, node);
+        }
+        ck_assert_uint_eq(cluster_wait_leader(cluster), 2);
+        ck_assert_uint_eq(raft_term_of(cluster->node[2].raft), 2); /* nobody was before it */
+        node_crash(cluster, 2);
+        ck_assert_uint_eq(cluster_wait_leader(cluster), 3);
+        cluster_destroy(&cluster);
+    }
+}
+
+TEST(who_should_not_lead_does_when_its_log_is_the_only_good_one)
+{
+    struct cluster *cluster = cluster_new(3, NULL);
+    struct raft_members members = cluster_members(cluster, "vvv");
+    members.member[2].priority = 0;
+    for (unsigned node = 1; node <= 3; node++) {
+        node_disk_put(cluster, node, 1, &members);
+    }
+    node_disk_put(cluster, 3, 1, NULL); /* perhaps committed, with 1 */
+    node_crash(cluster, 1);
+    node_start(cluster, 2);
+    node_start(cluster, 3);
+    ck_assert_uint_eq(cluster_wait_leader(cluster), 3);
+    cluster_destroy(&cluster);
+}
+
 TEST(a_failed_write_stops_the_replica_for_good)
 {
     struct cluster *cluster = cluster_led(3, 1, NULL);

@@ -144,3 +144,53 @@ TEST(a_configuration_survives_its_encoding_and_damage_is_refused)
     bytes[12] = 0xff; /* the set of the first member */
     ck_assert_int_eq(raft_members_decode(bytes, size, &back), ERR_BAD_FORMAT);
 }
+
+TEST(addresses_go_with_members_through_every_kind_of_change)
+{
+    struct raft_members from = {0};
+    struct raft_members target = {0};
+    struct raft_members next;
+    struct raft_members left;
+    uint8_t bytes[RAFT_MEMBERS_BYTES_MAX];
+    for (uint32_t node = 1; node <= 5; node++) {
+        struct raft_id id = {node, 1};
+        if (node <= 3) {
+            ck_assert_int_eq(raft_members_put(&from, id, RAFT_VOTER, 1), 0);
+            ck_assert_int_eq(raft_members_set_address(&from, id, "old place", 9), 0);
+        }
+        if (node >= 3) { /* 3 stays where it was; 4 and 5 come */
+            ck_assert_int_eq(raft_members_put(&target, id, RAFT_VOTER, 1), 0);
+        }
+    }
+    ck_assert_int_eq(raft_members_set_address(&target, (struct raft_id){4, 1}, "new place", 9), 0);
+    ck_assert_int_eq(raft_members_set_address(&target, (struct raft_id){9, 1}, "", 0),
+                     ERR_NOT_FOUND);
+    ck_assert_int_eq(
+        raft_members_set_address(&target, (struct raft_id){4, 1}, bytes, RAFT_ADDRESS_BYTES + 1),
+        ERR_TOO_LARGE);
+    ck_assert_int_eq(raft_members_next(&from, &target, false, &next), 0);
+    ck_assert(raft_members_is_joint(&next));
+    for (uint32_t node = 1; node <= 5; node++) {
+        const struct raft_member *member = raft_members_find(&next, (struct raft_id){node, 1});
+        const char *place = node <= 3 ? "old place" : node == 4 ? "new place" : "";
+        ck_assert_str_eq((const char *) member->address, place);
+    }
+    size_t size = raft_members_encode(&next, bytes);
+    ck_assert_uint_eq(size, 4 + 5 * (10 + RAFT_ADDRESS_BYTES));
+    ck_assert_int_eq(raft_members_decode(bytes, size, &left), 0);
+    ck_assert(raft_members_equal(&left, &next));
+    raft_members_leave(&next, &left);
+    ck_assert_str_eq((const char *) left.member[0].address, "old place"); /* 3 */
+    ck_assert_int_eq(raft_members_next(&next, &target, false, &from), 0); /* the same by hand */
+    ck_assert(raft_members_equal(&from, &left));
+    ck_assert_int_eq(raft_members_next(&left, &target, false, &next), ERR_ALREADY);
+    /* it moves: one step, and nothing else changes */
+    ck_assert_int_eq(raft_members_set_address(&target, (struct raft_id){3, 1}, "moved", 5), 0);
+    ck_assert_int_eq(raft_members_next(&left, &target, false, &next), 0);
+    ck_assert(!raft_members_is_joint(&next) && !raft_members_equal(&next, &left));
+    size = raft_members_encode(&next, bytes);
+    for (uint32_t i = 0; i < 3; i++) { /* the long form without any address is not ours */
+        memset(bytes + 4 + i * (10 + RAFT_ADDRESS_BYTES) + 10, 0, RAFT_ADDRESS_BYTES);
+    }
+    ck_assert_int_eq(raft_members_decode(bytes, size, &left), ERR_BAD_FORMAT);
+}

@@ -356,7 +356,12 @@ TEST(a_lost_majority_is_given_up_only_by_order)
     ck_assert_uint_eq(cluster_leader(cluster), 0);
     struct raft_members alone = cluster_members(cluster, "..v");
     raft_index index = 0;
+    struct raft_members others = cluster_members(cluster, "vv.");
+    ck_assert_int_eq(raft_force_config(cluster->node[3].raft, &others, &index), ERR_BAD_CONFIG);
+    raft_term term = raft_term_of(cluster->node[3].raft);
     ck_assert_int_eq(raft_force_config(cluster->node[3].raft, &alone, &index), 0);
+    ck_assert_uint_eq(raft_term_of(cluster->node[3].raft), term + 1);
+    ck_assert_uint_eq(cluster_status(cluster, 3).vote.node, 3);
     struct image *memory = cluster->node[3].memory;
     memory->entry[index] = (struct entry){.term = raft_term_of(cluster->node[3].raft),
                                           .type = RAFT_ENTRY_CONFIG,
@@ -384,5 +389,97 @@ TEST(a_learner_stays_one_over_a_restart)
     cluster_run(cluster, 500000);
     ck_assert_uint_eq(cluster_leader(cluster), leader);
     ck_assert(cluster_agrees(cluster));
+    cluster_destroy(&cluster);
+}
+
+TEST(a_followers_members_are_those_of_its_log_committed_or_not)
+{
+    struct cluster *cluster = cluster_led(3, 1, NULL);
+    struct raft_members less = cluster_members(cluster, "vvl");
+    struct raft_members now;
+    struct envelope *append = cluster_post(cluster, RAFT_MESSAGE_APPEND, 1, 2, 2);
+    append->message.index = 2;
+    append->message.index_term = 2;
+    append->message.count = 1;
+    append->message.commit = 2;
+    append->entry[0] = (struct entry){.term = 2, .type = RAFT_ENTRY_CONFIG, .members = &less};
+    cluster_deliver(cluster, 0);
+    raft_members_read(cluster->node[2].raft, &now);
+    ck_assert(raft_members_equal(&now, &less));
+    ck_assert_uint_eq(cluster_status(cluster, 2).members_index, 3);
+    ck_assert_uint_eq(cluster_status(cluster, 2).commit, 2);
+    cluster_destroy(&cluster);
+}
+
+TEST(a_damaged_survivor_is_believed_by_order)
+{
+    struct cluster *cluster = cluster_led(3, 1, NULL);
+    cluster_put(cluster, 5);
+    for (unsigned node = 1; node <= 3; node++) {
+        node_crash(cluster, node);
+    }
+    node_start_damaged(cluster, 3, 6);
+    cluster_settle(cluster);
+    ck_assert(cluster_status(cluster, 3).suspect);
+    struct raft_members alone = cluster_members(cluster, "..v");
+    raft_index index = 0;
+    ck_assert_int_eq(raft_force_config(cluster->node[3].raft, &alone, &index), 0);
+    ck_assert_uint_eq(index, 6);
+    ck_assert(!cluster_status(cluster, 3).suspect);
+    cluster_destroy(&cluster);
+}
+
+static void impatient(struct raft_config *config)
+{
+    config->catchup_entries_max = 10;
+}
+
+TEST(a_learner_that_lags_becomes_no_voter)
+{
+    struct cluster *cluster = cluster_new(3, impatient);
+    cluster_bootstrap(cluster, "vvl");
+    unsigned leader = cluster_wait_leader(cluster);
+    cluster_isolate(cluster, 3, true);
+    cluster_put(cluster, 20);
+    ck_assert_int_eq(cluster_change(cluster, leader, "vvv"), ERR_THROTTLED);
+    cluster_isolate(cluster, 3, false);
+    cluster_run(cluster, 200000);
+    ck_assert_int_eq(cluster_change(cluster, leader, "vvv"), 0);
+    cluster_run(cluster, 200000);
+    ck_assert(is_uniform(cluster, leader, "vvv"));
+    cluster_destroy(&cluster);
+}
+
+TEST(who_was_removed_is_remembered_no_longer_than_needed)
+{
+    for (unsigned dead = 0; dead < 2; dead++) {
+        struct cluster *cluster = cluster_led(3, 1, NULL);
+        struct raft_progress progress;
+        if (dead != 0) {
+            node_crash(cluster, 3);
+        }
+        ck_assert_int_eq(cluster_change(cluster, 1, "vv."), 0);
+        cluster_run(cluster, 1000000);
+        ck_assert(is_uniform(cluster, 1, "vv."));
+        ck_assert(raft_progress_read(cluster->node[1].raft, 1, &progress));
+        ck_assert(!raft_progress_read(cluster->node[1].raft, 2, &progress));
+        cluster_destroy(&cluster);
+    }
+}
+
+TEST(a_witness_is_told_that_payloads_may_be_left_out)
+{
+    struct cluster *cluster = cluster_new(3, NULL);
+    uint64_t value = 0;
+    cluster_bootstrap(cluster, "vvw");
+    unsigned leader = cluster_wait_leader(cluster);
+    ck_assert_int_eq(cluster_propose(cluster, leader, &value), 0);
+    cluster_drain(cluster);
+    const struct envelope *append = cluster_find(cluster, RAFT_MESSAGE_APPEND, 3);
+    ck_assert_ptr_nonnull(append);
+    ck_assert_uint_eq(append->message.flags & RAFT_FLAG_WITNESS, RAFT_FLAG_WITNESS);
+    append = cluster_find(cluster, RAFT_MESSAGE_APPEND, 3 - leader);
+    ck_assert_ptr_nonnull(append);
+    ck_assert_uint_eq(append->message.flags & RAFT_FLAG_WITNESS, 0);
     cluster_destroy(&cluster);
 }

@@ -55,6 +55,25 @@ TEST(a_cut_off_leader_answers_no_read)
     cluster_destroy(&cluster);
 }
 
+TEST(a_read_waits_until_the_state_machine_here_is_fresh_enough)
+{
+    for (unsigned node = 1; node <= 2; node++) { /* on the leader, and on a follower */
+        struct cluster *cluster = cluster_led(3, 1, NULL);
+        cluster->node[node].disk_holds = true; /* committed by the other two, not applied here */
+        cluster_put(cluster, 1);
+        ck_assert_uint_eq(cluster->committed_last, 3);
+        read_begin(cluster, node, 1);
+        cluster_settle(cluster);
+        ck_assert_uint_eq(cluster->node[node].read_count, 0);
+        cluster->node[node].disk_holds = false;
+        cluster_settle(cluster);
+        ck_assert_uint_eq(cluster->node[node].read_count, 1);
+        ck_assert_int_eq(cluster->node[node].read[0].error, 0);
+        ck_assert_uint_eq(cluster->node[node].read[0].index, 3);
+        cluster_destroy(&cluster);
+    }
+}
+
 TEST(a_follower_gives_up_a_read_that_nobody_answers)
 {
     struct cluster *cluster = cluster_led(3, 1, NULL);

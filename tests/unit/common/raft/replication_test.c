@@ -150,6 +150,61 @@ TEST(a_late_append_does_not_cut_what_matches)
     cluster_destroy(&cluster);
 }
 
+TEST(what_is_compacted_is_equal_and_no_conflict)
+{
+    struct cluster *cluster = cluster_led(3, 1, NULL);
+    cluster_put(cluster, 20); /* entries 3 to 22 */
+    cluster_run(cluster, 200000);
+    node_compact(cluster, 2, 4);
+    ck_assert_uint_eq(cluster_status(cluster, 2).compacted, 18);
+    struct envelope *late = cluster_post(cluster, RAFT_MESSAGE_APPEND, 1, 2, 2);
+    late->message.index = 2;
+    late->message.index_term = 2;
+    late->message.count = 18; /* to 20, within what is there */
+    late->message.seq = 3;
+    for (unsigned i = 0; i < 18; i++) {
+        const struct entry *entry = &cluster->node[1].memory->entry[3 + i];
+        late->entry[i] = *entry;
+    }
+    cluster_deliver(cluster, 0);
+    ck_assert_uint_eq(cluster_status(cluster, 2).last, 22);
+    ck_assert_uint_eq(cluster_status(cluster, 2).durable, 22);
+    node_drain(cluster, 2);
+    struct envelope *reply = cluster_find(cluster, RAFT_MESSAGE_APPEND_REPLY, 1);
+    ck_assert_ptr_nonnull(reply);
+    ck_assert_uint_eq(reply->message.flags & RAFT_FLAG_REJECT, 0);
+    cluster_put(cluster, 1);
+    ck_assert(cluster_agrees(cluster));
+    cluster_destroy(&cluster);
+}
+
+TEST(answers_to_an_earlier_term_count_for_nothing)
+{
+    struct cluster *cluster = cluster_led(3, 1, NULL);
+    elect(cluster, 2);
+    elect(cluster, 1); /* again: term 4 */
+    raft_index commit = cluster_status(cluster, 1).commit;
+    cluster->drop_types = 1U << RAFT_MESSAGE_APPEND;
+    cluster_put(cluster, 5);
+    ck_assert_uint_eq(cluster_status(cluster, 1).commit, commit);
+    for (unsigned node = 2; node <= 3; node++) { /* so much of the leader of term 2 they once had */
+        struct envelope *reply = cluster_post(cluster, RAFT_MESSAGE_APPEND_REPLY, node, 1, 2);
+        reply->message.index = reply->message.appended = commit + 5;
+        reply->message.seq = 1;
+        reply->message.sent = cluster->now;
+        raft_time contact = cluster_progress(cluster, 1, node).contact;
+        cluster->now += 1000;
+        cluster_deliver(cluster, 0);
+        ck_assert_uint_eq(cluster_progress(cluster, 1, node).match, commit);
+        ck_assert_uint_eq(cluster_progress(cluster, 1, node).contact, contact);
+    }
+    ck_assert_uint_eq(cluster_status(cluster, 1).commit, commit);
+    cluster->drop_types = 0;
+    cluster_run(cluster, 200000);
+    ck_assert_uint_eq(cluster_status(cluster, 1).commit, commit + 5);
+    cluster_destroy(&cluster);
+}
+
 TEST(a_wrong_previous_entry_is_refused_with_a_hint)
 {
     struct cluster *cluster = follower();
@@ -202,6 +257,14 @@ TEST(an_acknowledgement_waits_for_the_disk_and_an_overwritten_write_says_nothing
     struct cluster *cluster = with_logs(3, terms, NULL);
     node_start(cluster, 1);
     struct envelope *append = cluster_post(cluster, RAFT_MESSAGE_APPEND, 2, 1, 5);
+    append->message.index = 1; /* a beat: the term is durable before */
+    append->message.index_term = 1;
+    cluster_deliver(cluster, 0);
+    node_drain(cluster, 1);
+    node_write(cluster, 1, CLUSTER_WRITES);
+    node_drain(cluster, 1);
+    cluster_drop_all(cluster);
+    append = cluster_post(cluster, RAFT_MESSAGE_APPEND, 2, 1, 5);
     append->message.index = 1;
     append->message.index_term = 1;
     append->message.count = 2;
@@ -326,6 +389,27 @@ TEST(a_slow_follower_gets_no_more_than_the_window)
     cluster_destroy(&cluster);
 }
 
+static void few_messages(struct raft_config *config)
+{
+    config->inflight_messages_max = 4;
+}
+
+TEST(a_slow_follower_gets_no_more_messages_than_the_window)
+{
+    struct cluster *cluster = cluster_led(3, 1, few_messages);
+    cluster->node[3].disk_holds = true;
+    for (unsigned i = 0; i < 20; i++) {
+        cluster_put(cluster, 1); /* a message each: several are under way before one is answered */
+    }
+    ck_assert_uint_eq(cluster->committed_last, 22);
+    ck_assert_uint_eq(cluster_progress(cluster, 1, 3).inflight_messages, 4);
+    cluster->node[3].disk_holds = false;
+    cluster_settle(cluster);
+    ck_assert(cluster_agrees(cluster));
+    ck_assert_uint_eq(cluster_progress(cluster, 1, 3).inflight_messages, 0);
+    cluster_destroy(&cluster);
+}
+
 TEST(a_leader_without_majority_takes_only_so_much)
 {
     struct cluster *cluster = cluster_led(3, 1, narrow);
@@ -340,6 +424,7 @@ TEST(a_leader_without_majority_takes_only_so_much)
     cluster_isolate(cluster, 1, false);
     cluster_run(cluster, 150000);
     ck_assert_uint_eq(cluster->committed_last, 202);
+    ck_assert_uint_eq(cluster_status(cluster, 1).uncommitted_bytes, 0);
     ck_assert_int_eq(cluster_propose(cluster, 1, &value), 0);
     cluster_destroy(&cluster);
 }

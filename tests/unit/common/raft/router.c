@@ -17,6 +17,15 @@ struct packet {
     uint8_t bytes[];
 };
 
+static bool may_call_back; /* callbacks come out of raft_host_turn and raft_host_stop alone */
+
+static void turn(struct raft_host *host)
+{
+    may_call_back = true;
+    raft_host_turn(host);
+    may_call_back = false;
+}
+
 /* --- what a host calls --- */
 
 static void on_send(void *ud, uint32_t node, struct span bytes)
@@ -34,6 +43,7 @@ static void on_send(void *ud, uint32_t node, struct span bytes)
     self->packets++;
     ck_assert_int_eq(raft_message_decode(bytes.data, bytes.size, &message), 0);
     self->types[message.type]++;
+    self->token = message.type == RAFT_MESSAGE_READ ? message.token : self->token;
 }
 
 static int on_apply(void *ud, raft_index index, struct span payload, struct slice *ret_response)
@@ -99,19 +109,25 @@ void router_start(struct router *self, uint32_t number)
     options.config.seed = number + self->now;
     options.config.members_max = 10;
     options.storage = raft_memory_storage(own->memory);
-    options.callbacks =
-        (struct raft_host_callbacks){on_send, on_apply, on_snapshot, on_restore, on_changed, own};
+    options.callbacks = (struct raft_host_callbacks){on_send,    on_apply, on_snapshot, on_restore,
+                                                     on_changed, NULL,     own};
     if (self->configure != NULL) {
         self->configure(&options);
     }
     ck_assert_int_eq(raft_host_start(&options, self->now, &own->host), 0);
 }
 
+void router_close(struct router *self, uint32_t number)
+{
+    may_call_back = true;
+    raft_host_stop(&self->node[number].host);
+    may_call_back = false;
+}
+
 void router_stop(struct router *self, uint32_t number)
 {
-    struct router_node *own = &self->node[number];
-    raft_host_stop(&own->host);
-    raft_memory_crash(own->memory);
+    router_close(self, number);
+    raft_memory_crash(self->node[number].memory);
 }
 
 struct router *router_new(unsigned count, void (*configure)(struct raft_host_options *options))
@@ -139,7 +155,7 @@ static struct packet *packet_pop(struct router *self)
 void router_free(struct router **self)
 {
     for (uint32_t node = 1; node < ROUTER_NODES; node++) {
-        raft_host_stop(&(*self)->node[node].host);
+        router_close(*self, node);
         raft_memory_destroy(&(*self)->node[node].memory);
     }
     for (struct packet *packet; (packet = packet_pop(*self)) != NULL;) {
@@ -154,7 +170,7 @@ static void turn_all(struct router *self)
 {
     for (uint32_t node = 1; node < ROUTER_NODES; node++) {
         if (self->node[node].host != NULL) {
-            raft_host_turn(self->node[node].host);
+            turn(self->node[node].host);
             ck_assert_ptr_null(raft_check(raft_host_core(self->node[node].host)));
         }
     }
@@ -171,7 +187,7 @@ void router_settle(struct router *self)
             !self->deaf[packet->to] && to->host != NULL) {
             int error = raft_host_recv(to->host, self->now, span_make(packet->bytes, packet->size));
             TEST_ASSERT_FAST(error == 0 || error == ERR_POISONED);
-            raft_host_turn(to->host);
+            turn(to->host);
         }
         mem_free(packet);
         if (self->head == NULL) {
@@ -275,6 +291,7 @@ static void keep_text(char out[32], struct span bytes)
 void router_answer(void *ud, const struct raft_host_outcome *outcome)
 {
     struct answer *answer = ud;
+    TEST_ASSERT_FAST(may_call_back);
     answer->calls++;
     answer->error = outcome->error;
     answer->index = outcome->index;

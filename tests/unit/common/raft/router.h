@@ -37,6 +37,7 @@ struct router {
     bool deaf[ROUTER_NODES]; /* says, but does not hear */
     uint64_t packets;        /* sent */
     uint64_t types[RAFT_MESSAGE_TYPE_COUNT];
+    uint64_t token; /* of the last READ */
     void (*configure)(struct raft_host_options *options);
 };
 
@@ -53,7 +54,8 @@ struct answer {
 struct router *router_new(unsigned count, void (*configure)(struct raft_host_options *options));
 void router_free(struct router **self);
 void router_start(struct router *self, uint32_t node); /* or start again */
-void router_stop(struct router *self, uint32_t node);  /* its disk stays */
+void router_close(struct router *self, uint32_t node);
+void router_stop(struct router *self, uint32_t node); /* its disk stays */
 static inline struct raft_members router_members(const uint32_t *nodes, unsigned count)
 {
     struct raft_members members = {0};

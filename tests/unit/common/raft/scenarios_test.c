@@ -233,7 +233,7 @@ TEST(scenario_shutdown)
     uint32_t leader = router_form(router, 3);
     ck_assert_int_eq(router_write(router, leader, "w", &answer), 0);
     for (uint32_t node = 1; node <= 3; node++) {
-        raft_host_stop(&router->node[node].host);
+        router_close(router, node);
         ck_assert_ptr_null(router->node[node].host);
     }
     ck_assert_uint_eq(answer.calls, 1); /* nobody is left waiting */

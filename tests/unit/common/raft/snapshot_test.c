@@ -33,6 +33,41 @@ TEST(who_fell_behind_the_log_gets_the_snapshot_and_goes_on)
     cluster_destroy(&cluster);
 }
 
+static void metadata_only(struct raft_config *config)
+{
+    config->snapshot_chunk_bytes = 0;
+}
+
+TEST(a_snapshot_of_metadata_only_is_one_message_without_bytes)
+{
+    struct cluster *cluster = cluster_led(3, 1, metadata_only);
+    cluster_isolate(cluster, 3, true);
+    cluster_put(cluster, 50);
+    node_compact(cluster, 1, 0);
+    cluster_isolate(cluster, 3, false);
+    struct envelope *offer = NULL;
+    for (unsigned i = 0; i < 40 && offer == NULL; i++) {
+        cluster->now += 10000;
+        for (unsigned node = 1; node <= 3; node++) {
+            raft_advance(cluster->node[node].raft, cluster->now);
+        }
+        cluster_drain(cluster);
+        offer = cluster_find(cluster, RAFT_MESSAGE_SNAPSHOT, 3);
+        if (offer == NULL) {
+            cluster_deliver_all(cluster);
+        }
+    }
+    ck_assert_ptr_nonnull(offer);
+    ck_assert_uint_eq(offer->message.total, 0);
+    ck_assert_uint_eq(offer->message.bytes, 0);
+    ck_assert_uint_eq(offer->message.flags, RAFT_FLAG_LAST);
+    cluster_run(cluster, 300000);
+    ck_assert_uint_eq(cluster->sent[RAFT_MESSAGE_SNAPSHOT], 1);
+    ck_assert_uint_eq(cluster_status(cluster, 3).snapshots, 1);
+    ck_assert(cluster_agrees(cluster));
+    cluster_destroy(&cluster);
+}
+
 TEST(a_lost_chunk_is_sent_again_and_only_that)
 {
     struct cluster *cluster = left_behind();
@@ -98,6 +133,22 @@ TEST(the_members_come_with_the_snapshot)
     cluster_destroy(&cluster);
 }
 
+TEST(a_voter_may_become_a_learner_by_a_snapshot)
+{
+    struct cluster *cluster = cluster_led(3, 1, NULL);
+    cluster_isolate(cluster, 3, true);
+    ck_assert_int_eq(cluster_change(cluster, 1, "vvl"), 0);
+    cluster_settle(cluster);
+    cluster_put(cluster, 10);
+    node_compact(cluster, 1, 0);
+    cluster_isolate(cluster, 3, false);
+    cluster_run(cluster, 300000);
+    ck_assert_uint_eq(cluster_status(cluster, 3).snapshots, 1);
+    ck_assert(!cluster_status(cluster, 3).voter);
+    ck_assert_uint_eq(raft_deadline(cluster->node[3].raft), UINT64_MAX); /* it never campaigns */
+    cluster_destroy(&cluster);
+}
+
 TEST(an_old_snapshot_replaces_nothing)
 {
     struct cluster *cluster = left_behind();
@@ -156,6 +207,25 @@ TEST(a_damaged_replica_neither_votes_nor_leads_until_all_is_there_again)
     ck_assert(cluster_agrees(cluster));
     node_crash(cluster, leader);
     ck_assert_uint_ne(cluster_wait_leader(cluster), 0);
+    cluster_destroy(&cluster);
+}
+
+TEST(a_repair_is_over_when_it_is_durable)
+{
+    struct cluster *cluster = cluster_led(3, 1, NULL);
+    cluster_put(cluster, 10);
+    node_crash(cluster, 3);
+    cluster->drop_types = 1U << RAFT_MESSAGE_APPEND;
+    node_start_damaged(cluster, 3, 5);
+    cluster_settle(cluster);
+    cluster->node[3].disk_holds = true;
+    cluster->drop_types = 0;
+    cluster_run(cluster, 140000);
+    ck_assert_uint_eq(cluster_status(cluster, 3).last, 12);
+    ck_assert(cluster_status(cluster, 3).suspect);
+    cluster->node[3].disk_holds = false;
+    cluster_run(cluster, 140000);
+    ck_assert(!cluster_status(cluster, 3).suspect);
     cluster_destroy(&cluster);
 }
 
@@ -239,6 +309,20 @@ TEST(a_restarted_follower_wakes_a_sleeping_leader)
     ck_assert_uint_eq(cluster_leader(cluster), 1);
     ck_assert_uint_eq(raft_term_of(cluster->node[3].raft), term);
     ck_assert_uint_eq(raft_leader(cluster->node[3].raft).node, 1);
+    cluster_destroy(&cluster);
+}
+
+TEST(nobody_sleeps_whom_no_session_could_wake)
+{
+    struct cluster *cluster = cluster_led(3, 1, sleepy);
+    raft_session(cluster->node[2].raft, cluster->now, 1, false);
+    cluster_run(cluster, 2000000);
+    ck_assert(!cluster_status(cluster, 2).quiesced);
+    ck_assert(!cluster_status(cluster, 1).quiesced);
+    raft_session(cluster->node[2].raft, cluster->now, 1, true);
+    cluster_run(cluster, 2000000);
+    ck_assert(cluster_status(cluster, 2).quiesced);
+    ck_assert(cluster_status(cluster, 1).quiesced);
     cluster_destroy(&cluster);
 }
 

@@ -35,11 +35,35 @@ OVER_EACH_DISK(members_come_back_from_the_log)
     ck_assert(raft_members_equal(&members, &five));
 }
 
+OVER_EACH_DISK(addresses_come_back_with_the_members)
+{
+    struct raft_members members = disk_members(3);
+    struct raft_members found;
+    struct raft_entry entry = {.term = 1, .type = RAFT_ENTRY_CONFIG, .members = &members};
+    ck_assert_int_eq(raft_members_set_address(&members, (struct raft_id){2, 1}, "somewhere", 9), 0);
+    disk_hard(disk, 1, 1, 0);
+    disk_append(disk, 1, 1, 2);
+    ck_assert_int_eq(raft_storage_put(disk->storage, 3, &entry, 1, NULL), 0);
+    struct raft_write write = {
+        .wseq = ++disk->wseq, .flags = RAFT_WRITE_APPEND, .term = 1, .first = 3, .last = 3};
+    ck_assert_int_eq(disk->storage->ops->write(disk->storage, &write), 0);
+    disk_append(disk, 1, 4, 9);
+    disk_reopen(disk);
+    ck_assert_uint_eq(raft_trail_reads.members_at(&disk->storage->trail, 9, &found), 3);
+    ck_assert(raft_members_equal(&found, &members));
+    ck_assert_int_eq(disk->storage->ops->compact(disk->storage, 6), 0); /* now it is the base's */
+    disk_append(disk, 1, 10, 10);
+    disk_reopen(disk);
+    ck_assert_uint_eq(raft_trail_reads.members_at(&disk->storage->trail, 9, &found), 3);
+    ck_assert(raft_members_equal(&found, &members));
+}
+
 OVER_EACH_DISK(members_that_were_cut_are_forgotten)
 {
     disk_hard(disk, 1, 1, 0);
     disk_config(disk, 1, 1, 3);
     disk_config(disk, 1, 2, 5);
+    disk_config(disk, 1, 3, 4); /* two at once */
     disk_hard(disk, 2, 1, 0);
     disk_append(disk, 2, 2, 3);
     disk_reopen(disk);

@@ -10,8 +10,8 @@
 #include "common/base/mem.h"
 #include "tests/unit/common/raft_storage/disk.h"
 
-/* One step is one write, a snapshot or a compaction. */
-enum kind { HARD, APPEND, SNAPSHOT, COMPACT };
+/* One step is one write, a snapshot, a compaction, or a snapshot from a leader. */
+enum kind { HARD, APPEND, SNAPSHOT, COMPACT, INSTALL };
 struct step {
     enum kind kind;
     raft_term term;
@@ -23,13 +23,14 @@ static const struct step steps[] = {
     {APPEND, 2, 4, 9},   {SNAPSHOT, 2, 0, 6}, {COMPACT, 2, 0, 5},   {APPEND, 2, 10, 12},
     {HARD, 4, 0, 0},     {APPEND, 4, 11, 15}, {COMPACT, 4, 0, 6},   {HARD, 5, 0, 0},
     {APPEND, 5, 13, 13}, {APPEND, 5, 14, 30}, {SNAPSHOT, 5, 0, 28}, {COMPACT, 5, 0, 20},
+    {INSTALL, 5, 0, 60}, {APPEND, 5, 61, 63}, {INSTALL, 5, 0, 90},  {APPEND, 5, 91, 92},
 };
 enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 
 struct image {
     raft_term term;
     raft_index base, last, snapshot;
-    raft_term entry[64];
+    raft_term entry[128];
 };
 
 static void image_step(struct image *image, const struct step *step)
@@ -46,6 +47,9 @@ static void image_step(struct image *image, const struct step *step)
         break;
     case SNAPSHOT:
         image->snapshot = step->last;
+        break;
+    case INSTALL:
+        image->base = image->last = image->snapshot = step->last;
         break;
     case COMPACT:
     default:
@@ -78,6 +82,23 @@ static ssize_t killing_pwritev(void *ud, int fd, const struct iovec *parts, int 
 
 static const struct fs_ops killing_ops = {.pwritev = killing_pwritev};
 
+static void install(struct disk *disk, const struct step *step)
+{
+    struct raft_members members = disk_members(3);
+    struct raft_message message = {
+        .index = step->last, .index_term = step->term, .bytes = 7, .total = 7, .members = &members};
+    struct raft_taken taken = {.chunk = true, .install = true};
+    ck_assert_int_eq(raft_storage_take(disk->storage, &message, &taken, NULL, span_of("a state")),
+                     0);
+    struct raft_write write = {.wseq = ++disk->wseq,
+                               .flags = RAFT_WRITE_SNAPSHOT,
+                               .term = step->term,
+                               .snapshot_index = step->last,
+                               .snapshot_term = step->term};
+    ck_assert_int_eq(disk->storage->ops->write(disk->storage, &write), 0);
+    disk_settle(disk);
+}
+
 static void run_step(struct disk *disk, const struct step *step)
 {
     struct slice state = disk_slice("a state");
@@ -87,6 +108,9 @@ static void run_step(struct disk *disk, const struct step *step)
         break;
     case APPEND:
         disk_append(disk, step->term, step->first, step->last);
+        break;
+    case INSTALL:
+        install(disk, step);
         break;
     case SNAPSHOT: /* durable with the next write */
         ck_assert_int_eq(disk->storage->ops->snapshot_save(disk->storage, step->last, &state), 0);
@@ -108,7 +132,7 @@ static void child(const char *dir)
     for (unsigned i = 0; i < STEPS; i++) {
         shared->begun = i + 1;
         run_step(&disk, &steps[i]);
-        if (steps[i].kind == HARD || steps[i].kind == APPEND) {
+        if (steps[i].kind != SNAPSHOT && steps[i].kind != COMPACT) {
             shared->done = i + 1;
         }
     }

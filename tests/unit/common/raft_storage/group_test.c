@@ -118,7 +118,7 @@ static int member_start(struct group *self, uint32_t number)
     options.snapshot_entries = 200;
     options.keep_entries = 50;
     options.callbacks =
-        (struct raft_host_callbacks){on_send, on_apply, on_snapshot, on_restore, NULL, own};
+        (struct raft_host_callbacks){on_send, on_apply, on_snapshot, on_restore, NULL, NULL, own};
     return raft_host_start(&options, self->now, &own->host);
 }
 

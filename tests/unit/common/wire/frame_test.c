@@ -167,7 +167,7 @@ TEST(the_last_known_body_counts_and_newer_fields_are_skipped)
 {
     struct frame_view view;
     ck_assert_int_eq(
-        frame_parse(SPAN(0x1a, 1, 'a', 0x22, 1, 'b', 0xfa, 0x03, 1, 'c', 0x08, 5), &view), 0);
+        frame_parse(SPAN(0x1a, 1, 'a', 0x22, 1, 'b', 0xc2, 0x0c, 1, 'c', 0x08, 5), &view), 0);
     ck_assert_uint_eq(view.field, 4);
     ck_assert(span_is(view.body, "b"));
     ck_assert_uint_eq(view.channel, 5);

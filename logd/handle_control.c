@@ -1,0 +1,189 @@
+/* handle_control: what operators do to a group: pause, resume, seek, release. It holds at once for what is delivered; the answer comes when the entry
+ * with it is applied. */
+#include "logd/groups.h"
+
+#include "common/base/err.h"
+#include "common/wire/client.pb-c.h"
+#include "common/wire/hot.h"
+#include "common/wire/log.pb-c.h"
+#include "common/wire/pb.h"
+#include "common/wire/scan.h"
+#include "logd/groups_own.h"
+#include "logd/start.h"
+
+/* Numbers of log.proto and client.proto. */
+enum {
+    LOG_GROUP_ID = 1,
+    LOG_CONTROL = 2,
+    CONTROL_GROUP = 2,
+    CONTROL_OP = 3,
+    CONTROL_TO = 4,
+    CONTROL_RANGE = 5,
+    CONTROL_MEMBER = 6,
+    CONTROL_ON_GAP = 7,
+    OK_FLOOR = 1,
+    OK_RELEASED = 2,
+    OK_CHANGED = 3,
+};
+
+struct control {
+    uint64_t group_id;
+    struct span group; /* of an ephemeral one */
+    bool has_range;
+    uint64_t op;
+    struct start to;
+    enum start_gap on_gap;
+    struct hot_range range;
+    uint64_t member;
+};
+
+static int control_read_inner(struct span bytes, struct control *control)
+{
+    struct pb_field field;
+    int error = 0;
+    control->range = (struct hot_range){1, GROUP_OFFSET_MAX};
+    while (error == 0 && pb_next(&bytes, &field) > 0) {
+        if (field.number == CONTROL_GROUP) {
+            control->group = field.bytes;
+        } else if (field.number == CONTROL_OP) {
+            control->op = field.value;
+        } else if (field.number == CONTROL_TO) {
+            error = start_read(field.bytes, &control->to);
+        } else if (field.number == CONTROL_RANGE) {
+            error = hot_range_read(field.bytes, &control->range);
+            control->has_range = true;
+        } else if (field.number == CONTROL_MEMBER) {
+            control->member = field.value;
+        } else if (field.number == CONTROL_ON_GAP) {
+            control->on_gap = (enum start_gap) field.value;
+            error = field.value <= START_GAP_LATEST ? 0 : ERR_BAD_REQUEST;
+        }
+    }
+    return error == 0 && control->range.first <= control->range.last ? 0 : ERR_BAD_REQUEST;
+}
+
+static int control_read(struct span meta, struct control *ret_control)
+{
+    struct control control = {0};
+    struct pb_field field;
+    int error = scan_check(meta, &railgun__log_group_control__descriptor, NULL);
+    while (error == 0 && pb_next(&meta, &field) > 0) {
+        if (field.number == LOG_GROUP_ID) {
+            control.group_id = field.value;
+        } else if (field.number == LOG_CONTROL) {
+            error = control_read_inner(field.bytes, &control);
+        }
+    }
+    if (error != 0) {
+        return ERR_BAD_REQUEST;
+    }
+    *ret_control = control;
+    return 0;
+}
+
+bool groups_pause(struct groups *self, struct hosted *hosted, uint32_t how)
+{
+    if (!group_pause(hosted->group, how)) {
+        return false;
+    }
+    struct told told = {.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_RESUMED};
+    struct event event = {.type = RAILGUN__EVENT__TYPE__RESUMED};
+    if (how == RAILGUN__GROUP_PAUSE__PAUSED_BY_BREAKER) {
+        told.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_BREAKER;
+        event.type = RAILGUN__EVENT__TYPE__BREAKER;
+    } else if (how != RAILGUN__GROUP_PAUSE__NOT_PAUSED) {
+        told.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_PAUSED;
+        event.type = RAILGUN__EVENT__TYPE__PAUSED;
+    }
+    groups_tell_all(self, hosted, &told);
+    groups_note(self, hosted, &event);
+    groups_touched(self, hosted);
+    return true;
+}
+
+static int control_seek(struct groups *self, struct hosted *hosted, const struct control *control)
+{
+    uint64_t floor;
+    int error = groups_start_floor(self, &control->to, control->on_gap, &floor);
+    if (error != 0) {
+        return error;
+    }
+    group_seek(hosted->group, floor);
+    groups_tell_all(self, hosted, &(struct told){.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_SEEK});
+    return 0;
+}
+
+/* 0 with what is to be told, or why not. */
+static int control_do(struct groups *self, struct hosted *hosted, const struct control *control,
+                      uint64_t *ret_released, bool *ret_changed)
+{
+    int error = 0;
+    *ret_released = 0;
+    *ret_changed = true;
+    switch (control->op) {
+    case RAILGUN__GROUP_CONTROL__OP__PAUSE:
+        *ret_changed = groups_pause(self, hosted, RAILGUN__GROUP_PAUSE__PAUSED_BY_OPERATOR);
+        break;
+    case RAILGUN__GROUP_CONTROL__OP__RESUME:
+        *ret_changed = groups_pause(self, hosted, RAILGUN__GROUP_PAUSE__NOT_PAUSED);
+        break;
+    case RAILGUN__GROUP_CONTROL__OP__SEEK:
+        error = control_seek(self, hosted, control);
+        break;
+    case RAILGUN__GROUP_CONTROL__OP__RELEASE:
+        if (control->member != 0 && !control->has_range &&
+            groups_put_back(self, hosted, control->member, ret_released)) {
+            break;
+        }
+        *ret_released = group_release_range(hosted->group, control->member, control->range.first,
+                                            control->range.last);
+        *ret_changed = *ret_released > 0;
+        break;
+    default:
+        error = ERR_BAD_REQUEST;
+        break;
+    }
+    return error;
+}
+
+void groups_handle_control(struct groups *self, struct bus_message *message)
+{
+    struct control control = {0};
+    uint64_t released = 0;
+    bool changed = false;
+    const char *detail = "LogGroupControl";
+    int error = control_read(message->meta, &control);
+    struct hosted *hosted = NULL;
+    if (error == 0) {
+        hosted = control.group_id != 0 ? groups_find(self, control.group_id)
+                                       : ephemerals_find(self, control.group);
+    }
+    if (error == 0 && hosted == NULL) {
+        error = ERR_NOT_FOUND;
+        detail = "the group has no position in the stream yet: nobody has consumed";
+    } else if (error == 0 && self->sync_count >= GROUPS_SYNCS_MAX) {
+        error = ERR_OVERLOADED;
+        detail = "too many requests wait";
+    } else if (error == 0) {
+        groups_tick(self, hosted);
+        detail = NULL;
+        error = control_do(self, hosted, &control, &released, &changed);
+    }
+    if (error == ERR_OUT_OF_RANGE) {
+        groups_answer_range(self, message->ticket, message->type);
+        return;
+    }
+    if (error != 0) {
+        (void) bus_reply_error(groups_bus(self), message->ticket, error, detail);
+        return;
+    }
+    groups_touched(self, hosted);
+    struct group_numbers numbers;
+    struct buf reply = {0};
+    group_numbers(hosted->group, &numbers);
+    pb_append_varint(&reply, OK_FLOOR, numbers.floor);
+    pb_append_varint(&reply, OK_RELEASED, released);
+    pb_append_varint(&reply, OK_CHANGED, changed);
+    groups_sync_wait(self, message->ticket, message->type, &reply);
+    buf_release(&reply);
+}

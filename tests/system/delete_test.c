@@ -1,0 +1,275 @@
+/* Deletion with grace, undelete and concurrent ensures over real daemons, which are killed in between. */
+#include "tests/lib/test.h"
+#include "tests/system/node.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/railgun.h"
+
+enum { LONG = 90 };
+
+static struct rg_client *client_open(const struct node *node)
+{
+    struct rg_client *client = NULL;
+    struct rg_options options = {.request_timeout_ms = 20000};
+    ck_assert_int_eq(rg_connect(node_address(node), &options, &client), RG_OK);
+    return client;
+}
+
+static void publish(struct rg_client *client, const char *stream, const char *text,
+                    uint64_t expected)
+{
+    uint64_t offset = 0;
+    ck_assert_int_eq(rg_publish(client, stream, text, strlen(text), &offset), RG_OK);
+    ck_assert_uint_eq(offset, expected);
+}
+
+static void check_record(struct rg_client *client, const char *stream, uint64_t offset,
+                         const char *text)
+{
+    struct rg_reader *reader = NULL;
+    struct rg_record record;
+    ck_assert_int_eq(
+        rg_reader_open(client, stream, (struct rg_start){RG_START_OFFSET, offset}, &reader), RG_OK);
+    ck_assert_int_eq(rg_reader_next(reader, 10000, &record), RG_OK);
+    ck_assert_uint_eq(record.offset, offset);
+    ck_assert_uint_eq(record.payload.size, strlen(text));
+    ck_assert_mem_eq(record.payload.data, text, record.payload.size);
+    rg_reader_close(&reader);
+}
+
+/* Take this one message in the group "workers" and acknowledge it. */
+static void take(struct rg_client *client, const char *stream, uint64_t offset)
+{
+    struct rg_consume_options options = {.prefetch_messages = 1};
+    struct rg_consumer *consumer = NULL;
+    struct rg_record record;
+    ck_assert_int_eq(rg_consume(client, stream, "workers", &options, &consumer), RG_OK);
+    ck_assert_int_eq(rg_consumer_next(consumer, 10000, &record), RG_OK);
+    ck_assert_uint_eq(record.offset, offset);
+    ck_assert_int_eq(rg_ack_sync(consumer, offset, offset), RG_OK);
+    rg_consumer_close(&consumer);
+}
+
+static bool is_listed_deleted(const struct node *node, const char *stream)
+{
+    struct process said = {0};
+    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "ls", "--deleted"), 0);
+    bool is_there = strstr(buf_text(&said.out), stream) != NULL;
+    process_release(&said);
+    return is_there;
+}
+
+TEST_WITHIN(an_undeleted_stream_is_whole_again_whoever_was_killed_in_between, LONG)
+{
+    struct node *node = node_new();
+    node_start_all(node);
+    struct rg_client *client = client_open(node);
+    ck_assert_int_eq(rg_stream_ensure(client, "orders", NULL, NULL), RG_OK);
+    ck_assert_int_eq(rg_group_ensure(client, "orders", "workers", NULL, NULL), RG_OK);
+    publish(client, "orders", "one", 1);
+    publish(client, "orders", "two", 2);
+    take(client, "orders", 1);
+
+    struct rg_consumer *consumer = NULL;
+    struct rg_consume_options options = {.prefetch_messages = 10};
+    struct rg_record record;
+    ck_assert_int_eq(rg_consume(client, "orders", "workers", &options, &consumer), RG_OK);
+    ck_assert_int_eq(rg_consumer_next(consumer, 10000, &record), RG_OK);
+    ck_assert_uint_eq(record.offset, 2);
+    ck_assert_int_eq(rg_stream_delete(client, "orders"), RG_OK);
+    ck_assert_int_eq(rg_consumer_next(consumer, 10000, &record), RG_ERR_CLOSED);
+    rg_consumer_close(&consumer);
+    ck_assert_int_eq(rg_publish(client, "orders", "no", 2, NULL), RG_ERR_STREAM_DELETED);
+
+    node_restart(node, NODE_RAFTD);
+    node_restart(node, NODE_LOGD);
+    node_restart(node, NODE_FRONTD);
+    ck_assert_int_eq(rg_publish(client, "orders", "no", 2, NULL), RG_ERR_STREAM_DELETED);
+    ck_assert(is_listed_deleted(node, "orders"));
+    ck_assert_int_eq(rg_stream_undelete(client, "orders", NULL), RG_OK);
+    node_kill(node, NODE_LOGD);
+    node_restart(node, NODE_RAFTD);
+    node_start(node, NODE_LOGD);
+    node_wait_ready(node, NODE_LOGD, 20);
+    ck_assert(!is_listed_deleted(node, "orders"));
+    check_record(client, "orders", 1, "one");
+    check_record(client, "orders", 2, "two");
+    publish(client, "orders", "three", 3);
+    take(client, "orders", 2); /* the group goes on where it was */
+    rg_close(&client);
+    node_stop_all(node);
+    node_destroy(&node);
+}
+
+static bool is_gone_for_good(struct node *node)
+{
+    return !is_listed_deleted(node, "orders") &&
+           node_logged(node, NODE_LOGD, "stream deleted for good");
+}
+
+TEST_WITHIN(a_stream_goes_for_good_after_its_grace_also_when_raftd_was_dead_at_its_end, LONG)
+{
+    struct node *node = node_new();
+    node_start_all(node);
+    struct rg_client *client = client_open(node);
+    struct rg_stream_spec spec = {.delete_grace_ms = 1500};
+    struct rg_stream_info info;
+    ck_assert_int_eq(rg_stream_ensure(client, "orders", &spec, NULL), RG_OK);
+    publish(client, "orders", "old", 1);
+    ck_assert_int_eq(rg_stream_delete(client, "orders"), RG_OK);
+    node_restart(node, NODE_RAFTD);
+    ck_assert(WAIT_FOR(is_gone_for_good(node), 30));
+    ck_assert_int_eq(rg_stream_undelete(client, "orders", NULL), RG_ERR_NOT_FOUND);
+
+    /* The name is a new stream: nothing of the old one is in it. */
+    ck_assert_int_eq(rg_stream_ensure(client, "orders", NULL, NULL), RG_OK);
+    ck_assert_int_eq(rg_stream_describe(client, "orders", &info), RG_OK);
+    ck_assert_uint_eq(info.next_offset, 1);
+    publish(client, "orders", "new", 1);
+    check_record(client, "orders", 1, "new");
+    rg_close(&client);
+    node_stop_all(node);
+    node_destroy(&node);
+}
+
+TEST_WITHIN(a_name_that_was_used_again_cannot_be_undeleted_until_it_is_free, LONG)
+{
+    struct node *node = node_new();
+    node_start_all(node);
+    struct rg_client *client = client_open(node);
+    ck_assert_int_eq(rg_stream_ensure(client, "orders", NULL, NULL), RG_OK);
+    publish(client, "orders", "old", 1);
+    ck_assert_int_eq(rg_stream_delete(client, "orders"), RG_OK);
+    ck_assert_int_eq(rg_stream_ensure(client, "orders", NULL, NULL), RG_OK);
+    publish(client, "orders", "new", 1);
+    ck_assert_int_eq(rg_stream_undelete(client, "orders", NULL), RG_ERR_STREAM_CHANGED);
+    check_record(client, "orders", 1, "new");
+    ck_assert_int_eq(rg_stream_delete_now(client, "orders", NULL), RG_OK);
+    ck_assert_int_eq(rg_stream_undelete(client, "orders", NULL), RG_OK);
+    check_record(client, "orders", 1, "old");
+    rg_close(&client);
+    node_stop_all(node);
+    node_destroy(&node);
+}
+
+/* --- concurrent ensures ------------------------------------------------------------------------------------ */
+
+enum { CLIENTS = 6, VERSIONS = 40 };
+
+struct ensurer {
+    const struct node *node;
+    unsigned number;
+    pthread_t thread;
+    unsigned bad;
+};
+
+/* Every version in an order of its own; the value of a version is the same for all. */
+static void *ensurer_run(void *ud)
+{
+    struct ensurer *self = (struct ensurer *) ud;
+    struct rg_client *client = NULL;
+    struct rg_options options = {.request_timeout_ms = 20000};
+    if (rg_connect(node_address(self->node), &options, &client) != RG_OK) {
+        self->bad++;
+        return NULL;
+    }
+    for (unsigned i = 0; i < VERSIONS; i++) {
+        uint64_t version = 1 + (i * (2 * self->number + 1) + self->number) % VERSIONS;
+        struct rg_stream_spec spec = {.version = version,
+                                      .max_records = 1000 + version,
+                                      .dedup_window_ms = 2000 + version,
+                                      .allow_data_loss = true};
+        int result = RG_ERR_TIMEOUT;
+        for (unsigned tries = 0;
+             tries < 10 &&
+             (result == RG_ERR_TIMEOUT || result == RG_ERR_CLOSED || result == RG_ERR_NO_QUORUM);
+             tries++) {
+            result = rg_stream_ensure(client, "orders", &spec, NULL);
+        }
+        self->bad += result != RG_OK;
+    }
+    rg_close(&client);
+    return NULL;
+}
+
+TEST_WITHIN(concurrent_ensures_converge_to_the_highest_version_with_raftd_killed, LONG)
+{
+    struct node *node = node_new();
+    node_start_all(node);
+    struct ensurer ensurers[CLIENTS] = {0};
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        ensurers[i] = (struct ensurer){.node = node, .number = i};
+        ck_assert_int_eq(pthread_create(&ensurers[i].thread, NULL, ensurer_run, &ensurers[i]), 0);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        node_restart(node, NODE_RAFTD);
+    }
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        ck_assert_int_eq(pthread_join(ensurers[i].thread, NULL), 0);
+        ck_assert_uint_eq(ensurers[i].bad, 0);
+    }
+    struct process said = {0};
+    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "info", "orders"), 0);
+    const char *text = buf_text(&said.out);
+    ck_assert_uint_eq(json_number(text, NULL, "version"), VERSIONS);
+    ck_assert_uint_eq(json_number(text, NULL, "max_records"), 1000 + VERSIONS);
+    ck_assert_uint_eq(json_number(text, NULL, "dedup.window_ms"), 2000 + VERSIONS);
+    process_release(&said);
+    node_stop_all(node);
+    node_destroy(&node);
+}
+
+/* --- adminctl ---------------------------------------------------------------------------------------------- */
+
+static const char plan_text[] =
+    "streams = ( { name = \"orders\"; version = 2; max_age = \"2h\";\n"
+    "  dedup = { mode = \"required\"; };\n"
+    "  groups = ( { name = \"g\"; backoff = [ \"1s\", \"5s\" ]; } ); } );\n"
+    "exchanges = ( { name = \"ticks\"; max_topics = 10; } );\n";
+
+static int plan(struct node *node, struct process *said, const char *text, bool dry_run)
+{
+    const char *const words[] = {"stream", "ensure", "-f", "-", dry_run ? "--dry-run" : NULL, NULL};
+    return node_ctl(node, said, text, words);
+}
+
+TEST_WITHIN(a_plan_tells_what_it_would_do_and_a_refused_one_does_nothing, LONG)
+{
+    enum { CONFLICT = 4, USAGE = 2 };
+    struct node *node = node_new();
+    struct process said = {0};
+    node_start_all(node);
+    ck_assert_int_eq(plan(node, &said, plan_text, true), 0);
+    ck_assert(json_has_text(buf_text(&said.out), "action", "create"));
+    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "info", "orders"), 3); /* it was a dry run */
+    ck_assert_int_eq(plan(node, &said, plan_text, false), 0);
+    ck_assert(json_has_text(buf_text(&said.out), "action", "created"));
+    ck_assert_int_eq(plan(node, &said, plan_text, false), 0);
+    ck_assert_ptr_null(strstr(buf_text(&said.out), "created"));
+    ck_assert(json_has_text(buf_text(&said.out), "action", "unchanged"));
+
+    static const char bad[] =
+        "streams = ( { name = \"fresh\"; },\n"
+        "  { name = \"orders\"; version = 3; dedup = { mode = \"off\"; }; } );\n";
+    ck_assert_int_eq(plan(node, &said, bad, true), CONFLICT);
+    ck_assert(json_has_text(buf_text(&said.out), "class", "immutable"));
+    ck_assert_int_eq(plan(node, &said, bad, false), CONFLICT);
+    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "info", "fresh"), 3); /* nothing of it */
+    ck_assert_int_eq(plan(node, &said, "streams = ( { nam = 1; } );", true), USAGE);
+
+    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "lock", "orders", "max_age_ms"), 0);
+    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "set", "orders", "max_age=1d"), CONFLICT);
+    ck_assert(json_has_text(buf_text(&said.out), "class", "locked"));
+    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "unlock", "orders", "max_age_ms"), 0);
+    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "set", "orders", "max_age=1d"), 0);
+    ck_assert_int_eq(NODE_CTL(node, &said, "group", "set", "orders", "g", "ack_wait=3s"), 0);
+    ck_assert_int_eq(NODE_CTL(node, &said, "group", "info", "orders", "g"), 0);
+    ck_assert_uint_eq(json_number(buf_text(&said.out), NULL, "ack_wait_ms"), 3000);
+    process_release(&said);
+    node_stop_all(node);
+    node_destroy(&node);
+}
