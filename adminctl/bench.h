@@ -16,6 +16,7 @@ struct bench_options {
     uint64_t batch;    /* records a publish request */
     uint64_t streams;
     bool ids;
+    uint64_t members; /* of consume */
     /* ephemeral */
     uint64_t subs;
     uint64_t topics;
@@ -41,6 +42,9 @@ int bench_publish(struct ctl *ctl, const struct bench_options *options,
                   struct bench_result *ret_result);
 int bench_consume(struct ctl *ctl, const struct bench_options *options,
                   struct bench_result *ret_result);
+/* With options->members consumers at once. */
+int bench_consume_members(struct ctl *ctl, const struct bench_options *options,
+                          struct bench_result *ret_result);
 int bench_read(struct ctl *ctl, const struct bench_options *options,
                struct bench_result *ret_result);
 

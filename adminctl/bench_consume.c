@@ -148,7 +148,8 @@ static int run(struct ctl *ctl, const struct bench_options *options, bool consum
 int bench_consume(struct ctl *ctl, const struct bench_options *options,
                   struct bench_result *ret_result)
 {
-    return run(ctl, options, true, ret_result);
+    return options->members > 1 ? bench_consume_members(ctl, options, ret_result)
+                                : run(ctl, options, true, ret_result);
 }
 
 int bench_read(struct ctl *ctl, const struct bench_options *options,

@@ -107,6 +107,10 @@ static const char *check(struct bench_options *bench)
     if (bench->batch * bench->size > BATCH_BYTES_MAX) {
         return "no server takes a batch of more than 48 MiB: less --batch or --size";
     }
+    if (bench->members == 0 || bench->members > 1000 ||
+        (bench->members > 1 && bench->streams > 1)) {
+        return "--members is between 1 and 1,000, and goes with one stream";
+    }
     if (bench->subs == 0 || bench->subs > 10000 || bench->topics == 0 || bench->topics > 10000000 ||
         bench->groups > bench->subs) {
         return "--subs is between 1 and 10,000, --topics between 1 and 10,000,000, --groups at "
@@ -126,6 +130,7 @@ int cmd_bench(struct ctl *ctl, int argc, char **argv)
                                   .inflight = INFLIGHT_OF_WORK,
                                   .batch = BATCH_BY_SIZE,
                                   .streams = 1,
+                                  .members = 1,
                                   .subs = 1,
                                   .topics = 1};
     bool json = false;
@@ -141,6 +146,7 @@ int cmd_bench(struct ctl *ctl, int argc, char **argv)
         {"streams", 0, OPTION_NUMBER, &bench.streams, "N",
          "spread batches over STREAM-0 .. STREAM-(N-1)"},
         {"group", 'g', OPTION_TEXT, &bench.group, "GROUP", "of consume (default bench)"},
+        {"members", 0, OPTION_NUMBER, &bench.members, "N", "consumers of the group (default 1)"},
         {"ids", 0, OPTION_FLAG, &bench.ids, NULL, "give each record a random 16-byte id"},
         {"subs", 0, OPTION_NUMBER, &bench.subs, "N",
          "ephemeral: subscribers; each gets every message (default 1)"},

@@ -417,6 +417,10 @@ class Bench:
                   "jetstream": [("publish", {"count": peer, "size": 100, "inflight": 4000}), ("consume", {"count": peer, "batch": 500})],
                   "redis": [("publish", {"count": peer, "size": 100, "pipeline": 512}), ("consume", {"count": peer, "size": 100, "pipeline": 512})]},
                  {"jetstream": 8})
+        self.row("group consume + ack, 100 B, 4 members",
+                 {"railgun": [("publish", {"count": big, "size": 100}), ("consume", {"count": big, "members": 4})],
+                  "jetstream": [("publish", {"count": peer, "size": 100, "inflight": 4000}), ("consume", {"count": peer, "batch": 500, "members": 4})]},
+                 {"jetstream": 8})
         self.row("ordered read from the start, 100 B",
                  {"railgun": [("publish", {"count": big, "size": 100}), ("read", {"count": big})],
                   "jetstream": [("publish", {"count": peer, "size": 100, "inflight": 4000}), ("read", {"count": peer})],

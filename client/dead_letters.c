@@ -54,7 +54,7 @@ int rg_dead_letters_list(struct rg_client *client, const char *stream, const cha
     request.has_limit = limit != 0;
     request.limit = limit;
     int result = dead_ask(client, stream, group, &request, RAILGUN__DEAD_LETTERS__OP__LIST, &ok);
-    if (result < 0) {
+    if (result < 0 || ok == NULL) {
         return result;
     }
     INVARIANT(ok != NULL); /* as dead_ask promises */

@@ -86,6 +86,11 @@ uint64_t logd_stamp_us(struct logd *self)
     return self->turn_real_us;
 }
 
+bool logd_trusts_clock(struct logd *self)
+{
+    return !retention_is_frozen(self->retention);
+}
+
 uint64_t logd_real_ms(struct logd *self)
 {
     return logd_stamp_us(self) / 1000;

@@ -152,7 +152,8 @@ static bool page_is_too_old(struct groups *self, struct hosted *hosted,
         return false;
     }
     uint32_t old = page_count_old(self, limits->max_age_ms * 1000, read);
-    if (old == 0 || group_die_of_age(hosted->group, page->first, old, page->is_again) == 0) {
+    if (old == 0 || !logd_trusts_clock(stream_logd(self->stream)) ||
+        group_die_of_age(hosted->group, page->first, old, page->is_again) == 0) {
         return false;
     }
     groups_propose_soon(self, hosted);

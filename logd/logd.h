@@ -25,6 +25,8 @@ void logd_expire_group(struct logd *self, struct stream *stream, uint64_t group_
 
 /* Real time in ms, one reading a turn. */
 uint64_t logd_real_ms(struct logd *self);
+/* Has the wall clock not jumped lately? Otherwise nothing is too old. */
+bool logd_trusts_clock(struct logd *self);
 
 /* The stream has something to flush or to deliver at the end of this turn (groups_wake and groups_flush are called then, once). */
 void logd_mark_dirty(struct logd *self, struct stream *stream);

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"sort"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -42,6 +44,44 @@ func percentile(us []float64, p float64) float64 {
 	return us[int(float64(len(us)-1)*p)]
 }
 
+// Several members of one group, each with a connection of its own: every message must come to one of them, once.
+func consumeTogether(url string, count, batch, members int, out *result) {
+	seen := make([]int32, count)
+	var total int64
+	var duplicates int64
+	var group sync.WaitGroup
+	for i := 0; i < members; i++ {
+		connection, err := nats.Connect(url)
+		must(err)
+		js, err := connection.JetStream()
+		must(err)
+		sub, err := js.PullSubscribe("s0", "bench", nats.AckExplicit(), nats.MaxAckPending(20000))
+		must(err)
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			for atomic.LoadInt64(&total) < int64(count) {
+				messages, err := sub.Fetch(batch, nats.MaxWait(time.Second))
+				if err == nats.ErrTimeout {
+					continue
+				}
+				must(err)
+				for _, m := range messages {
+					number := binary.LittleEndian.Uint64(m.Data)
+					if !atomic.CompareAndSwapInt32(&seen[number], 0, 1) {
+						atomic.AddInt64(&duplicates, 1)
+					}
+					must(m.Ack())
+					atomic.AddInt64(&total, 1)
+				}
+			}
+			must(connection.Flush())
+		}()
+	}
+	group.Wait()
+	out.Duplicates = int(duplicates)
+}
+
 func main() {
 	work := os.Args[1]
 	flags := flag.NewFlagSet(work, flag.ExitOnError)
@@ -51,6 +91,7 @@ func main() {
 	inflight := flags.Int("inflight", 500, "")
 	streams := flags.Int("streams", 1, "")
 	batch := flags.Int("batch", 500, "")
+	members := flags.Int("members", 1, "")
 	must(flags.Parse(os.Args[2:]))
 
 	connection, err := nats.Connect(*url)
@@ -96,6 +137,10 @@ func main() {
 			}
 		}
 	case "consume":
+		if *members > 1 {
+			consumeTogether(*url, *count, *batch, *members, &out)
+			break
+		}
 		sub, err := js.PullSubscribe("s0", "bench", nats.AckExplicit(), nats.MaxAckPending(20000))
 		must(err)
 		seen := 0
