@@ -13,6 +13,7 @@
 #include "logd/catalog_client.h"
 #include "logd/groups_own.h"
 #include "logd/ids.h"
+#include "logd/planted.h"
 #include "logd/stream_body.h"
 
 enum {
@@ -368,6 +369,9 @@ static void move_done(void *ud, int error, const uint64_t *offsets, uint32_t cou
     struct hosted *hosted = groups != NULL ? groups_find(groups, move->group_id) : NULL;
     if (hosted != NULL && hosted->burial.is_moving) {
         hosted->burial.is_moving = false;
+        if (PLANTED(DEAD_WITHOUT_ID) && hosted->burial.backoff_ms == 0) {
+            error = ERR_AGAIN;
+        }
         if (error == 0) {
             INVARIANT(count == move->count);
             move_note(groups, hosted, move, offsets);

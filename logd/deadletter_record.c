@@ -49,8 +49,8 @@ void deadletter_id(const struct deadletter_origin *origin, uint64_t offset, uint
     if (round != 0) {
         buf_printf(out, "/%" PRIu32, round);
     }
-    if (PLANTED(DEAD_ID_OF_PROCESS)) {
-        buf_printf(out, "/%p", (const void *) PREFIX);
+    if (PLANTED(DEAD_WITHOUT_ID)) {
+        buf_reset(out);
     }
     INVARIANT(out->size <= ID_MAX);
 }

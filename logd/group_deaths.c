@@ -258,10 +258,7 @@ void group_note_buried(struct group *self, uint64_t first, uint64_t last, uint64
     if (dlq_first != 0) {
         pb_append_varint(&bytes, BURIED_DLQ_FIRST, dlq_first);
     }
-    if (!PLANTED(DEAD_ID_OF_PROCESS) ||
-        first % 2 == 0) { /* the others are moved again by the next process */
-        pb_append_bytes(&self->deaths.news, DEAD_ACKS_BURIED, buf_span(&bytes));
-    }
+    pb_append_bytes(&self->deaths.news, DEAD_ACKS_BURIED, buf_span(&bytes));
     buf_release(&bytes);
 }
 

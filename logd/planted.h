@@ -17,7 +17,7 @@
     X(10, HOLES_CLOSED, "cursor-skip", "a restart takes all that was delivered for acknowledged")  \
     X(11, ATTEMPT_STANDS, "wrong-attempt", "deliveries are not counted")                           \
     X(12, ACK_TOO_MUCH, "settled-unasked", "an ack takes the next message, too")                   \
-    X(13, DEAD_ID_OF_PROCESS, "dead-twice", "who moves dead letters again gives them other IDs")   \
+    X(13, DEAD_WITHOUT_ID, "dead-twice", "dead letters have no IDs, and each move is made twice")  \
     X(14, DEAD_SOON, "dead-too-soon", "a message dies one failure too early")                      \
     X(15, DEAD_NEIGHBOUR, "dead-payload", "a dead letter names another offset")
 

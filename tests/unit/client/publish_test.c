@@ -568,6 +568,17 @@ static bool is_connected_again(const struct fake *fake)
     return fake->connections == 2;
 }
 
+/* From then on it stores; returns when the client has noticed: a flush before would send what waits on the lost connection. */
+static void hang_up_and_store(struct fake *fake)
+{
+    fake_lock(fake);
+    fake->handlers[BODY(PUBLISH)] = NULL;
+    fake->keep = true;
+    fake_hang_up(fake);
+    fake_unlock(fake);
+    fake_await(fake, is_connected_again);
+}
+
 TEST(what_was_sent_before_the_loss_is_unknown_and_what_was_not_is_sent_again)
 {
     struct fake *fake = fake_new();
@@ -583,12 +594,7 @@ TEST(what_was_sent_before_the_loss_is_unknown_and_what_was_not_is_sent_again)
     publish_text(client, "s", "kept", &kept); /* waits for the others */
     ck_assert_int_eq(rg_ping(client, NULL), 0);
     ck_assert_uint_eq(fake_frames(fake, BODY(PUBLISH)), 4);
-    fake_lock(fake);
-    fake->handlers[BODY(PUBLISH)] = NULL;
-    fake->keep = true;
-    fake_hang_up(fake);
-    fake_unlock(fake);
-    fake_await(fake, is_connected_again); /* a flush before the loss is noticed would send it */
+    hang_up_and_store(fake);
     ck_assert_int_eq(rg_flush(client, 5000), RG_ERR_TIMEOUT);
     ck_assert_uint_eq(sent.count, 4);
     for (size_t i = 0; i < 4; i++) {
