@@ -7,7 +7,6 @@
 #include "common/base/err.h"
 #include "common/base/mem.h"
 #include "logd/ids.h"
-#include "logd/ids.h"
 #include "logd/snapshot.h"
 #include "logd/state.h"
 #include "logd/stream_body.h"
@@ -143,31 +142,11 @@ static void release_files(struct release *self, uint64_t upto)
              stats.first_seq, upto, bytes);
 }
 
-/* Are the message IDs of all records that were trimmed kept elsewhere? */
-static bool ids_are_kept(const struct release *self)
+/* Nothing in the files up to this one is needed, once the database has saved what is in memory now. That stays so: first offsets never fall. */
+static void agree(struct release *self, uint64_t upto)
 {
-    size_t cursor = 0;
-    struct stream *stream;
-    while ((stream = hash64_next(self->logd->streams, &cursor)) != NULL) {
-        if (stream->ids != NULL && ids_from(stream->ids) < stream->first_offset) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Nothing in the files up to this one is needed, once the database has saved what is in memory now. True: something has to happen first. */
-static bool agree(struct release *self, uint64_t upto)
-{
-    if (upto <= self->agreed_upto) {
-        return false;
-    }
-    if (!ids_are_kept(self)) {
-        return true;
-    }
     self->agreed_upto = upto;
     self->agreed_save = state_hurry(self->logd->state);
-    return true;
 }
 
 /* True: it is not time yet. */
@@ -214,9 +193,12 @@ static bool look(struct release *self)
         return true;
     }
     journal_stats_read(logd->journal, &stats);
+    /* First what was agreed on: a stream that always goes on trimming must not put it off. */
+    bool is_agreed = release_agreed(self, stats.first_seq);
+    journal_stats_read(logd->journal, &stats);
     uint64_t upto = look_for_records(self);
-    if (upto < stats.first_seq) {
-        return false;
+    if (is_agreed || upto < stats.first_seq) {
+        return is_agreed;
     }
     upto = look_for_ids(self, upto);
     if (upto == UINT64_MAX || upto < stats.first_seq) {
@@ -234,8 +216,11 @@ static bool look(struct release *self)
             is_under_way = false;
         }
     }
-    is_under_way = agree(self, min_of(upto, control - 1)) || is_under_way;
-    return release_agreed(self, stats.first_seq) || is_under_way;
+    upto = min_of(upto, control - 1);
+    if (upto >= stats.first_seq) {
+        agree(self, upto);
+    }
+    return upto >= stats.first_seq || is_under_way;
 }
 
 void release_look(struct release *self)

@@ -21,6 +21,7 @@ struct turn {
     uint64_t nacked_ns;
     uint64_t due_ns;   /* of that nack; 0: at once */
     bool is_kept;      /* and it is durable */
+    uint32_t session;  /* of the last delivery */
     uint32_t failures; /* nacks so far */
     bool is_asked;     /* an ack was sent */
     bool is_dead;
@@ -110,6 +111,10 @@ static void check_delivery(struct checker *self, const struct faults *faults, st
 {
     uint64_t settle_ns = self->options->ack_settle_ns;
     bool disturbed = faults_touch(faults, turn->delivered_ns, event->time_ns);
+    if (disturbed && turn->delivered_ns != 0 && event->session != turn->session &&
+        event->attempt <= turn->attempt) {
+        return; /* it had come before the fault, and who got it was slow to look */
+    }
     if (turn->acked_ns != 0 && !ack_is_forgivable(self, faults, turn)) {
         violated(self, RULE_ACKED_REDELIVERY,
                  "offset %" PRIu64 " to group %u, %" PRIu64 " us after its %sack", event->offset,
@@ -134,6 +139,7 @@ static void check_delivery(struct checker *self, const struct faults *faults, st
     check_delay(self, faults, turn, event);
     *turn = (struct turn){.delivered_ns = event->time_ns,
                           .attempt = event->attempt,
+                          .session = event->session,
                           .failures = turn->failures,
                           .is_buried = turn->is_buried,
                           .is_asked = turn->is_asked};

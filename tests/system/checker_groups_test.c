@@ -140,6 +140,19 @@ TEST(a_delayed_message_must_come_within_a_second)
     story_end(&story, RULE_TOO_LATE);
 }
 
+TEST(what_came_before_a_fault_may_be_looked_at_late)
+{
+    struct story story;
+    story_begin(&story);
+    story_publish(&story, 1, 1, OUTCOME_OK, 1);
+    history_fault_began(story.history);
+    history_fault_ended(story.history);
+    story_deliver(&story, 1, OTHER, 2);
+    history_acked(story.history, GROUP, 1, true);
+    story_deliver(&story, 1, MEMBER, 1);
+    story_end(&story, RULE_COUNT);
+}
+
 /* --- exclusive groups --- */
 
 TEST(a_new_owner_that_goes_on_at_the_lowest_unacknowledged_is_good)

@@ -4,6 +4,7 @@
 
 #include "common/base/err.h"
 #include "common/base/rand.h"
+#include "common/wire/batch.h"
 #include "common/wire/bus.pb-c.h"
 #include "common/wire/pb.h"
 #include "logd/kinds.h"
@@ -431,6 +432,56 @@ TEST(no_file_goes_before_the_database_has_saved_what_it_made)
     ck_assert_int_eq(state_save_all(node.logd->state), 0);
     release_look(node.logd->release);
     ck_assert_uint_eq(first_file(&node), 4);
+    node_end(&node);
+}
+
+/* Ten records of 10,000 bytes with IDs of their own. */
+static void publish_with_ids(struct node *node, uint64_t number)
+{
+    static char text[10000];
+    struct buf batch = {0};
+    for (uint64_t i = 0; i < 10; i++) {
+        char id[32];
+        (void) snprintf(id, sizeof(id), "id-%" PRIu64, number * 10 + i);
+        batch_append(&batch, span_make(text, sizeof(text)), span_of(id), (struct span){0},
+                     (struct span){0});
+    }
+    struct payload *payload = payload_copy(buf_span(&batch));
+    struct slice slice = {payload, payload_span(payload)};
+    struct answer answer;
+    node_ask(node, RAILGUN__BUS_TYPE__BUS_LOG_PUBLISH, NODE_STREAM, (struct span){0}, &slice,
+             &answer);
+    ck_assert_int_eq(answer.status, 0);
+    answer_clear(&answer);
+    slice_release(&slice);
+    buf_release(&batch);
+}
+
+TEST_WITHIN(files_go_although_trimming_and_message_ids_never_rest, 120)
+{
+    struct node node;
+    small_files(&node);
+    node.options.retention_ms = 1;
+    node.options.release_ms = 3600000; /* looks are ours: there is something new at each */
+    struct buf spec = {0};
+    struct buf dedup = {0};
+    pb_append_varint(&dedup, 1, 1);
+    pb_append_varint(&spec, 4, 50);
+    pb_append_bytes(&spec, 7, buf_span(&dedup));
+    snapshot_begin(&node.changes, node.revision, false);
+    catalog_stream_append(&node.changes, NODE_STREAM, 1, buf_span(&spec));
+    buf_release(&spec);
+    buf_release(&dedup);
+    node_start(&node);
+    for (uint64_t i = 0; i < 3000 && first_file(&node) < 5; i++) {
+        uint64_t first = node_stream(&node, NODE_STREAM)->first_offset;
+        publish_with_ids(&node, i);
+        if (i > 10 && node_stream(&node, NODE_STREAM)->first_offset == first) {
+            continue;
+        }
+        release_look(node.logd->release);
+    }
+    ck_assert_uint_ge(first_file(&node), 5);
     node_end(&node);
 }
 
