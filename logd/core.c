@@ -93,7 +93,7 @@ bool logd_trusts_clock(struct logd *self)
 
 uint64_t logd_real_ms(struct logd *self)
 {
-    return logd_stamp_us(self) / 1000;
+    return timesource_real_us(self->time) / 1000;
 }
 
 void logd_fail(struct logd *self, const char *event, const char *detail)

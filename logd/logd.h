@@ -23,7 +23,7 @@ struct events *logd_events(struct logd *self); /* logd/events.h */
 void logd_expire_group(struct logd *self, struct stream *stream, uint64_t group_id,
                        const char *name);
 
-/* Real time in ms, one reading a turn. */
+/* Real time in ms, read anew each time: a delay that is asked for late in a long turn does not count from its beginning. */
 uint64_t logd_real_ms(struct logd *self);
 /* Has the wall clock not jumped lately? Otherwise nothing is too old. */
 bool logd_trusts_clock(struct logd *self);
