@@ -1,11 +1,13 @@
 #!/bin/sh
 # run: run test programs one after the other, and end with one line: "N passed, N failed". Usage: run.sh BUILD_DIR PART...
-# Parts: unit sim replay system. Each program's output is shown when it fails; logs stay in BUILD_DIR/tests/log/.
+# Parts: unit sim replay system. Logs stay in BUILD_DIR/tests/log/; what failed is shown last, where somebody looks first.
 set -u
 build=$1
 shift
 logs=$build/tests/log
 mkdir -p "$logs"
+failures=$logs/failures.txt
+: > "$failures"
 passed=0 failed=0
 one() { # name, command...
     name=$1
@@ -27,8 +29,10 @@ one() { # name, command...
     if [ "$bad" -eq 0 ]; then
         printf '%-40s %4d ok     %3d s\n' "$name" "$checks" $(($(date +%s) - start))
     else
-        printf '%-40s %4d of %d FAILED (%s)\n' "$name" "$bad" "$checks" "$logs/$name.log"
-        grep -vE '^time=.* level=(debug|info) ' "$logs/$name.log" | tail -60
+        printf '%-40s %4d of %d FAILED (%s)\n' "$name" "$bad" "$checks" "$logs/$name.log" | tee -a "$failures"
+        # Check tells each failure as FILE:LINE:F:TEST..., a sanitizer what it found: first these, then what was printed around.
+        grep -aE ':[0-9]+:[FE]:|ERROR: |runtime error:|SUMMARY: ' "$logs/$name.log" | cut -c1-600 | head -20 >> "$failures"
+        grep -avE '^time=.* level=(debug|info) ' "$logs/$name.log" | tail -60
     fi
 }
 for part in "$@"; do
@@ -54,5 +58,6 @@ for part in "$@"; do
     esac
 done
 if [ $((passed + failed)) -eq 0 ]; then echo "no test was run"; exit 1; fi
+cat "$failures"
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
