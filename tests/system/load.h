@@ -40,8 +40,6 @@ struct load *load_start(const struct node *node, struct history *history,
                         const struct load_options *options);
 /* No more batches; returns when every request has ended. The test fails if one has not within `seconds`. */
 void load_stop_producers(struct load *self, double seconds);
-/* Wait until the group has acknowledged everything up to `last`; the test fails if it has not. */
-void load_wait_drained(struct load *self, uint64_t last, double seconds);
 /* Stop all threads. Nulls; accepts NULL. */
 void load_stop(struct load **self);
 
