@@ -13,6 +13,7 @@
 
 #include "frontd/channel.h"
 #include "frontd/exchange.h"
+#include "frontd/reply_to.h"
 #include "frontd/subscription.h"
 #include "frontd/subscription_queue.h"
 
@@ -105,6 +106,10 @@ static bool subscribe_matchers(const Railgun__EsSubscribe *subscribe, struct buf
     for (size_t i = 0; i < subscribe->n_matchers; i++) {
         struct span matcher = span_of(subscribe->matchers[i]);
         const char *reason = topic_check_matcher(matcher);
+        struct reply_to address;
+        if (reply_to_read(matcher, &address) == 0) {
+            return problem_set(problem, ERR_DENIED, "matcher: replies are for who asked alone");
+        }
         if (reason != NULL) {
             problem->error = ERR_BAD_REQUEST;
             (void) snprintf(problem->text, sizeof(problem->text), "matcher %zu: %s", i, reason);

@@ -63,6 +63,7 @@ TEST(what_is_wrong_is_named)
 {
     static char bad[] = "a..b";
     static char dotted[] = "a..b";
+    static char address[] = "$AQoAAAAAAAAAwGtu7K0lLRs"; /* as requests carry them */
     char *matchers[65];
     Railgun__EsSubscribe message = RAILGUN__ES_SUBSCRIBE__INIT;
     fake_start();
@@ -79,6 +80,10 @@ TEST(what_is_wrong_is_named)
     message.n_matchers = 65;
     ck_assert_int_eq(subscribe(conn, 1, 3, &message), 0);
     fake_expect_error(conn, 3, ERR_QUOTA, "matchers: at most 64");
+    message.n_matchers = 1;
+    matchers[0] = address;
+    ck_assert_int_eq(subscribe(conn, 1, 9, &message), 0);
+    fake_expect_error(conn, 9, ERR_DENIED, "matcher: replies are for who asked alone");
     message.n_matchers = 0;
     message.group = dotted;
     ck_assert_int_eq(subscribe(conn, 1, 4, &message), 0);
