@@ -393,7 +393,7 @@ static void pause_a_daemon(struct world *world, unsigned round)
     static const enum node_daemon which[] = {NODE_ROUTERD, NODE_FRONTD_1, NODE_ROUTERD_1,
                                              NODE_FRONTD};
     node_signal(world->node, which[round % 4], SIGSTOP);
-    pause_us(round % 2 == 0 ? 1500000 : 4000000); /* shorter and longer than the lease */
+    pause_us(round % 2 == 0 ? 1500000 : 3200000); /* shorter and longer than the lease */
     node_signal(world->node, which[round % 4], SIGCONT);
 }
 

@@ -45,7 +45,7 @@ static void on_event(void *ud, struct rg_subscription *subscription,
 static struct rg_client *client_at(const char *addresses)
 {
     struct rg_client *client = NULL;
-    const struct rg_options options = {.reconnect_max_ms = 100};
+    const struct rg_options options = {.reconnect_max_ms = 100, .request_timeout_ms = 60000};
     int result = rg_connect(addresses, &options, &client);
     ck_assert_msg(result == RG_OK, "cannot connect: %s", rg_error_name(result));
     return client;
@@ -183,6 +183,7 @@ static void check_persistent(struct rg_client *client, unsigned count)
 TEST_WITHIN(without_routerd_what_is_known_flows_and_what_is_not_waits, 60)
 {
     struct node *node = node_new();
+    node_set(node, NODE_FRONTD, "timeouts.request=60s"); /* the disk may be slow meanwhile */
     node_start_all(node);
     struct rg_client *client = client_at(node_address(node));
     struct rg_client *other = client_at(node_address(node));
@@ -223,7 +224,7 @@ TEST_WITHIN(without_routerd_what_is_known_flows_and_what_is_not_waits, 60)
 TEST_WITHIN(without_routerd_for_long_what_waits_is_refused_in_time, 60)
 {
     struct node *node = node_new();
-    node_set(node, NODE_FRONTD, "timeouts.request=1s");
+    node_set(node, NODE_FRONTD, "timeouts.request=3s");
     node_start_all(node);
     struct rg_client *client = client_at(node_address(node));
     struct rg_client *other = client_at(node_address(node));
@@ -242,7 +243,7 @@ TEST_WITHIN(without_routerd_for_long_what_waits_is_refused_in_time, 60)
     raw_close(&raw);
     int result = rg_request(other, "nobody", "x", 1, 500, &reply, NULL);
     ck_assert_msg(result == RG_ERR_RS_TIMEOUT, "%s", rg_error_name(result));
-    result = rg_request(other, "nobody", "x", 1, 5000, &reply, NULL);
+    result = rg_request(other, "nobody", "x", 1, 30000, &reply, NULL);
     ck_assert_msg(result == RG_ERR_NO_QUORUM, "%s", rg_error_name(result));
     expect(client, NULL, "known", 1);
     node_start(node, NODE_ROUTERD);
@@ -273,7 +274,7 @@ TEST_WITHIN(clients_subscribe_again_when_their_frontd_was_restarted, 60)
             node_restart(node, NODE_FRONTD);
             ck_assert(
                 WAIT_FOR(atomic_load(&events[0].up) == i && atomic_load(&events[1].up) == i, LONG));
-            ck_assert(WAIT_FOR(publish(publisher, NULL, "x.", &count) == RG_ERR_BAD_REQUEST, LONG));
+            ck_assert(WAIT_FOR(publish(publisher, NULL, "$nobody", &count) == RG_OK, LONG));
         }
     }
     ck_assert_uint_eq(atomic_load(&events[0].down), 2);

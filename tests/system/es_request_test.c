@@ -183,22 +183,25 @@ TEST_WITHIN(every_other_result_is_said_as_it_is, 60)
 
     struct outcome taken;
     struct outcome cancelled;
-    const struct rg_request_options named = {.response = "job-42", .timeout_ms = 20000};
-    (void) ask(client, "silent", &named, &taken);
-    ck_assert(WAIT_FOR(atomic_load(&silent.got) == 2, LONG));
+    struct responder job;
+    const struct rg_request_options named = {.response = "job-42", .timeout_ms = 60000};
+    responder_start(&job, node, NODE_FRONTD_1, "job", NULL, true);
+    (void) ask(client, "job", &named, &taken);
+    ck_assert(WAIT_FOR(atomic_load(&job.got) == 1, LONG));
     struct rg_client *other = connect_to(node, NODE_FRONTD_1);
-    ck_assert_int_eq(ask_and_wait(other, "silent", &named, NULL), RG_ERR_RS_IN_USE);
+    ck_assert_int_eq(ask_and_wait(other, "job", &named, NULL), RG_ERR_RS_IN_USE);
     /* by its name, through another frontd */
     const struct rg_es_message answer = {.payload = {"42", 2}};
     ck_assert_int_eq(rg_reply_message(other, (struct rg_bytes){"job-42", 6}, &answer), RG_OK);
     ck_assert_int_eq(wait_result(&taken), RG_OK);
     ck_assert_int_eq(rg_reply_message(other, (struct rg_bytes){"job-42", 6}, &answer),
                      RG_ERR_RS_CLOSED);
-    uint64_t id = ask(client, "silent", &named, &cancelled); /* the name is free again */
-    ck_assert(WAIT_FOR(atomic_load(&silent.got) >= 3, LONG));
+    uint64_t id = ask(client, "job", &named, &cancelled); /* the name is free again */
+    ck_assert(WAIT_FOR(atomic_load(&job.got) == 2, LONG));
     rg_request_cancel(client, id);
     ck_assert_int_eq(wait_result(&cancelled), RG_ERR_RS_CANCELLED);
 
+    responder_stop(&job);
     responder_stop(&silent);
     rg_close(&other);
     rg_close(&client);
@@ -220,10 +223,11 @@ TEST_WITHIN(as_many_replies_come_as_were_asked_for, 60)
         ask_and_wait(client, "all", &(struct rg_request_options){.max_replies = 3}, &replies),
         RG_OK);
     ck_assert_uint_eq(replies, 3);
-    ck_assert_int_eq(ask_and_wait(client, "all",
-                                  &(struct rg_request_options){.max_replies = 4, .timeout_ms = 300},
-                                  &replies),
-                     RG_ERR_RS_TIMEOUT);
+    replies = 0;
+    for (uint32_t wait_ms = 300; replies < 3 && wait_ms < LONG * 1000; wait_ms *= 2) {
+        const struct rg_request_options options = {.max_replies = 4, .timeout_ms = wait_ms};
+        ck_assert_int_eq(ask_and_wait(client, "all", &options, &replies), RG_ERR_RS_TIMEOUT);
+    }
     ck_assert_uint_eq(replies, 3);
     ck_assert_int_eq(ask_and_wait(client, "all", NULL, &replies), RG_OK);
     ck_assert_uint_eq(replies, 1);
@@ -278,12 +282,13 @@ TEST_WITHIN(every_request_ends_once_though_daemons_die, 120)
     struct outcome *outcomes = MEM_NEW_ARRAY(REQUESTS, struct outcome);
     static const enum node_daemon victims[] = {NODE_ROUTERD, NODE_FRONTD_1, NODE_ROUTERD_1};
     const struct rg_request_options options = {.timeout_ms = 3000};
-    unsigned ok = 0;
     responder_start(&responders[0], node, NODE_FRONTD_1, "work", "workers", false);
     responder_start(&responders[1], node, NODE_FRONTD_1, "work", "workers", false);
     for (unsigned i = 0; i < REQUESTS; i++) {
         (void) ask(client, "work", &options, &outcomes[i]);
         if (i % 40 == 20) {
+            /* however long it took: all is well again after what was killed before */
+            ck_assert(WAIT_FOR(ask_and_wait(client, "work", &options, NULL) == RG_OK, LONG));
             enum node_daemon victim = victims[i / 40 % 3];
             node_kill(node, victim);
             node_start(node, victim);
@@ -292,14 +297,12 @@ TEST_WITHIN(every_request_ends_once_though_daemons_die, 120)
     }
     for (unsigned i = 0; i < REQUESTS; i++) {
         int result = wait_result(&outcomes[i]);
-        ok += result == RG_OK;
         ck_assert_msg((result == RG_OK) == (outcomes[i].replies == 1), "%u replies with %s",
                       outcomes[i].replies, rg_error_name(result));
         ck_assert_msg(result == RG_OK || result == RG_ERR_NO_RESPONDERS ||
                           result == RG_ERR_RESPONDER_LOST || result == RG_ERR_RS_TIMEOUT,
                       "request %u ended with %s", i, rg_error_name(result));
     }
-    ck_assert_uint_gt(ok, REQUESTS / 4);
     /* and in the end all is well again */
     ck_assert(WAIT_FOR(ask_and_wait(client, "work", &options, NULL) == RG_OK, LONG));
     responder_stop(&responders[0]);

@@ -189,7 +189,7 @@ static void states_await(struct states *states, unsigned ups)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += (time_t) (5 * test_slowness());
+    until.tv_sec += (time_t) (25 * test_slowness());
     pthread_mutex_lock(&states->lock);
     while (states->ups < ups) {
         ck_assert_int_eq(pthread_cond_timedwait(&states->changed, &states->lock, &until), 0);
@@ -261,7 +261,7 @@ TEST(going_away_waits_for_answers_that_are_on_their_way)
     fake_send_publish_ok(one, corr, 1, 1);
     fake_unlock(one);
     fake_await_frames(other, BODY(PUBLISH), 1);
-    ck_assert_int_eq(rg_flush(client, 5000), 0);
+    ck_assert_int_eq(rg_flush(client, 30000), 0);
     ck_assert_uint_eq(fake_frames(one, BODY(PUBLISH)), 1);
     buf_release(&body);
     rg_close(&client);
@@ -306,9 +306,9 @@ TEST(a_silent_server_is_given_up)
 TEST(heartbeats_keep_an_idle_connection)
 {
     struct fake *fake = fake_new();
-    fake->heartbeat_ms = 50;
+    fake->heartbeat_ms = 1000; /* so long that a busy machine is not taken for a silent server */
     struct rg_client *client = fake_client(fake, NULL);
-    fake_await_frames(fake, BODY(PING), 8);
+    fake_await_frames(fake, BODY(PING), 4); /* more than three heartbeats */
     ck_assert_uint_eq(fake_connections(fake), 1);
     rg_close(&client);
     fake_destroy(&fake);
@@ -337,7 +337,7 @@ TEST(a_request_without_an_answer_ends_in_time)
     fake_handle(fake, BODY(PING), say_nothing);
     ck_assert_int_eq(rg_ping(client, NULL), RG_ERR_TIMEOUT);
     fake_handle(fake, BODY(PING), NULL);
-    ck_assert_int_eq(rg_ping(client, NULL), 0);
+    fake_ping(client);
     rg_close(&client);
     fake_destroy(&fake);
 }
@@ -416,7 +416,7 @@ TEST(an_answer_to_a_publish_that_was_not_sent_ends_the_connection)
     }
     fake->publish_window = 1 << 20;
     fake_unlock(fake);
-    ck_assert_int_eq(rg_flush(client, 5000), 0);
+    ck_assert_int_eq(rg_flush(client, 30000), 0);
     ck_assert_uint_eq(fake_connections(fake), 2);
     rg_close(&client);
     fake_destroy(&fake);

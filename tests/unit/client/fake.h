@@ -87,6 +87,8 @@ uint32_t fake_count(struct span publish_body);
 /* Wait until it is so, at most some seconds; fails the test otherwise. Lock not held. */
 typedef bool fake_fact_fn(const struct fake *fake);
 void fake_await(struct fake *fake, fake_fact_fn *fact);
+/* It answers; asked again while that takes longer than the client's request_timeout_ms. */
+void fake_ping(struct rg_client *client);
 /* Wait until so many frames of that kind were seen. */
 void fake_await_frames(struct fake *fake, uint32_t field, unsigned count);
 void fake_await_connections(struct fake *fake, unsigned count);

@@ -196,7 +196,7 @@ void fake_es_await(struct fake *fake, const char *log)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += (time_t) (5 * test_slowness());
+    until.tv_sec += (time_t) (25 * test_slowness());
     fake_lock(fake);
     while (strcmp(buf_text(&fake->es_log), log) != 0) {
         if (pthread_cond_timedwait(&fake->changed, &fake->lock, &until) == ETIMEDOUT) {

@@ -49,7 +49,7 @@ static struct timespec soon(void)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += (time_t) (5 * test_slowness());
+    until.tv_sec += (time_t) (25 * test_slowness());
     return until;
 }
 
@@ -187,7 +187,7 @@ TEST(many_pushed_messages_come_as_they_are)
 static void expect(struct rg_subscription *subscription, const char *topic, const char *payload)
 {
     struct rg_es_delivery delivery;
-    int result = rg_subscription_next(subscription, 5000, &delivery);
+    int result = rg_subscription_next(subscription, 30000, &delivery);
     ck_assert_msg(result == 0, "rg_subscription_next: %d %s", result, rg_last_error(NULL));
     ck_assert_uint_eq(delivery.topic.size, strlen(topic));
     ck_assert_uint_eq(delivery.payload.size, strlen(payload));
@@ -240,7 +240,7 @@ TEST(all_parts_of_a_message_are_shown)
     struct rg_client *client = fake_client(fake, NULL);
     struct rg_subscription *subscription = subscribe(client, NULL);
     ck_assert_int_eq(rg_ping(client, NULL), 0);
-    ck_assert_int_eq(rg_subscription_next(subscription, 5000, &delivery), 0);
+    ck_assert_int_eq(rg_subscription_next(subscription, 30000, &delivery), 0);
     ck_assert(delivery.key.size == 1 && memcmp(delivery.key.data, "k", 1) == 0);
     ck_assert(delivery.reply_to.size == 1 && memcmp(delivery.reply_to.data, "r", 1) == 0);
     ck_assert(rg_es_header(&delivery, &cursor, &header));
@@ -377,9 +377,9 @@ TEST(what_the_server_ends_for_good_is_closed)
     fake_unlock(fake);
     seen_await(&seen, "a=1 CLOSED:-404:why CLOSED:-403:why ");
     expect(pull, "a", "2"); /* what came before is still there */
-    ck_assert_int_eq(rg_subscription_next(pull, 5000, &delivery), RG_ERR_CLOSED);
+    ck_assert_int_eq(rg_subscription_next(pull, 30000, &delivery), RG_ERR_CLOSED);
     ck_assert_str_eq(rg_last_error(client), "DENIED: why");
-    ck_assert_int_eq(rg_subscription_next(pull, 5000, &delivery), RG_ERR_CLOSED);
+    ck_assert_int_eq(rg_subscription_next(pull, 30000, &delivery), RG_ERR_CLOSED);
     hang_up(fake);
     fake_await_connections(fake, 2);
     ck_assert_int_eq(rg_ping(client, NULL), 0);
@@ -456,7 +456,7 @@ TEST(who_pulls_too_slowly_is_not_read_for)
     struct fake *fake = fake_new();
     struct rg_subscribe_options options = {.pull_messages = 200};
     fake_lock(fake);
-    fake->heartbeat_ms = 50;
+    fake->heartbeat_ms = 1000; /* so long that a busy machine is not taken for a silent server */
     fake_unlock(fake);
     struct rg_client *client = fake_client(fake, NULL);
     struct rg_subscription *subscription = subscribe(client, &options);
@@ -467,7 +467,7 @@ TEST(who_pulls_too_slowly_is_not_read_for)
     }
     await_full(client);
     unsigned pings = fake_frames(fake, BODY(PING));
-    fake_await_frames(fake, BODY(PING), pings + 6); /* more than three heartbeats */
+    fake_await_frames(fake, BODY(PING), pings + 4); /* more than three heartbeats */
     client_lock(client);
     ck_assert_uint_eq(subscription->queued_messages, 200);
     client_unlock(client);

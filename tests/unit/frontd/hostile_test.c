@@ -169,7 +169,7 @@ TEST(silent_and_slow_clients_are_closed)
     struct client dead;
     struct client good;
     Railgun__Hello hello = RAILGUN__HELLO__INIT;
-    const char *sets[] = {"timeouts.hello=500ms", "timeouts.frame=1s", NULL};
+    const char *sets[] = {"timeouts.hello=3s", "timeouts.frame=1s", NULL};
     front_open_node(&front, sets);
     client_open(&good, &front);
     client_connect(&silent, &front);
