@@ -72,6 +72,7 @@ static void group_start_ready(struct group *self)
     if (PLANTED(HOLES_CLOSED)) {
         ranges_clear(self->acked);
         ranges_clear(self->delayed);
+        ranges_clear(self->tries);
         self->floor = self->cursor - 1;
     }
     if (self->cursor == self->floor + 1) {
