@@ -71,6 +71,26 @@ static int stream_ls(struct ctl *ctl, int argc, char **argv)
     return output_finish(&out) < 0 ? CTL_FAILED : CTL_OK;
 }
 
+enum { DEDUP_WINDOW_MS = 600000 };
+
+/* 0 is none: it remembers none, or all of them. */
+static void put_dedup(struct output *out, const Railgun__StreamInfo *info)
+{
+    char human[32];
+    uint64_t window_ms = 0;
+    const char *words = "off";
+    const Railgun__DedupSpec *spec = info->spec != NULL ? info->spec->dedup : NULL;
+    if (spec != NULL && spec->forever) {
+        words = "for ever";
+    } else if (spec != NULL && spec->mode != RAILGUN__DEDUP_SPEC__MODE__DEDUP_OFF) {
+        window_ms = spec->window_ms != 0 ? spec->window_ms : (uint64_t) DEDUP_WINDOW_MS;
+        words = output_duration(window_ms, human);
+    }
+    output_number_as(out, "dedup_window_ms", window_ms, words);
+    output_number(out, "dedup_ids", info->dedup_ids);
+    output_number_as(out, "dedup_bytes", info->dedup_bytes, output_bytes(info->dedup_bytes, human));
+}
+
 static void put_info(struct output *out, const Railgun__StreamInfo *info)
 {
     char human[32];
@@ -91,6 +111,7 @@ static void put_info(struct output *out, const Railgun__StreamInfo *info)
     output_number_as(out, "bytes", info->bytes, output_bytes(info->bytes, human));
     output_number_as(out, "pinned_bytes", info->pinned_bytes,
                      output_bytes(info->pinned_bytes, human));
+    put_dedup(out, info);
     output_number(out, "groups", info->groups);
     output_number(out, "log_group", info->log_group);
     output_number(out, "term", info->term);
@@ -116,9 +137,10 @@ static void put_info(struct output *out, const Railgun__StreamInfo *info)
 
 static int stream_info(struct ctl *ctl, int argc, char **argv)
 {
-    const struct command_help help = {"adminctl stream info NAME",
-                                      "Offsets, size, groups and configuration of a stream, and "
-                                      "ranges of damaged data if there are any."};
+    const struct command_help help = {
+        "adminctl stream info NAME",
+        "Offsets, size, message IDs, groups and configuration of a stream, "
+        "and ranges of damaged data if there are any."};
     struct options_result args;
     int exit_code = 0;
     char what[320];

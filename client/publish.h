@@ -120,6 +120,8 @@ int pack_submit(struct rg_client *client, struct pack *pack, struct span stream,
 void pack_give(struct rg_client *client, struct pack *pack);
 /* What became of each of its records, when the server has answered. */
 void pack_results(const struct pack *pack, struct rg_record_result *results);
+/* Why the first record was refused, if one was: for rg_last_error. */
+void pack_note_refusal(const struct pack *pack);
 /* Some of its records were not stored as they are: the first error, and the offset of the first record. */
 int pack_mixed_result(const struct pack *pack, uint64_t *ret_offset);
 /* Append a message; 0, or the error noted. */

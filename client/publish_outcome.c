@@ -323,6 +323,24 @@ void pack_results(const struct pack *pack, struct rg_record_result *results)
     }
 }
 
+void pack_note_refusal(const struct pack *pack)
+{
+    struct span rest = pack->answer.owner != NULL ? pack->answer.bytes : (struct span){0};
+    struct pb_field field;
+    struct hot_result one;
+    while (pb_next(&rest, &field) == 1) {
+        if (field.number != PUBLISH_OK_EXCEPTIONS || hot_result_read(field.bytes, &one) != 0 ||
+            one.code == (uint32_t) -ERR_DUPLICATE) {
+            continue;
+        }
+        int code = one.code < 1000 ? -(int) one.code : ERR_INTERNAL;
+        struct span why = one.detail.size > 0 ? one.detail : span_of(rg_error_text(code));
+        (void) error_note(code, "message %u of the batch: %.*s", one.record, (int) why.size,
+                          (const char *) why.data);
+        return;
+    }
+}
+
 /* A duplicate is stored, which was wanted. */
 static int result_code(const struct rg_record_result *result)
 {

@@ -103,7 +103,7 @@ static int pack_result(const struct rg_client *client, struct pack *pack,
     if (result == 0 && pack->answer.owner != NULL) {
         result = pack_mixed_result(pack, &published.base_offset);
         if (result < 0) {
-            (void) error_note(result, "%s", rg_error_text(result));
+            pack_note_refusal(pack);
         }
     } else if (result < 0 && pack->answer.owner != NULL) {
         (void) error_note_body(result, pack->answer.bytes);
@@ -131,6 +131,7 @@ static int pack_each_result(const struct rg_client *client, struct pack *pack,
         return pack_result(client, pack, ret_published);
     }
     pack_results(pack, ret_results);
+    pack_note_refusal(pack);
     if (ret_published != NULL) {
         *ret_published = pack->published;
     }

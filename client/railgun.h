@@ -218,7 +218,7 @@ struct rg_record_result {
 };
 
 /* As rg_publish_batch, but each message stands for itself: one that cannot be stored does not hold up the others. RG_OK: `ret_results` has what became of each
- * of the `count` messages. Other results: nothing was stored, or that is unknown. */
+ * of the `count` messages; if one was refused, rg_last_error says why the first of them was. Other results: nothing was stored, or that is unknown. */
 int rg_publish_each(struct rg_client *client, const char *stream, const struct rg_message *messages,
                     size_t count, const struct rg_expect *expect,
                     struct rg_record_result *ret_results, struct rg_published *ret_published);

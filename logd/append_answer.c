@@ -13,6 +13,7 @@ enum {
     RESULT_CODE = 2,
     RESULT_OFFSET = 3,
     RESULT_TS = 4,
+    RESULT_DETAIL = 5,
 };
 
 static const struct publish_exception *publish_exceptions(const struct publish *publish,
@@ -34,7 +35,16 @@ static void exception_encode(struct buf *meta, const struct publish_exception *e
             *at++ = (uint8_t) (exception->ts_us >> (8 * i));
         }
     }
-    pb_append_bytes(meta, PUBLISH_OK_EXCEPTIONS, span_make(room, (size_t) (at - room)));
+    struct span numbers = span_make(room, (size_t) (at - room));
+    if (exception->detail == NULL) {
+        pb_append_bytes(meta, PUBLISH_OK_EXCEPTIONS, numbers);
+        return;
+    }
+    struct buf all = {0};
+    buf_append(&all, numbers);
+    pb_append_bytes(&all, RESULT_DETAIL, span_of(exception->detail));
+    pb_append_bytes(meta, PUBLISH_OK_EXCEPTIONS, buf_span(&all));
+    buf_release(&all);
 }
 
 /* Whoever is told may append again at once: nothing of the publish is left by then. */

@@ -48,6 +48,9 @@ void publish_check_meta(const struct publish_meta *meta, const struct stream *st
 {
     if (stream_is_gone(stream)) {
         ret_error->error = ERR_STREAM_DELETED;
+    } else if (meta->expect.kind == HOT_EXPECT_NEXT_OFFSET && meta->expect.next_offset == 0) {
+        *ret_error = (struct answer_error){.error = ERR_BAD_REQUEST,
+                                           .detail = "expect.next_offset: offsets begin with 1"};
     } else if (meta->stream_id.size != 0 &&
                !span_equal(meta->stream_id,
                            span_make(stream->id.bytes, sizeof(stream->id.bytes)))) {
@@ -138,14 +141,14 @@ int publish_check_expect(struct publish *publish)
 
 /* --- a batch that need not be stored as a whole: records over a limit are left out and named --- */
 
-void publish_add_exception(struct publish *publish, uint32_t at, int error, uint64_t offset,
-                           uint64_t ts_us)
+void publish_add_exception(struct publish *publish, const struct publish_exception *exception)
 {
-    struct publish_exception exception = {at, error, offset, ts_us};
+    struct publish_exception own = *exception;
     if (publish->picked.size != 0) {
-        memcpy(&exception.record, publish->picked.data + at * sizeof(uint32_t), sizeof(uint32_t));
+        memcpy(&own.record, publish->picked.data + exception->record * sizeof(uint32_t),
+               sizeof(uint32_t));
     }
-    buf_append(&publish->exceptions, span_make(&exception, sizeof(exception)));
+    buf_append(&publish->exceptions, span_make(&own, sizeof(own)));
 }
 
 struct picking {
@@ -179,7 +182,8 @@ static int picking_next(struct picking *self, struct publish *publish, struct sp
         return error;
     }
     if (error != 0) {
-        publish_add_exception(publish, number, error, 0, 0);
+        publish_add_exception(publish,
+                              &(struct publish_exception){.record = number, .error = error});
         return 1;
     }
     memcpy(payload_data(self->picked) + self->size, own.data, own.size);

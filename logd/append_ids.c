@@ -13,6 +13,7 @@
 #include "common/base/mem.h"
 #include "common/wire/batch.h"
 #include "common/wire/pb.h"
+#include "logd/deadletter.h"
 #include "logd/events.h"
 #include "logd/ids_body.h"
 #include "logd/kinds.h"
@@ -58,11 +59,13 @@ static bool screen_drop(struct screen *self, uint32_t at, int error, const struc
             .has_record = true,
             .record = at,
             .retry_after_ms = self->error.retry_after_ms,
-            .detail = error == ERR_BAD_REQUEST ? "the stream requires message ids" : NULL,
+            .detail = self->error.detail,
         };
         return false;
     }
-    publish_add_exception(publish, at, error, offset, ts_us);
+    publish_add_exception(publish,
+                          &(struct publish_exception){at, error, offset, ts_us,
+                                                      is_remark ? NULL : self->error.detail});
     buf_append(&self->dropped, span_make(&at, sizeof(at)));
     return true;
 }
@@ -131,7 +134,12 @@ static bool screen_record(struct screen *self, uint32_t at, const struct ids_mar
     struct ids_entry entry;
     uint64_t retry_us;
     if (ids_key_is_none(&mark->key)) {
+        if (ids_key_is_reserved(&mark->key)) {
+            self->error.detail = "message ids of this form are those of dead letters";
+            return screen_drop(self, at, ERR_BAD_REQUEST, NULL);
+        }
         if (ids_spec(self->ids)->mode == IDS_REQUIRED) {
+            self->error.detail = "the stream requires message ids";
             return screen_drop(self, at, ERR_BAD_REQUEST, NULL);
         }
         self->kept++;
@@ -160,15 +168,42 @@ static bool screen_record(struct screen *self, uint32_t at, const struct ids_mar
 
 /* --- the batch --- */
 
+/* What a client could occupy so that a dead letter is not let in for ever. */
+static bool is_reserved(const struct logd *logd, struct span id)
+{
+    struct uuid stream_id;
+    if (!deadletter_id_is(id, &stream_id)) {
+        return false;
+    }
+    const struct stream *origin =
+        hash_get(logd->stream_ids, span_make(stream_id.bytes, sizeof(stream_id.bytes)));
+    return origin != NULL && !origin->deleted && !origin->deleting;
+}
+
+static void screen_mark_reserved(const struct append *append, const struct publish *publish)
+{
+    struct span rest = publish->batch.bytes;
+    struct batch_record record;
+    for (uint32_t i = 0; batch_next(&rest, &record) == 1; i++) {
+        if (record.id.size != 0 && is_reserved(append->logd, record.id)) {
+            append->marks[i].key = ids_key_reserved();
+        }
+    }
+}
+
 static const struct ids_mark *screen_read_marks(struct append *append,
                                                 const struct publish *publish)
 {
+    uint32_t suspects;
     if (append->marks_room < publish->count) {
         append->marks = mem_resize(append->marks, publish->count, sizeof(*append->marks));
         append->marks_room = publish->count;
     }
-    (void) ids_marks_read(&publish->stream->id, publish->batch.bytes, append->marks,
-                          publish->count);
+    (void) ids_marks_read(&publish->stream->id, publish->batch.bytes, append->marks, publish->count,
+                          &suspects);
+    if (suspects > 0 && publish->own == NULL) {
+        screen_mark_reserved(append, publish);
+    }
     return append->marks;
 }
 

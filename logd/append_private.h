@@ -19,6 +19,7 @@ struct publish_exception {
     int error;       /* ERR_DUPLICATE: `offset` and `ts_us` are the original's */
     uint64_t offset; /* 0: not known */
     uint64_t ts_us;
+    const char *detail; /* static; NULL: the code says it all */
 };
 
 struct publish {
@@ -89,8 +90,8 @@ int publish_check_batch(struct logd *logd, struct publish *publish, uint32_t *re
 int publish_check_expect(struct publish *publish);
 /* WRONG_OFFSET with what would have been right; takes the publish. */
 void publish_refuse_offset(struct append *self, struct publish *publish);
-void publish_add_exception(struct publish *publish, uint32_t at, int error, uint64_t offset,
-                           uint64_t ts_us);
+/* Its `record` is one of `batch`. */
+void publish_add_exception(struct publish *publish, const struct publish_exception *exception);
 
 /* --- append_ids.c: what is to be stored of a batch, once its IDs were looked at --- */
 struct screening {

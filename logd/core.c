@@ -508,6 +508,7 @@ static struct logd *logd_new(const struct logd_options *options)
     wheel_timer_init(&self->save_timer, logd_on_save_timer, self);
     logd_make_counters(self);
     self->streams = hash64_new();
+    self->stream_ids = hash_new();
     self->links = hash64_new();
     self->groups = group_index_new();
     self->tail = tail_new(options->tail_bytes);

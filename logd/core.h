@@ -94,6 +94,7 @@ struct logd {
     struct state *state;
     /* of struct stream, by log group; never removed while the daemon runs */
     struct hash64 *streams;
+    struct hash *stream_ids; /* the same, by their ids */
     struct group_index *groups;
     uint64_t log_group_max;
     struct tail *tail;

@@ -13,6 +13,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/span.h"
+#include "common/base/uuid.h"
 
 struct deadletter;
 struct group_grave;
@@ -49,6 +50,8 @@ struct deadletter_origin {
 /* Its ID in the dead-letter stream: at most 128 bytes, replaced in `out`. */
 void deadletter_id(const struct deadletter_origin *origin, uint64_t offset, uint32_t round,
                    struct buf *out);
+/* Does an ID look like those, and of which stream? */
+bool deadletter_id_is(struct span id, struct uuid *ret_stream_id);
 /* Append the copy of `record` (a batch with one record, at `offset` with time `ts_us`; of an earlier copy its header tells the time) to a batch. */
 void deadletter_append(const struct deadletter_origin *origin, const struct group_grave *grave,
                        uint64_t offset, uint64_t ts_us, struct span record, struct buf *batch);

@@ -55,6 +55,39 @@ void deadletter_id(const struct deadletter_origin *origin, uint64_t offset, uint
     INVARIANT(out->size <= ID_MAX);
 }
 
+/* The text behind the last slash, and what is before it. */
+static struct span last_part(struct span text, struct span *ret_rest)
+{
+    size_t at = text.size;
+    while (at > 0 && text.data[at - 1] != '/') {
+        at--;
+    }
+    *ret_rest = span_make(text.data, at > 0 ? at - 1 : 0);
+    return span_make(text.data + at, text.size - at);
+}
+
+bool deadletter_id_is(struct span id, struct uuid *ret_stream_id)
+{
+    struct uuid stream_id;
+    struct span rest;
+    uint64_t number;
+    char text[UUID_TEXT_SIZE];
+    if (id.size < UUID_TEXT_SIZE || id.data[UUID_TEXT_SIZE - 1] != '/' ||
+        uuid_parse(span_make(id.data, UUID_TEXT_SIZE - 1), &stream_id) != 0) {
+        return false;
+    }
+    uuid_format(&stream_id, text);
+    if (memcmp(text, id.data, UUID_TEXT_SIZE - 1) != 0) {
+        return false; /* in capitals */
+    }
+    struct span last = last_part(id, &rest);
+    if (rest.size <= UUID_TEXT_SIZE || str_to_u64(last, &number) != 0) {
+        return false;
+    }
+    *ret_stream_id = stream_id;
+    return true;
+}
+
 static bool is_ours(struct span name)
 {
     return name.size >= sizeof PREFIX - 1 && memcmp(name.data, PREFIX, sizeof PREFIX - 1) == 0;

@@ -199,6 +199,9 @@ void ids_expire(struct ids *self, uint64_t ts_us)
     uint64_t start_us = ids_window_start(self, ts_us);
     struct ids_entry entry;
     self->now_us = ts_us;
+    if (ts_us > self->stream->ts_us) {
+        self->stream->ts_us = ts_us; /* what leaves now stays away, though the clock is put back */
+    }
     ids_cold_expire(self, start_us);
     while (ids_hot_first(self->hot, &entry) && entry.ts_us <= start_us) {
         ids_hot_pop(self->hot);

@@ -32,10 +32,11 @@ uint64_t ids_payload_hash(struct span payload)
 }
 
 uint32_t ids_marks_read(const struct uuid *stream_id, struct span batch, struct ids_mark *marks,
-                        uint32_t count)
+                        uint32_t count, uint32_t *ret_suspects)
 {
     uint64_t seed = seed_of(stream_id);
     uint32_t with_id = 0;
+    uint32_t suspects = 0;
     struct span rest = batch;
     struct batch_record record;
     for (uint32_t i = 0; i < count; i++) {
@@ -46,6 +47,10 @@ uint32_t ids_marks_read(const struct uuid *stream_id, struct span batch, struct 
         marks[i].key = key_hash(seed, record.id);
         marks[i].payload = ids_payload_hash(record.payload);
         with_id++;
+        suspects += record.id.size >= UUID_TEXT_SIZE && record.id.data[UUID_TEXT_SIZE - 1] == '/';
+    }
+    if (ret_suspects != NULL) {
+        *ret_suspects = suspects;
     }
     return with_id;
 }

@@ -27,7 +27,8 @@ static void ids_replay_mark(struct ids *self, const struct ids_mark *mark, uint6
 void ids_replay(struct ids *self, const struct journal_entry *entry, uint64_t from)
 {
     struct ids_mark *marks = mem_new_array(entry->count, sizeof(*marks));
-    uint32_t count = ids_marks_read(&self->stream->id, entry->payload.bytes, marks, entry->count);
+    uint32_t count =
+        ids_marks_read(&self->stream->id, entry->payload.bytes, marks, entry->count, NULL);
     if (count != 0) {
         ids_expire(self, entry->ts_us);
     }

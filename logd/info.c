@@ -44,6 +44,7 @@ void info_answer_stream(struct stream *stream, struct bus_message *message)
     pb_append_varint(meta, 14, stream->replica != NULL ? replica_term(stream->replica) : 0);
     pb_append_varint(meta, 15, stream->replica != NULL ? replica_commit_index(stream->replica) : 0);
     if (stream->ids != NULL) {
+        ids_expire(stream->ids, stream_stamp_us(stream));
         pb_append_varint(meta, 16, ids_count(stream->ids));
         pb_append_varint(meta, 17, ids_memory(stream->ids));
     }

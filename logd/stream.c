@@ -263,7 +263,11 @@ void stream_set_closed(struct stream *self, bool closed)
 
 static void stream_take_fields(struct stream *self, const struct config_fields *fields)
 {
-    self->id = fields->id;
+    if (uuid_is_nil(&self->id) && !uuid_is_nil(&fields->id)) {
+        self->id = fields->id; /* for good */
+        (void) hash_put(self->logd->stream_ids, span_make(self->id.bytes, sizeof(self->id.bytes)),
+                        self); /* there was none */
+    }
     self->version = fields->version;
     self->record_bytes_max = fields->record_bytes_max;
     retention_configure(self->logd->retention, self, &fields->retention);

@@ -52,8 +52,9 @@ struct stream {
     uint64_t first_offset;
     uint64_t next_offset;   /* committed */
     uint64_t next_proposed; /* for the next batch; >= next_offset */
-    uint64_t ts_us;         /* of the newest entry, proposed or applied */
-    uint64_t last_ts_us;    /* of the newest batch applied */
+    uint64_t
+        ts_us; /* the next entry is not earlier: of the newest one, proposed or applied, or when IDs left last */
+    uint64_t last_ts_us; /* of the newest batch applied */
 
     uint64_t first_ts_us; /* of the record first_ts_of, once it was asked for */
     uint64_t first_ts_of;

@@ -78,4 +78,5 @@ void streams_destroy_all(struct logd *logd)
         stream_destroy(&stream);
     }
     hash64_destroy(&logd->streams);
+    hash_destroy(&logd->stream_ids);
 }

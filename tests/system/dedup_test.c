@@ -188,6 +188,9 @@ TEST_WITHIN(adminctl_publishes_with_ids_conditions_and_fences, 60)
         NODE_CTL(node, &said, "stream", "ensure", stream, "--version", "2", "--fence", "A"), 0);
     ck_assert_int_eq(PUB("e\n", "--id", "e", "--fence", "A"), 0);
     ck_assert_int_eq(PUB("f\n", "--id", "f"), 4);
+    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "info", stream), 0);
+    ck_assert_uint_eq(json_number(buf_text(&said.out), NULL, "dedup_ids"), 5);
+    ck_assert_uint_eq(json_number(buf_text(&said.out), NULL, "dedup_window_ms"), 600000);
     ck_assert_int_eq(NODE_CTL(node, &said, "dedup", "show", stream, "--id", "e"), 0);
     ck_assert_uint_eq(json_number(buf_text(&said.out), NULL, "offset"), 5);
     ck_assert_int_eq(NODE_CTL(node, &said, "dedup", "forget", stream, "--id", "e"), 0);

@@ -639,6 +639,36 @@ TEST_WITHIN(the_breaker_pauses_a_group_of_which_too_much_dies, 90)
     node_destroy(&node);
 }
 
+/* Whoever could take the ID of a dead letter would hold it up for ever. */
+TEST_WITHIN(nobody_else_publishes_under_the_id_of_a_dead_letter, 90)
+{
+    struct node *node = node_with_group(2, (struct rg_group_spec){0});
+    struct rg_client *client = client_new(node);
+    struct process ctl = {0};
+    char id[128];
+    ck_assert_int_eq(NODE_CTL(node, &ctl, "stream", "info", stream), 0);
+    const char *found = strstr(buf_text(&ctl.out), "\"stream_id\": \"");
+    ck_assert_ptr_nonnull(found);
+    (void) snprintf(id, sizeof id, "%.36s/%s/1", found + strlen("\"stream_id\": \""), group);
+    const struct rg_message message = {.payload = {"x", 1}, .id = {id, strlen(id)}};
+    ck_assert_int_eq(rg_publish_batch(client, dlq, &message, 1, NULL, NULL), RG_ERR_BAD_REQUEST);
+    ck_assert_msg(strstr(rg_last_error(client), "dead letters") != NULL, "%s",
+                  rg_last_error(client));
+    ck_assert_int_eq(
+        node_ctl(node, &ctl, "x\n", (const char *const[]){"pub", dlq, "--id", id, NULL}), 2);
+    ck_assert(process_complained(&ctl, "dead letters"));
+
+    struct rg_consumer *consumer = join(client, "c");
+    expect_all(consumer, 1, 2);
+    reject(consumer, 1, 2, NULL);
+    wait_dead(node, 2);
+    expect_letter(client, 1, 1, "REJECTED", 0, 1, NULL, "c");
+    process_release(&ctl);
+    rg_consumer_close(&consumer);
+    rg_close(&client);
+    node_destroy(&node);
+}
+
 /* --- what is ensured along --- */
 
 TEST_WITHIN(dead_letters_go_into_a_stream_made_for_them_and_never_in_a_circle, 90)

@@ -39,6 +39,64 @@ TEST(ids_are_looked_at_before_expectations)
     node_end(&node);
 }
 
+TEST(an_expected_offset_of_zero_is_no_offset)
+{
+    struct node node;
+    wished_start(&node, &(struct wish){.mode = OPTIONAL});
+    struct buf meta = expecting(1, 0, NULL);
+    SAYS(wished_publish_meta(&node, "a=1", &meta), "BAD_REQUEST");
+    SAYS(wished_publish(&node, "a=1"), "+1@1");
+    meta = expecting(1, 0, NULL);
+    SAYS(wished_publish_meta(&node, "a=1", &meta), "BAD_REQUEST");
+    node_end(&node);
+}
+
+static void purge_before(struct node *node, uint64_t before)
+{
+    struct buf meta = {0};
+    struct answer answer;
+    pb_append_varint(&meta, 2, before);
+    node_ask(node, RAILGUN__BUS_TYPE__BUS_LOG_PURGE, NODE_STREAM, buf_span(&meta), NULL, &answer);
+    ck_assert_int_eq(answer.status, 0);
+    answer_clear(&answer);
+    buf_release(&meta);
+}
+
+/* Each expectation of a stream that never held a record, of one that does, and of one that did. */
+TEST(each_expectation_is_met_or_not_whatever_is_left_in_the_stream)
+{
+    static const struct {
+        uint32_t field;
+        uint64_t number;
+        const char *last_id;
+        bool is_met[3];
+    } rows[] = {
+        {1, 1, NULL, {true, false, false}},  {1, 2, NULL, {false, true, true}},
+        {1, 3, NULL, {false, false, false}}, {1, UINT64_MAX, NULL, {false, false, false}},
+        {2, 1, NULL, {true, false, false}},  {2, 0, NULL, {false, true, true}},
+        {3, 1, NULL, {false, true, true}},   {3, 0, NULL, {true, false, false}},
+        {4, 0, "", {true, false, false}},    {4, 0, "a", {false, true, true}},
+        {4, 0, "b", {false, false, false}},
+    };
+    for (unsigned state = 0; state < 3; state++) {
+        for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+            struct node node;
+            wished_start(&node, &(struct wish){.mode = OPTIONAL});
+            if (state > 0) {
+                SAYS(wished_publish(&node, "a=1"), "+1@1");
+            }
+            if (state > 1) {
+                purge_before(&node, 2);
+            }
+            struct buf meta = expecting(rows[i].field, rows[i].number, rows[i].last_id);
+            const char *said = wished_publish_meta(&node, "b=2", &meta);
+            ck_assert_msg((said[0] == '+') == rows[i].is_met[state], "row %u, state %u: %s", i,
+                          state, said);
+            node_end(&node);
+        }
+    }
+}
+
 TEST(an_append_may_expect_the_id_of_the_last_record)
 {
     struct node node;

@@ -303,6 +303,36 @@ TEST(what_is_asked_about_ids_must_make_sense)
     node_end(&node);
 }
 
+/* A clock that runs ahead for a moment in which nothing is stored. */
+TEST(an_id_is_not_stored_twice_in_its_window_though_the_clock_jumps)
+{
+    struct node node;
+    wished_start(&node, &(struct wish){.mode = OPTIONAL, .window_ms = 60000});
+    SAYS(wished_publish(&node, "a=1"), "+1@1");
+    for (unsigned i = 0; i < 2; i++) {
+        wished_time.real_us += 3600000000;
+        if (i == 0) {
+            struct buf meta = {0};
+            struct buf expect = {0};
+            pb_append_varint(&expect, 1, 9);
+            pb_append_bytes(&meta, 1, buf_span(&expect));
+            buf_release(&expect);
+            SAYS(wished_publish_meta(&node, "b=2", &meta), "WRONG_OFFSET next=2 last=a");
+        } else {
+            ck_assert_uint_eq(dedup_ask(&node, "a", false, false, 7), 0);
+        }
+        wished_time.real_us -= 3600000000;
+        struct stream *stream = node_stream(&node, NODE_STREAM);
+        uint64_t before_us = stream->last_ts_us;
+        char said[16];
+        (void) snprintf(said, sizeof(said), "+1@%u", i + 2);
+        SAYS(wished_publish(&node, "a=1"), said);
+        ck_assert_uint_ge(stream->last_ts_us, before_us + 60000000);
+        wished_time.real_us = stream->last_ts_us;
+    }
+    node_end(&node);
+}
+
 /* --- the daemon's own --- */
 
 struct own {
@@ -343,6 +373,60 @@ TEST(a_batch_of_the_daemons_own_is_told_where_duplicates_lie)
         ck_assert_uint_eq(own.count, 3);
         ck_assert_mem_eq(own.offsets, wanted[i], sizeof(wanted[i]));
     }
+    node_end(&node);
+}
+
+/* "id=payload" with an id as a dead letter of this node's stream has it. */
+static const char *letter(struct node *node, const char *rest)
+{
+    static char text[128];
+    uuid_format(&node_stream(node, NODE_STREAM)->id, text);
+    (void) snprintf(text + UUID_TEXT_SIZE - 1, sizeof(text) - UUID_TEXT_SIZE + 1, "%s", rest);
+    return text;
+}
+
+TEST(ids_of_dead_letters_are_the_daemons_own)
+{
+    struct node node;
+    wished_start(&node, &(struct wish){.mode = OPTIONAL});
+    static const char *const refused[] = {"/g/1=x", "/g/1/2=x", "/a.group/18446744073709551615=x"};
+    for (unsigned i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+        SAYS(wished_publish(&node, letter(&node, refused[i])), "BAD_REQUEST");
+    }
+    char text[256];
+    (void) snprintf(text, sizeof(text), "a=1 %s b=2", letter(&node, "/g/1=x"));
+    SAYS(wished_publish_each(&node, text), "+2@1 1=BAD_REQUEST");
+
+    struct own own = {0};
+    struct slice batch = wished_batch(letter(&node, "/g/1=own"));
+    append_own(node.logd->append, node_stream(&node, NODE_STREAM), &batch, own_done, &own);
+    slice_release(&batch);
+    node_run_until(&node, own_is_done, &own);
+    ck_assert_int_eq(own.error, 0);
+    ck_assert_uint_eq(own.offsets[0], 3);
+
+    wished_restart(&node, true);
+    SAYS(wished_publish(&node, letter(&node, "/g/1=own")), "BAD_REQUEST");
+    own = (struct own){0};
+    batch = wished_batch(letter(&node, "/g/1=own"));
+    append_own(node.logd->append, node_stream(&node, NODE_STREAM), &batch, own_done, &own);
+    slice_release(&batch);
+    node_run_until(&node, own_is_done, &own);
+    ck_assert_uint_eq(own.offsets[0], 3);
+    node_end(&node);
+}
+
+TEST(ids_that_only_look_like_those_of_dead_letters_are_free)
+{
+    struct node node;
+    wished_start(&node, &(struct wish){.mode = OPTIONAL});
+    static const char *const taken[] = {"/g/=1", "/g/1x=2", "/1=3", "//g=4", "/g=5", "=6"};
+    for (unsigned i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
+        char said[16];
+        (void) snprintf(said, sizeof(said), "+1@%u", i + 1);
+        SAYS(wished_publish(&node, letter(&node, taken[i])), said);
+    }
+    SAYS(wished_publish(&node, "550e8400-e29b-41d4-a716-446655440000/step/3=7"), "+1@7");
     node_end(&node);
 }
 
