@@ -97,7 +97,8 @@ static int take_option(const struct command_help *help, const struct option_spec
     const char *word = argv[*at];
     const struct option_spec *spec = find(specs, spec_count, word, &value);
     if (spec == NULL) {
-        (void) fprintf(stderr, "adminctl: %s: no such option: %s\n", argv[0], word);
+        (void) fprintf(stderr, "adminctl: %s: no such option: %s (behind -- it is an argument)\n",
+                       argv[0], word);
         return usage_error(ret_exit, help);
     }
     if (spec->type == OPTION_FLAG && value != NULL) {
@@ -129,17 +130,18 @@ int options_parse(const struct command_help *help, const struct option_spec *spe
                   struct options_result *ret_result, int *ret_exit)
 {
     *ret_result = (struct options_result){0};
+    bool is_behind = false; /* "--": from there on all are arguments */
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+        if (!is_behind && strcmp(argv[i], "--") == 0) {
+            is_behind = true;
+            continue;
+        }
+        if (!is_behind && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
             print_help(help, specs, spec_count);
             *ret_exit = CTL_OK;
             return -1;
         }
-        if (strcmp(argv[i], "--") == 0) {
-            ret_result->rest = &argv[i + 1];
-            break;
-        }
-        if (argv[i][0] == '-' && argv[i][1] != 0) {
+        if (!is_behind && argv[i][0] == '-' && argv[i][1] != 0) {
             if (take_option(help, specs, spec_count, argc, argv, &i, ret_exit) < 0) {
                 return -1;
             }

@@ -37,9 +37,8 @@ struct command_help {
 
 enum { OPTIONS_ARGUMENTS_MAX = 64 };
 struct options_result {
-    const char *arguments[OPTIONS_ARGUMENTS_MAX]; /* what is not an option */
+    const char *arguments[OPTIONS_ARGUMENTS_MAX]; /* what is not an option, or is behind "--" */
     int count;
-    char **rest; /* behind "--": NULL-terminated, or NULL */
 };
 
 /* Parse argv[1..]. 0; or -1 with `*ret_exit` set: --help was printed (CTL_OK), or wrong arguments were explained (CTL_USAGE). */

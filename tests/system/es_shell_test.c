@@ -54,6 +54,13 @@ TEST_WITHIN(who_publishes_once_and_ends_is_heard, 60)
         ck_assert(process_said(&sub, text));
     }
     ck_assert(process_complained(&sub, "received 9"));
+    /* what begins like an option goes behind `--` */
+    START(node, &sub, "es", "sub", "-n", "1", "--", "-cold");
+    ck_assert_int_eq(NODE_CTL(node, &said, "es", "pub", "-cold", "-5"), USAGE);
+    ck_assert_int_eq(NODE_CTL(node, &said, "es", "pub", "--receipt", "--", "-cold", "-5"), OK);
+    ck_assert_uint_eq(json_number(buf_text(&said.out), NULL, "matched"), 1);
+    ck_assert(process_wait(&sub, LONG));
+    ck_assert(process_said(&sub, "{\"topic\": \"-cold\", \"payload\": \"-5\"}"));
     START(node, &sub, "es", "sub", "none");
     stop(&sub, SIGINT);
     process_release(&sub);
