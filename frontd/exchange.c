@@ -68,16 +68,23 @@ struct exchanges *exchanges_new(struct frontd *frontd)
     return self;
 }
 
-static void exchanges_free(struct exchanges *self, struct exchange_node *node)
+/* What still waits is counted from now on. */
+static void exchanges_forget_counts(struct exchanges *self, struct exchange *exchange)
 {
-    const struct exchange_counts *counts = &node->exchange.counts;
+    struct exchange_counts *counts = &exchange->counts;
     self->forgotten.published += counts->published;
     self->forgotten.unmatched += counts->unmatched;
     self->forgotten.refused += counts->refused;
-    self->forgotten.matched += counts->matched;
+    self->forgotten.matched += counts->matched - exchange->queued;
     self->forgotten.delivered += counts->delivered;
     self->forgotten.dropped += counts->dropped;
     self->forgotten.requests += counts->requests;
+    *counts = (struct exchange_counts){.matched = exchange->queued};
+}
+
+static void exchanges_free(struct exchanges *self, struct exchange_node *node)
+{
+    exchanges_forget_counts(self, &node->exchange);
     (void) hash_remove(self->by_key, exchange_node_key(node));
     list_remove(&node->of_idle);
     mem_free(node);
@@ -289,9 +296,10 @@ void exchanges_catalog_changed(struct exchanges *self)
             exchange_take_spec(exchange, spec);
             continue;
         }
-        node->is_deleted =
-            true; /* it goes with its last reference; if it is ensured again before, it lives on */
+        /* it goes with its last reference; if it is ensured again before, it begins anew */
+        node->is_deleted = true;
         subscriptions_exchange_gone(self->frontd->subscriptions, exchange, ERR_NOT_FOUND);
+        exchanges_forget_counts(self, exchange);
     }
 }
 

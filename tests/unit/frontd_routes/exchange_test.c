@@ -104,6 +104,30 @@ TEST(a_deleted_exchange_ends_and_goes_with_its_last_reference)
     fake_stop();
 }
 
+TEST(an_exchange_that_is_deleted_and_ensured_again_counts_from_nothing)
+{
+    struct exchange *exchange = NULL;
+    struct exchange *again = NULL;
+    fake_start();
+    catalog_says(1, 77);
+    ck_assert_int_eq(ref("default", "orders", &exchange), 0);
+    exchange->counts = (struct exchange_counts){10, 3, 1, 9, 5, 2, 4};
+    exchange->queued = 2;
+    catalog_says(2, 0);
+    catalog_says(3, 77);
+    ck_assert_int_eq(ref("default", "orders", &again), 0);
+    ck_assert_ptr_eq(again, exchange);
+    ck_assert_uint_eq(again->counts.published, 0);
+    ck_assert_uint_eq(again->counts.requests, 0);
+    ck_assert_uint_eq(again->counts.matched, 2); /* what waits; the sum holds */
+    ck_assert_uint_eq(again->counts.delivered + again->counts.dropped, 0);
+    ck_assert_uint_eq(exchanges_forgotten(fake.frontd.exchanges)->published, 10);
+    ck_assert_uint_eq(exchanges_forgotten(fake.frontd.exchanges)->matched, 7);
+    exchanges_unref(fake.frontd.exchanges, &exchange);
+    exchanges_unref(fake.frontd.exchanges, &again);
+    fake_stop();
+}
+
 TEST(an_exchange_is_forgotten_a_minute_after_its_last_use_but_not_with_live_topics)
 {
     struct exchange *exchange = NULL;
