@@ -612,7 +612,8 @@ TEST(a_frame_that_was_cut_is_sent_again_whole)
 {
     struct fake *fake = fake_new();
     fake->publish_window = 256 << 20;
-    struct rg_options options = {.reconnect_min_ms = 1, .window_bytes = 256 << 20};
+    struct rg_options options = {
+        .reconnect_min_ms = 1, .window_bytes = 256 << 20, .request_timeout_ms = 50000};
     struct rg_client *client = fake_client(fake, &options);
     enum { BATCHES = 40, PAYLOAD = 1 << 20 };
     char *big = mem_new(PAYLOAD);
