@@ -1,5 +1,6 @@
 /* change: see the header. A set is an ensure with the next version: when somebody else took that number meanwhile, it reads again and tries
- * once more, so that two sets at the same moment both come about, one after the other. */
+ * once more, so that two sets at the same moment both come about, one after the other. What it would change is asked first: a set that would change
+ * nothing, because it is so already or because it is locked, must not raise the version. */
 #include "adminctl/change.h"
 
 #include <stdio.h>
@@ -29,14 +30,13 @@ static int version_read(struct ctl *ctl, const char *stream, const char *group, 
     return result;
 }
 
-static bool is_locked_out(const Railgun__EnsureOk *answer)
+static size_t count_locked(const Railgun__EnsureOk *answer)
 {
+    size_t count = 0;
     for (size_t i = 0; i < answer->n_diff; i++) {
-        if (strcmp(answer->diff[i]->class_, "locked") == 0) {
-            return true;
-        }
+        count += strcmp(answer->diff[i]->class_, "locked") == 0;
     }
-    return false;
+    return count;
 }
 
 /* It is done. */
@@ -44,14 +44,47 @@ static int set_show(struct ctl *ctl, const struct ensure_object *object,
                     const Railgun__EnsureOk *answer)
 {
     int result = ensure_show(ctl, object, answer, false);
-    if (result == 0 && is_locked_out(answer)) {
+    if (result == 0 && count_locked(answer) != 0) {
         (void) fprintf(stderr, "adminctl: a locked field stays as it is: unlock it to change it\n");
         result = CTL_CONFLICT;
     }
     return result;
 }
 
-/* The request has all but its version. */
+/* One ensure in this mode: 0 and the answer, or an error. ERR_VERSION_CONFLICT: somebody else took that version. */
+static int set_try(struct ctl *ctl, Railgun__Ensure *request, Railgun__Ensure__Mode mode,
+                   Railgun__EnsureOk **ret_answer, Railgun__Error **ret_refusal)
+{
+    Railgun__EnsureOk *answer = NULL;
+    request->mode = mode;
+    int error = ask_quietly(ctl, ASK_ENSURE, &request->base, &railgun__ensure_ok__descriptor,
+                            (ProtobufCMessage **) (void *) &answer, ret_refusal);
+    if (error == 0 && answer->result == RAILGUN__ENSURE_OK__RESULT__STALE_VERSION) {
+        SCAN_FREE(&answer);
+        return ERR_VERSION_CONFLICT;
+    }
+    *ret_answer = answer;
+    return error;
+}
+
+/* Ask what it would change, then do it, if that is anything. */
+static int set_once(struct ctl *ctl, Railgun__Ensure *request, Railgun__EnsureOk **ret_answer,
+                    Railgun__Error **ret_refusal)
+{
+    Railgun__EnsureOk *answer = NULL;
+    int error = set_try(ctl, request, RAILGUN__ENSURE__MODE__MODE_CHECK, &answer, ret_refusal);
+    if (error == 0 && count_locked(answer) == answer->n_diff) {
+        answer->result = RAILGUN__ENSURE_OK__RESULT__UNCHANGED;
+    } else if (error == 0) {
+        SCAN_FREE(&answer);
+        error =
+            set_try(ctl, request, RAILGUN__ENSURE__MODE__MODE_UPDATE_ONLY, &answer, ret_refusal);
+    }
+    *ret_answer = answer;
+    return error;
+}
+
+/* The request has all but its version and mode. */
 static int set_ask(struct ctl *ctl, Railgun__Ensure *request, const char *group, const char *what)
 {
     int result = 0;
@@ -68,22 +101,14 @@ static int set_ask(struct ctl *ctl, Railgun__Ensure *request, const char *group,
         }
         request->has_version = true;
         request->version = version + 1;
-        int error = ask_quietly(ctl, ASK_ENSURE, &request->base, &railgun__ensure_ok__descriptor,
-                                (ProtobufCMessage **) (void *) &answer, &refusal);
-        bool was_raced =
-            error == ERR_VERSION_CONFLICT ||
-            (error == 0 && answer->result == RAILGUN__ENSURE_OK__RESULT__STALE_VERSION);
-        if (was_raced && tries < CHANGE_TRIES) {
+        int error = set_once(ctl, request, &answer, &refusal);
+        if (error == ERR_VERSION_CONFLICT && tries < CHANGE_TRIES) {
             SCAN_FREE(&answer);
             SCAN_FREE(&refusal);
             continue;
         }
-        if (was_raced || error != 0) {
-            result = ensure_explain(ctl, &object, was_raced ? ERR_VERSION_CONFLICT : error, refusal,
-                                    what, false);
-        } else {
-            result = set_show(ctl, &object, answer);
-        }
+        result = error != 0 ? ensure_explain(ctl, &object, error, refusal, what, false)
+                            : set_show(ctl, &object, answer);
         SCAN_FREE(&answer);
         break;
     }
@@ -112,7 +137,8 @@ static int set_run(struct ctl *ctl, int argc, char **argv, bool is_group)
         is_group ? "adminctl group set STREAM GROUP PATH=VALUE..."
                  : "adminctl stream set NAME PATH=VALUE...",
         "Change fields of what is there, as max_age_ms=24h or dedup.window=5m; the version goes up "
-        "by one.\n"
+        "by one,\n"
+        "unless all of it is so already.\n"
         "Exit code 4 when a field cannot change or is locked."};
     struct options_result args;
     int result = 0;
@@ -130,7 +156,6 @@ static int set_run(struct ctl *ctl, int argc, char **argv, bool is_group)
     request.has_kind = true;
     request.kind = is_group ? RAILGUN__KIND__KIND_GROUP : RAILGUN__KIND__KIND_STREAM;
     request.has_mode = true;
-    request.mode = RAILGUN__ENSURE__MODE__MODE_UPDATE_ONLY;
     request.has_allow_data_loss = allow_data_loss;
     request.allow_data_loss = allow_data_loss;
     if (is_group) {
