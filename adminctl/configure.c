@@ -194,7 +194,8 @@ int configure_stream_ensure(struct ctl *ctl, int argc, char **argv)
         "Exit code 4 when it exists with another configuration (the differences are shown).\n\n"
         "adminctl stream ensure -f FILE [--dry-run] [--allow-data-loss]\n"
         "Streams with their groups, and exchanges, from a file (see etc/streams.conf): plan all of "
-        "it, then apply it in order. When a part is refused nothing is applied.\n"
+        "it, then apply it: streams and exchanges, then groups. When a part is refused nothing is "
+        "applied.\n"
         "Exit code 0: nothing is refused; 4: something is."};
     struct configure self = {0};
     int result = 0;

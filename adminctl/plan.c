@@ -18,6 +18,7 @@
 struct step {
     const char *action; /* create, update, unchanged, stale, refused; or created, updated */
     int error;          /* refused: why */
+    const char *detail; /* of it, when it is ours; borrowed for ever; NULL: the refusal's */
     uint64_t version;   /* stored before; 0: none */
     Railgun__EnsureOk *answer;
     Railgun__Error *refusal;
@@ -82,6 +83,7 @@ static void step_ask(struct ctl *ctl, const struct planfile_object *object, bool
     } else if (dry_run && step.error == ERR_NOT_FOUND) {
         step.action = "create";
         step.error = 0;
+        SCAN_FREE(&step.refusal); /* that it is not there is no news */
     }
     *ret_step = step;
 }
@@ -107,6 +109,9 @@ static Railgun__Diff **step_diffs(const struct step *step, size_t *ret_count)
 
 static const char *step_detail(const struct step *step)
 {
+    if (step->detail != NULL) {
+        return step->detail;
+    }
     return step->refusal != NULL && step->refusal->detail != NULL ? step->refusal->detail : "";
 }
 
@@ -195,8 +200,6 @@ static int steps_show(struct ctl *ctl, const struct planfile *file, const struct
     return output_finish(&out) < 0 ? CTL_FAILED : 0;
 }
 
-/* --- the run ----------------------------------------------------------------------------------------------- */
-
 /* Is it the server's word on this object, and not that nobody could be asked? */
 static bool is_verdict(const struct step *step)
 {
@@ -205,12 +208,81 @@ static bool is_verdict(const struct step *step)
            (step->refusal != NULL && info != NULL && info->class_ == ERR_CLASS_REJECT);
 }
 
-/* Ask about each. 0; CTL_CONFLICT: some are refused; another ctl_exit when it cannot be said, with the reason said. */
+/* --- dead letters: what the server cannot see as long as nothing of the file is there ------------------------ */
+
+/* The stream that a group's dead letters are to go to; NULL: the file says nothing of it. */
+static const char *dead_letters_of(const struct planfile_object *object)
+{
+    if (object->kind != RAILGUN__KIND__KIND_GROUP) {
+        return NULL;
+    }
+    const Railgun__GroupSpec *spec = (const Railgun__GroupSpec *) object->spec;
+    const char *name = spec->dlq != NULL ? spec->dlq->stream : NULL;
+    return name != NULL && name[0] != '\0' ? name : NULL;
+}
+
+static bool has_ids(const struct planfile_object *object)
+{
+    const Railgun__StreamSpec *spec = (const Railgun__StreamSpec *) object->spec;
+    return spec->dedup != NULL && spec->dedup->has_mode &&
+           spec->dedup->mode != RAILGUN__DEDUP_SPEC__MODE__DEDUP_OFF;
+}
+
+/* NULL, or why this group would be refused for another object of the file; groups before it are applied before it. */
+static const char *dead_letters_problem(const struct planfile *file, const struct step *steps,
+                                        size_t at)
+{
+    const struct planfile_object *group = &file->objects[at];
+    const char *target = dead_letters_of(group);
+    for (size_t i = 0; target != NULL && i < file->count; i++) {
+        const struct planfile_object *other = &file->objects[i];
+        const char *others = strcmp(steps[i].action, "stale") != 0 ? dead_letters_of(other) : NULL;
+        if (other->kind == RAILGUN__KIND__KIND_STREAM && strcmp(other->name, target) == 0 &&
+            strcmp(steps[i].action, "create") == 0 && !has_ids(other)) {
+            return "dlq.stream: that stream has no deduplication in this file";
+        }
+        if (i < at && others != NULL && strcmp(others, group->name) == 0) {
+            return "dlq.stream: this stream holds dead letters: its own groups have none";
+        }
+        if (i < at && others != NULL && strcmp(other->name, target) == 0) {
+            return "dlq.stream: that stream's own groups have dead letters: it cannot hold any";
+        }
+    }
+    return NULL;
+}
+
+/* True: some are refused now. */
+static bool steps_check_dead_letters(const struct planfile *file, struct step *steps)
+{
+    bool refused = false;
+    for (size_t i = 0; i < file->count; i++) {
+        const char *problem = steps[i].error == 0 && strcmp(steps[i].action, "stale") != 0
+                                  ? dead_letters_problem(file, steps, i)
+                                  : NULL;
+        if (problem != NULL) {
+            steps[i].action = "refused";
+            steps[i].error = ERR_BAD_CONFIG;
+            steps[i].detail = problem;
+            refused = true;
+        }
+    }
+    return refused;
+}
+
+/* --- the run ----------------------------------------------------------------------------------------------- */
+
+/* Ask about each: streams and exchanges, then groups, which may make a stream for their dead letters that the file describes. 0; CTL_CONFLICT: some are refused;
+ * another ctl_exit when it cannot be said, with the reason said. */
 static int steps_ask(struct ctl *ctl, const struct planfile *file, bool dry_run,
                      bool allow_data_loss, struct step *steps)
 {
     int result = 0;
-    for (size_t i = 0; i < file->count; i++) {
+    for (size_t at = 0; at < 2 * file->count; at++) {
+        size_t i = at % file->count;
+        bool is_group = file->objects[i].kind == RAILGUN__KIND__KIND_GROUP;
+        if (is_group != (at >= file->count)) {
+            continue;
+        }
         step_release(&steps[i]);
         step_ask(ctl, &file->objects[i], dry_run, allow_data_loss, &steps[i]);
         if (!is_verdict(&steps[i])) {
@@ -221,6 +293,9 @@ static int steps_ask(struct ctl *ctl, const struct planfile *file, bool dry_run,
         if (steps[i].error != 0) {
             result = CTL_CONFLICT;
         }
+    }
+    if (dry_run && steps_check_dead_letters(file, steps)) {
+        result = CTL_CONFLICT;
     }
     return result;
 }

@@ -25,8 +25,7 @@ struct planfile_object {
 };
 
 struct planfile {
-    struct planfile_object
-        *objects; /* in the order in which they are applied: a stream before its groups */
+    struct planfile_object *objects; /* in the order of the file: a stream before its groups */
     size_t count;
 };
 

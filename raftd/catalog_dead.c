@@ -60,13 +60,15 @@ static const char *dead_problem(const struct catalog *self, const struct ensure_
 void catalog_dead_decide(const struct catalog *self, const struct ensure_request *request,
                          struct ensure_decision *decision)
 {
-    if (request->kind != SPEC_GROUP || decision->error != 0) {
+    /* A CHECK says that the group is not there; it is to say, too, that it cannot be made. */
+    bool would_create = request->mode == ENSURE_MODE_CHECK && decision->error == ERR_NOT_FOUND;
+    if (request->kind != SPEC_GROUP || (decision->error != 0 && !would_create)) {
         return;
     }
     bool acts = decision->action != ENSURE_DO_NOTHING;
     struct span name = dlq_name(acts ? &decision->effective : &request->wanted);
-    bool is_asked =
-        acts || decision->result == ENSURE_CREATED || decision->result == ENSURE_UPDATED;
+    bool is_asked = acts || would_create || decision->result == ENSURE_CREATED ||
+                    decision->result == ENSURE_UPDATED;
     if (!is_asked || name.size == 0) {
         return;
     }

@@ -237,6 +237,50 @@ static int plan(struct node *node, struct process *said, const char *text, bool 
     return node_ctl(node, said, text, words);
 }
 
+TEST_WITHIN(a_plan_with_dead_letters_is_done_as_a_whole_or_not_at_all, LONG)
+{
+    enum { CONFLICT = 4, MISSING = 3 };
+    /* Into itself, into a stream without IDs (that is there, or is made), and in a chain. */
+    static const char *const bad[] = {
+        "streams = ( { name = \"new\"; groups = ( { name = \"g\"; dlq = { stream = \"new\"; }; } "
+        "); } );",
+        "streams = ( { name = \"new\"; groups = ( { name = \"g\"; dlq = { stream = \"plain\"; }; } "
+        "); } );",
+        "streams = ( { name = \"new\"; groups = ( { name = \"g\"; dlq = { stream = \"late\"; }; } "
+        "); },\n"
+        "            { name = \"late\"; max_age = \"30d\"; } );",
+        "streams = ( { name = \"new\"; groups = ( { name = \"g\"; dlq = { stream = \"late\"; }; } "
+        "); },\n"
+        "            { name = \"late\"; dedup = { mode = \"optional\"; };\n"
+        "              groups = ( { name = \"h\"; dlq = { stream = \"later\"; }; } ); } );",
+    };
+    /* The stream that holds them stands behind the one whose they are. */
+    static const char good[] =
+        "streams = ( { name = \"new\"; groups = ( { name = \"g\"; dlq = { stream = \"late\"; }; } "
+        "); },\n"
+        "            { name = \"late\"; max_age = \"30d\"; dedup = { mode = \"optional\"; }; } );";
+    struct node *node = node_new();
+    struct process said = {0};
+    node_start_all(node);
+    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "ensure", "plain"), 0);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        ck_assert_int_eq(plan(node, &said, bad[i], true), CONFLICT);
+        ck_assert(json_has_text(buf_text(&said.out), "error", "BAD_CONFIG"));
+        ck_assert_int_eq(plan(node, &said, bad[i], false), CONFLICT);
+        ck_assert_int_eq(NODE_CTL(node, &said, "stream", "info", "new"), MISSING);
+        ck_assert_int_eq(NODE_CTL(node, &said, "stream", "info", "late"), MISSING);
+    }
+    ck_assert_int_eq(plan(node, &said, good, true), 0);
+    ck_assert_int_eq(plan(node, &said, good, false), 0);
+    ck_assert_int_eq(plan(node, &said, good, false), 0);
+    ck_assert_ptr_null(strstr(buf_text(&said.out), "created"));
+    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "info", "late"), 0);
+    ck_assert_uint_eq(json_number(buf_text(&said.out), NULL, "max_age_ms"), 2592000000);
+    process_release(&said);
+    node_stop_all(node);
+    node_destroy(&node);
+}
+
 TEST_WITHIN(a_plan_tells_what_it_would_do_and_a_refused_one_does_nothing, LONG)
 {
     enum { CONFLICT = 4, USAGE = 2 };
@@ -262,8 +306,19 @@ TEST_WITHIN(a_plan_tells_what_it_would_do_and_a_refused_one_does_nothing, LONG)
     ck_assert_int_eq(plan(node, &said, "streams = ( { nam = 1; } );", true), USAGE);
 
     ck_assert_int_eq(NODE_CTL(node, &said, "stream", "lock", "orders", "max_age_ms"), 0);
+    ck_assert_int_eq(NODE_CTL(node, &said, "stream", "info", "orders"), 0);
+    uint64_t version = json_number(buf_text(&said.out), NULL, "version");
     ck_assert_int_eq(NODE_CTL(node, &said, "stream", "set", "orders", "max_age=1d"), CONFLICT);
     ck_assert(json_has_text(buf_text(&said.out), "class", "locked"));
+    ck_assert(json_has_text(buf_text(&said.out), "result", "unchanged"));
+    ck_assert_uint_eq(json_number(buf_text(&said.out), NULL, "version"), version);
+    ck_assert_int_eq(
+        NODE_CTL(node, &said, "stream", "set", "orders", "max_age=2d", "description=x"), CONFLICT);
+    ck_assert(json_has_text(buf_text(&said.out), "result", "updated"));
+    for (unsigned i = 0; i < 2; i++) { /* the second time it is so already */
+        ck_assert_int_eq(NODE_CTL(node, &said, "stream", "set", "orders", "description=y"), 0);
+        ck_assert_uint_eq(json_number(buf_text(&said.out), NULL, "version"), version + 2);
+    }
     ck_assert_int_eq(NODE_CTL(node, &said, "stream", "unlock", "orders", "max_age_ms"), 0);
     ck_assert_int_eq(NODE_CTL(node, &said, "stream", "set", "orders", "max_age=1d"), 0);
     ck_assert_int_eq(NODE_CTL(node, &said, "group", "set", "orders", "g", "ack_wait=3s"), 0);

@@ -117,6 +117,41 @@ TEST(dead_letters_do_not_go_in_circles_nor_into_streams_without_ids)
     catalog_destroy(&catalog);
 }
 
+/* What raftd would answer to a CHECK. */
+static int check_dead(const struct catalog *catalog, const char *stream, const char *dlq)
+{
+    struct buf packed = {0};
+    Railgun__CatalogCommand *command = NULL;
+    struct ensure_request request;
+    struct ensure_decision decision;
+    struct buf problem = {0};
+    command_ensure_dead(&packed, stream, dlq, 1, true);
+    ck_assert_int_eq(SCAN_UNPACK(buf_span(&packed), railgun__catalog_command, &command), 0);
+    ck_assert_int_eq(ensure_read("default", command->ensure->ensure, &request, &problem), 0);
+    request.mode = ENSURE_MODE_CHECK;
+    catalog_decide(catalog, &request, &decision);
+    catalog_dead_decide(catalog, &request, &decision);
+    int error = decision.error;
+    ensure_decision_release(&decision);
+    ensure_request_release(&request);
+    SCAN_FREE(&command);
+    buf_release(&packed);
+    buf_release(&problem);
+    return error;
+}
+
+TEST(a_check_says_when_a_group_could_not_be_made_for_its_dead_letters)
+{
+    struct catalog *catalog = begin();
+    ck_assert_int_eq(check_dead(catalog, "orders", "orders"), ERR_BAD_CONFIG);
+    ck_assert_int_eq(check_dead(catalog, "orders", "plain"), ERR_BAD_CONFIG);
+    ck_assert_int_eq(check_dead(catalog, "fresh", "plain"), ERR_BAD_CONFIG);
+    ck_assert_int_eq(check_dead(catalog, "orders", "dead"), ERR_NOT_FOUND);
+    ck_assert_int_eq(check_dead(catalog, "fresh", "dead"), ERR_NOT_FOUND);
+    ck_assert_int_eq(check_dead(catalog, "orders", ""), ERR_NOT_FOUND);
+    catalog_destroy(&catalog);
+}
+
 TEST(a_command_of_a_version_without_dead_letters_is_replayed_as_it_was)
 {
     struct catalog *catalog = begin();
