@@ -51,35 +51,59 @@ static void change_done(struct request *request, enum bus_outcome outcome,
     to_raftd_when(request->frontd->raftd, request, revision);
 }
 
-/* --- an update holds in logd too when it is answered: who has set a fence may rely on it --- */
+/* --- some changes hold in logd too when they are answered: who has set a fence, or undeleted a stream, may rely on it --- */
 
+static void seen_answer(struct request *request, uint32_t field_ok)
+{
+    request->is_held = false;
+    if (request->session != NULL) {
+        session_send(request->session, request->channel, request->corr, field_ok,
+                     buf_span(&request->keep));
+    }
+}
+
+/* Whatever logd said: the change is made. */
 static void updated_done(struct request *request, enum bus_outcome outcome,
                          const struct bus_message *reply)
 {
     (void) outcome;
-    (void) reply; /* the change is made in any case */
-    request->is_held = false;
-    if (request->session != NULL) {
-        session_send(request->session, request->channel, request->corr,
-                     RAILGUN__FRAME__BODY_ENSURE_OK, buf_span(&request->keep));
-    }
+    (void) reply;
+    seen_answer(request, RAILGUN__FRAME__BODY_ENSURE_OK);
 }
 
-static void updated_resume(struct request *request)
+static void undeleted_done(struct request *request, enum bus_outcome outcome,
+                           const struct bus_message *reply)
+{
+    (void) outcome;
+    (void) reply;
+    seen_answer(request, RAILGUN__FRAME__BODY_UNDELETE_OK);
+}
+
+static void seen_ask(struct request *request, request_done_fn *done)
 {
     struct to_logd *logd = request->frontd->logd;
     if (request->session == NULL || logd == NULL || upstream_link(to_logd_upstream(logd)) == NULL) {
-        updated_done(request, BUS_FAILED, NULL); /* logd asks raftd when it starts */
+        done(request, BUS_FAILED, NULL); /* logd asks raftd when it starts */
         return;
     }
     struct buf meta = {0};
     pb_append_varint(&meta, LOG_SEEN_REVISION, request->number);
     struct bus_outgoing out = {.type = RAILGUN__BUS_TYPE__BUS_LOG_SEEN, .meta = buf_span(&meta)};
     buf_reset(&request->meta); /* what raftd was asked */
-    request->done = updated_done;
+    request->done = done;
     request_hold(request);
     upstream_ask(to_logd_upstream(logd), request, &out, SEEN_MS_MAX);
     buf_release(&meta);
+}
+
+static void updated_resume(struct request *request)
+{
+    seen_ask(request, updated_done);
+}
+
+static void undeleted_resume(struct request *request)
+{
+    seen_ask(request, undeleted_done);
 }
 
 static bool ensure_is_update(struct span answer)
@@ -112,6 +136,9 @@ static void undelete_done(struct request *request, enum bus_outcome outcome,
                           const struct bus_message *reply)
 {
     change_done(request, outcome, reply, RAILGUN__FRAME__BODY_UNDELETE_OK, UNDELETE_OK_REVISION);
+    if (request->is_held) {
+        request->resume = undeleted_resume;
+    }
 }
 
 static void lock_done(struct request *request, enum bus_outcome outcome,

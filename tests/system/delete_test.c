@@ -136,6 +136,30 @@ TEST_WITHIN(a_stream_goes_for_good_after_its_grace_also_when_raftd_was_dead_at_i
     node_destroy(&node);
 }
 
+TEST_WITHIN(what_was_undeleted_can_be_used_at_once, LONG)
+{
+    enum { ROUNDS = 20 };
+    if (!node_can_trace()) {
+        return;
+    }
+    struct node *node = node_new();
+    node_start_all(node);
+    struct rg_client *client = client_open(node);
+    ck_assert_int_eq(rg_stream_ensure(client, "orders", NULL, NULL), RG_OK);
+    publish(client, "orders", "first", 1);
+    node_inject(node, NODE_RAFTD, "sendto:delay_exit=20000"); /* frontd hears of it before logd */
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        ck_assert_int_eq(rg_stream_delete(client, "orders"), RG_OK);
+        ck_assert_int_eq(rg_publish(client, "orders", "no", 2, NULL), RG_ERR_STREAM_DELETED);
+        ck_assert_int_eq(rg_stream_undelete(client, "orders", NULL), RG_OK);
+        check_record(client, "orders", 1, "first");
+        publish(client, "orders", "next", 2 + i);
+    }
+    rg_close(&client);
+    node_stop_all(node);
+    node_destroy(&node);
+}
+
 TEST_WITHIN(a_name_that_was_used_again_cannot_be_undeleted_until_it_is_free, LONG)
 {
     struct node *node = node_new();
