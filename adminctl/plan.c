@@ -80,7 +80,8 @@ static void step_ask(struct ctl *ctl, const struct planfile_object *object, bool
                              (ProtobufCMessage **) (void *) &step.answer, &step.refusal);
     if (step.error == 0) {
         step_read(&step, !dry_run);
-    } else if (dry_run && step.error == ERR_NOT_FOUND) {
+    } else if (dry_run && (step.error == ERR_NOT_FOUND || step.error == ERR_STREAM_DELETED)) {
+        /* the stream of a group comes before it in the file, and is made */
         step.action = "create";
         step.error = 0;
         SCAN_FREE(&step.refusal); /* that it is not there is no news */

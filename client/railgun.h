@@ -680,7 +680,7 @@ int rg_group_ensure(struct rg_client *client, const char *stream, const char *gr
                     const struct rg_group_spec *spec, enum rg_ensure_result *ret_result);
 
 /* Nothing is delivered to the group until it is resumed (after its breaker too); acknowledgements go on. Durable when it returns. *ret_changed (may be
- * NULL): it was not so already. RG_ERR_NOT_FOUND: also when nobody has consumed yet. */
+ * NULL): it was not so already. A group that nobody has consumed from yet gets its position by a pause (its spec's start) or a seek. */
 int rg_group_pause(struct rg_client *client, const char *stream, const char *group,
                    bool *ret_changed);
 int rg_group_resume(struct rg_client *client, const char *stream, const char *group,

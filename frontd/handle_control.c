@@ -6,9 +6,12 @@
 #include "common/wire/bus.pb-c.h"
 #include "common/wire/client.pb-c.h"
 #include "common/wire/log.pb-c.h"
+#include "common/wire/pb.h"
 #include "common/wire/scan.h"
 
 #include "frontd/to_logd.h"
+
+enum { LOG_SPEC = 3 }; /* of LogGroupControl */
 
 static void control_done(struct request *request, enum bus_outcome outcome,
                          const struct bus_message *reply)
@@ -48,6 +51,9 @@ static int control_ask(struct session *self, const struct frame_view *view,
     message.group_id = group != NULL ? group->group_id : 0;
     message.control = control;
     scan_pack(&meta, &message.base);
+    if (group != NULL) {
+        pb_append_bytes(&meta, LOG_SPEC, group->spec);
+    }
     to_logd_ask(frontd->logd, request, RAILGUN__BUS_TYPE__BUS_LOG_GROUP_CONTROL, stream->log_group,
                 buf_span(&meta), 0);
     buf_release(&meta);

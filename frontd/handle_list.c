@@ -181,7 +181,9 @@ static int list_answer(struct session *self, const struct frame_view *view,
     struct span only = span_of(list->stream != NULL ? list->stream : "");
     if (list->kind == RAILGUN__KIND__KIND_GROUP && only.size != 0 &&
         catalog_find_stream(frontd->catalog, only) == NULL) {
-        return session_refuse(self, view, ERR_NOT_FOUND, "no such stream");
+        bool is_deleted = catalog_find_deleted(frontd->catalog, only) != NULL;
+        return session_refuse(self, view, is_deleted ? ERR_STREAM_DELETED : ERR_NOT_FOUND,
+                              is_deleted ? NULL : "no such stream");
     }
     struct buf body = {0};
     if (list->kind == RAILGUN__KIND__KIND_STREAM && list->has_deleted && list->deleted) {

@@ -62,7 +62,7 @@ struct hosted {
     struct group_changes changes; /* while an entry is built */
 };
 
-/* A member to be, waiting for the GROUP entry that opens or changes its group. */
+/* A member to be, waiting for the GROUP entry that opens or changes its group; or what an operator wants of a group without a position. */
 struct attach {
     struct list node;
     struct bus_link *link;
@@ -80,6 +80,7 @@ struct attach {
     bool created;
     bool start_given;
     uint32_t priority;
+    struct buf control; /* a LogGroupControl: nobody is to be a member */
 };
 
 /* A sync acknowledgement that waits for its ACKS entry. */
@@ -187,10 +188,26 @@ bool groups_tell_owed(struct groups *self, struct member *member);
 /* An event for operators; its group is filled in. */
 void groups_note(struct groups *self, const struct hosted *hosted, struct event *event);
 
-/* handle_control.c: a GroupPause; members and operators are told. False: it was so already. */
+/* handle_control.c */
+/* A GroupPause; members and operators are told. False: it was so already. */
 bool groups_pause(struct groups *self, struct hosted *hosted, uint32_t how);
+/* The LogGroupControl `meta`, which has waited until the group was opened. */
+void groups_control_opened(struct groups *self, struct hosted *hosted, uint64_t ticket,
+                           uint16_t type, struct span meta);
 
 /* handle_attach.c */
+/* A group without a position that is to be changed from outside. */
+struct groups_opening {
+    uint64_t group_id;
+    struct span group;
+    struct span spec;
+    struct start start; /* START_DEFAULT: as `spec` says */
+    enum start_gap on_gap;
+    struct span control;
+};
+/* Give it one, then do what `control` says. 0: the ticket will be answered. */
+int groups_open(struct groups *self, const struct bus_message *message,
+                const struct groups_opening *opening, const char **ret_detail);
 /* The floor of a group that starts there. ERR_OUT_OF_RANGE, ERR_BAD_REQUEST, ERR_CORRUPT, ERR_IO. */
 int groups_start_floor(struct groups *self, const struct start *start, enum start_gap on_gap,
                        uint64_t *ret_floor);

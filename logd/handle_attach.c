@@ -1,5 +1,6 @@
 /* handle_attach: a consumer comes to a group. A group without a position in this stream is opened by an entry of the log
- * first, and so is one whose configuration is newer in the catalogue; the consumer is a member when that is applied. */
+ * first, and so is one whose configuration is newer in the catalogue; the consumer is a member when that is applied. An operator who pauses a
+ * group before anybody came, or says where it begins, opens it likewise. */
 #include "logd/groups.h"
 
 #include <stdio.h>
@@ -144,6 +145,7 @@ void attach_destroy(struct groups *self, struct attach **attach)
     list_remove(&(*attach)->node);
     self->attach_count--;
     buf_release(&(*attach)->spec);
+    buf_release(&(*attach)->control);
     MEM_FREE((*attach)->name);
     MEM_FREE((*attach)->address);
     MEM_FREE(*attach);
@@ -211,7 +213,10 @@ void groups_attach_applied(struct groups *self, uint64_t group_id, struct hosted
         if (attach->group_id != group_id || attach->index > index) {
             continue;
         }
-        if (hosted != NULL) {
+        if (hosted != NULL && attach->control.size > 0) {
+            groups_control_opened(self, hosted, attach->ticket, attach->type,
+                                  buf_span(&attach->control));
+        } else if (hosted != NULL) {
             attach_join(self, attach, hosted);
         } else {
             (void) bus_reply_error(groups_bus(self), attach->ticket, ERR_NOT_FOUND,
@@ -353,6 +358,39 @@ static int wish_check(const struct groups *self, const struct wish *wish, const 
     if (self->attach_count >= GROUPS_ATTACHES_MAX) {
         return ERR_OVERLOADED;
     }
+    return 0;
+}
+
+int groups_open(struct groups *self, const struct bus_message *message,
+                const struct groups_opening *opening, const char **ret_detail)
+{
+    const struct wish wish = {
+        .group_id = opening->group_id,
+        .group = opening->group,
+        .spec = opening->spec,
+        .start = opening->start,
+        .on_gap = opening->on_gap,
+    };
+    uint64_t index = 0;
+    bool created = false;
+    int error = wish_check(self, &wish, ret_detail);
+    if (error == 0) {
+        error = attach_prepare(self, &wish, NULL, &index, &created);
+    }
+    if (error != 0) {
+        return error == ERR_AGAIN ? ERR_OVERLOADED : error;
+    }
+    struct attach *attach = MEM_NEW(struct attach);
+    *attach = (struct attach){
+        .ticket = message->ticket,
+        .type = message->type,
+        .index = index,
+        .group_id = wish.group_id,
+    };
+    buf_append(&attach->spec, wish.spec);
+    buf_append(&attach->control, opening->control);
+    list_push_back(&self->attaches, &attach->node);
+    self->attach_count++;
     return 0;
 }
 

@@ -1,5 +1,5 @@
 /* handle_control: what operators do to a group: pause, resume, seek, release. It holds at once for what is delivered; the answer comes when the entry
- * with it is applied. */
+ * with it is applied. A group that nobody has consumed from yet is opened for it. */
 #include "logd/groups.h"
 
 #include "common/base/err.h"
@@ -15,6 +15,7 @@
 enum {
     LOG_GROUP_ID = 1,
     LOG_CONTROL = 2,
+    LOG_SPEC = 3,
     CONTROL_GROUP = 2,
     CONTROL_OP = 3,
     CONTROL_TO = 4,
@@ -28,7 +29,9 @@ enum {
 
 struct control {
     uint64_t group_id;
-    struct span group; /* of an ephemeral one */
+    struct span group;
+    struct span spec;
+    bool has_spec;
     bool has_range;
     uint64_t op;
     struct start to;
@@ -72,6 +75,9 @@ static int control_read(struct span meta, struct control *ret_control)
             control.group_id = field.value;
         } else if (field.number == LOG_CONTROL) {
             error = control_read_inner(field.bytes, &control);
+        } else if (field.number == LOG_SPEC) {
+            control.spec = field.bytes;
+            control.has_spec = true;
         }
     }
     if (error != 0) {
@@ -146,35 +152,25 @@ static int control_do(struct groups *self, struct hosted *hosted, const struct c
     return error;
 }
 
-void groups_handle_control(struct groups *self, struct bus_message *message)
+static void control_refuse(struct groups *self, uint64_t ticket, uint16_t type, int error,
+                           const char *detail)
 {
-    struct control control = {0};
+    if (error == ERR_OUT_OF_RANGE) {
+        groups_answer_range(self, ticket, type);
+    } else {
+        (void) bus_reply_error(groups_bus(self), ticket, error, detail);
+    }
+}
+
+static void control_answer(struct groups *self, struct hosted *hosted,
+                           const struct control *control, uint64_t ticket, uint16_t type)
+{
     uint64_t released = 0;
     bool changed = false;
-    const char *detail = "LogGroupControl";
-    int error = control_read(message->meta, &control);
-    struct hosted *hosted = NULL;
-    if (error == 0) {
-        hosted = control.group_id != 0 ? groups_find(self, control.group_id)
-                                       : ephemerals_find(self, control.group);
-    }
-    if (error == 0 && hosted == NULL) {
-        error = ERR_NOT_FOUND;
-        detail = "the group has no position in the stream yet: nobody has consumed";
-    } else if (error == 0 && self->sync_count >= GROUPS_SYNCS_MAX) {
-        error = ERR_OVERLOADED;
-        detail = "too many requests wait";
-    } else if (error == 0) {
-        groups_tick(self, hosted);
-        detail = NULL;
-        error = control_do(self, hosted, &control, &released, &changed);
-    }
-    if (error == ERR_OUT_OF_RANGE) {
-        groups_answer_range(self, message->ticket, message->type);
-        return;
-    }
+    groups_tick(self, hosted);
+    int error = control_do(self, hosted, control, &released, &changed);
     if (error != 0) {
-        (void) bus_reply_error(groups_bus(self), message->ticket, error, detail);
+        control_refuse(self, ticket, type, error, NULL);
         return;
     }
     groups_touched(self, hosted);
@@ -184,6 +180,74 @@ void groups_handle_control(struct groups *self, struct bus_message *message)
     pb_append_varint(&reply, OK_FLOOR, numbers.floor);
     pb_append_varint(&reply, OK_RELEASED, released);
     pb_append_varint(&reply, OK_CHANGED, changed);
-    groups_sync_wait(self, message->ticket, message->type, &reply);
+    groups_sync_wait(self, ticket, type, &reply);
     buf_release(&reply);
+}
+
+/* Nobody has consumed yet. A pause and a position are kept, and need a group to be kept in; of the rest there is nothing to do. */
+static int control_unopened(struct groups *self, const struct control *control,
+                            const struct bus_message *message, const char **ret_detail)
+{
+    struct groups_opening opening = {
+        .group_id = control->group_id,
+        .group = control->group,
+        .spec = control->spec,
+        .control = message->meta,
+    };
+    struct bus_outgoing out = {.type = message->type};
+    switch (control->op) {
+    case RAILGUN__GROUP_CONTROL__OP__SEEK:
+        opening.start = control->to;
+        opening.on_gap = control->on_gap;
+        return groups_open(self, message, &opening, ret_detail);
+    case RAILGUN__GROUP_CONTROL__OP__PAUSE:
+        return groups_open(self, message, &opening, ret_detail);
+    case RAILGUN__GROUP_CONTROL__OP__RESUME:
+    case RAILGUN__GROUP_CONTROL__OP__RELEASE:
+        (void) bus_reply(groups_bus(self), message->ticket, &out);
+        return 0;
+    default:
+        return ERR_BAD_REQUEST;
+    }
+}
+
+void groups_control_opened(struct groups *self, struct hosted *hosted, uint64_t ticket,
+                           uint16_t type, struct span meta)
+{
+    struct control control = {0};
+    int error = control_read(meta, &control);
+    if (error == 0 && self->sync_count >= GROUPS_SYNCS_MAX) {
+        error = ERR_OVERLOADED;
+    }
+    if (error != 0) {
+        control_refuse(self, ticket, type, error, NULL);
+        return;
+    }
+    control_answer(self, hosted, &control, ticket, type);
+}
+
+void groups_handle_control(struct groups *self, struct bus_message *message)
+{
+    struct control control = {0};
+    const char *detail = "LogGroupControl";
+    int error = control_read(message->meta, &control);
+    struct hosted *hosted = NULL;
+    if (error == 0) {
+        hosted = control.group_id != 0 ? groups_find(self, control.group_id)
+                                       : ephemerals_find(self, control.group);
+    }
+    if (error == 0 && hosted == NULL && !control.has_spec) {
+        error = ERR_NOT_FOUND;
+        detail = "no such group";
+    } else if (error == 0 && self->sync_count >= GROUPS_SYNCS_MAX) {
+        error = ERR_OVERLOADED;
+        detail = "too many requests wait";
+    } else if (error == 0 && hosted == NULL) {
+        error = control_unopened(self, &control, message, &detail);
+    } else if (error == 0) {
+        control_answer(self, hosted, &control, message->ticket, message->type);
+    }
+    if (error != 0) {
+        control_refuse(self, message->ticket, message->type, error, detail);
+    }
 }

@@ -207,16 +207,13 @@ void groups_handle_dead(struct groups *self, struct bus_message *message)
     } else if (error == 0 && is_change && ask.all == (ask.ranges > 0)) {
         error = ERR_BAD_REQUEST;
         detail = "either ranges or all";
-    } else if (error == 0 && is_change && hosted == NULL) {
-        error = ERR_NOT_FOUND;
-        detail = "the group has no position in the stream yet: nobody has consumed";
     } else if (error == 0 && self->sync_count >= GROUPS_SYNCS_MAX) {
         error = ERR_OVERLOADED;
         detail = "too many requests wait";
     }
     if (error != 0) {
         (void) bus_reply_error(groups_bus(self), message->ticket, error, detail);
-    } else if (is_list) {
+    } else if (is_list || hosted == NULL) {
         list_answer(self, hosted, &ask, message);
     } else {
         change_answer(self, hosted, &ask, message);

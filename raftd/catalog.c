@@ -194,6 +194,9 @@ void catalog_decide(const struct catalog *self, const struct ensure_request *req
         ensure_decide(request, stream != NULL ? &stream->spec : NULL,
                       stream != NULL ? stream->version : 0, stream != NULL ? stream->locked : 0,
                       ret_decision);
+        if (ret_decision->error == ERR_NOT_FOUND && request->mode == ENSURE_MODE_UPDATE_ONLY) {
+            ret_decision->error = catalog_missing(self, request->namespace_, request->name);
+        }
         if (ret_decision->action == ENSURE_DO_CREATE &&
             hash64_count(self->streams_by_group) >= CATALOG_STREAMS_MAX) {
             ensure_decision_release(ret_decision);
@@ -201,7 +204,8 @@ void catalog_decide(const struct catalog *self, const struct ensure_request *req
                                 ret_decision);
         }
     } else if (stream == NULL) {
-        ensure_decide_error(ERR_NOT_FOUND, "no such stream", ret_decision);
+        int error = catalog_missing(self, request->namespace_, request->name);
+        ensure_decide_error(error, error == ERR_NOT_FOUND ? "no such stream" : NULL, ret_decision);
     } else {
         const struct catalog_group *group = catalog_group_of(self, stream, request->group);
         ensure_decide(request, group != NULL ? &group->spec : NULL,

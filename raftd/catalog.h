@@ -61,6 +61,8 @@ const struct catalog_stream *catalog_find_stream(const struct catalog *self, str
 const struct catalog_group *catalog_find_group(const struct catalog *self, struct span key);
 const struct catalog_exchange *catalog_find_exchange(const struct catalog *self, struct span key);
 const struct catalog_endpoint *catalog_find_endpoint(const struct catalog *self, struct span key);
+/* Why there is no stream of this name: ERR_STREAM_DELETED while one that had it is in its grace, else ERR_NOT_FOUND. Walks over all streams. */
+int catalog_missing(const struct catalog *self, struct span namespace_, struct span name);
 /* Of a deleted stream: when its grace is over. */
 uint64_t catalog_stream_due_us(const struct catalog_stream *stream);
 /* Deleted streams whose grace is over: at most `max` log groups, and how many. *ret_next_us: when more are due (UINT64_MAX: never). */

@@ -90,6 +90,17 @@ static unsigned catalog_find_buried(const struct catalog *self, struct span key,
     return count;
 }
 
+int catalog_missing(const struct catalog *self, struct span namespace_, struct span name)
+{
+    struct buf key = {0};
+    struct catalog_stream *stream;
+    catalog_stream_key(&key, namespace_, name);
+    bool is_buried = catalog_deleted_count(self) > 0 &&
+                     catalog_find_buried(self, buf_span(&key), NULL, &stream) > 0;
+    buf_release(&key);
+    return is_buried ? ERR_STREAM_DELETED : ERR_NOT_FOUND;
+}
+
 /* The one that is meant: 0, ERR_NOT_FOUND, or ERR_BAD_REQUEST (several). */
 static int catalog_choose_buried(const struct catalog *self, struct span key, const struct uuid *id,
                                  struct catalog_stream **ret_stream, const char **ret_detail)
@@ -195,9 +206,12 @@ int catalog_apply_delete(struct catalog *self, const Railgun__CatalogDelete *mes
     if (group != NULL && message->has_group_id && message->group_id != group->id) {
         group = NULL; /* another one of that name */
     }
-    outcome->error = group == NULL ? ERR_NOT_FOUND : 0;
     if (group != NULL) {
         catalog_drop_group(self, group);
+    } else if (stream != NULL) {
+        outcome->error = ERR_NOT_FOUND;
+    } else {
+        outcome->error = catalog_missing(self, span_of(message->namespace_), span_of(what->name));
     }
     return 0;
 }

@@ -66,7 +66,11 @@ int catalog_apply_lock(struct catalog *self, const Railgun__CatalogLock *message
     struct catalog_group *group = stream != NULL && outcome->kind == SPEC_GROUP
                                       ? catalog_group_of(self, stream, span_of(what->group))
                                       : NULL;
-    if (stream == NULL || (outcome->kind == SPEC_GROUP && group == NULL)) {
+    if (stream == NULL) {
+        outcome->error = catalog_missing(self, span_of(message->namespace_), span_of(what->name));
+        return 0;
+    }
+    if (outcome->kind == SPEC_GROUP && group == NULL) {
         outcome->error = ERR_NOT_FOUND;
         return 0;
     }

@@ -129,8 +129,12 @@ void handle_delete(struct raftd *self, const struct bus_message *message)
         command.delete_ = &delete_;
         raftd_propose(self, &command, message->ticket, buf_span(&key));
     } else {
-        handle_delete_reply(self, message->ticket,
-                            &(struct catalog_outcome){.error = ERR_NOT_FOUND});
+        bool is_streamless =
+            kind == SPEC_GROUP && catalog_find_stream(raftd_catalog(self), buf_span(&key)) == NULL;
+        error = is_streamless ? catalog_missing(raftd_catalog(self), namespace_,
+                                                span_of(request->delete_->name))
+                              : ERR_NOT_FOUND;
+        handle_delete_reply(self, message->ticket, &(struct catalog_outcome){.error = error});
     }
     buf_release(&key);
     SCAN_FREE(&request);

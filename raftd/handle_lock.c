@@ -61,7 +61,8 @@ static int handle_lock_read(const Railgun__CatalogLock *request, enum spec_kind 
 
 /* What is locked now; an error when there is nothing to lock. */
 static void handle_lock_look(const struct raftd *self, const Railgun__Lock *what,
-                             enum spec_kind kind, struct span key, struct catalog_outcome *outcome)
+                             enum spec_kind kind, struct span namespace_, struct span key,
+                             struct catalog_outcome *outcome)
 {
     const struct catalog_stream *stream = catalog_find_stream(raftd_catalog(self), key);
     const struct catalog_group *group = NULL;
@@ -72,7 +73,9 @@ static void handle_lock_look(const struct raftd *self, const Railgun__Lock *what
         group = catalog_find_group(raftd_catalog(self), buf_span(&group_key));
         buf_release(&group_key);
     }
-    if (stream == NULL || (kind == SPEC_GROUP && group == NULL)) {
+    if (stream == NULL) {
+        outcome->error = catalog_missing(raftd_catalog(self), namespace_, span_of(what->name));
+    } else if (kind == SPEC_GROUP && group == NULL) {
         outcome->error = ERR_NOT_FOUND;
     } else {
         outcome->locked = group != NULL ? group->locked : stream->locked;
@@ -87,7 +90,7 @@ static void handle_lock_decide(struct raftd *self, Railgun__Lock *what, enum spe
     struct buf key = {0};
     struct catalog_outcome now = {.command = CATALOG_LOCK};
     catalog_stream_key(&key, namespace_, span_of(what->name));
-    handle_lock_look(self, what, kind, buf_span(&key), &now);
+    handle_lock_look(self, what, kind, namespace_, buf_span(&key), &now);
     if ((now.error == 0 && what->n_paths > 0) || raftd_is_pending(self, buf_span(&key))) {
         Railgun__CatalogLock lock = RAILGUN__CATALOG_LOCK__INIT;
         lock.namespace_ = text;
