@@ -284,6 +284,9 @@ struct words {
     const char *mode;
     const char *order;
     const char *nack_delay;
+    const char *on_gap;
+    uint64_t prefetch;
+    uint64_t priority;
 };
 
 /* 0; others: explained. */
@@ -294,9 +297,15 @@ static int words_take(const struct words *words, struct rg_consume_options *opti
         return CTL_USAGE;
     }
     if (words->from != NULL && ctl_start_parse(words->from, &options->start) < 0) {
-        return ctl_usage("consume: --from is first, latest, an offset or -N, not '%s'",
-                         words->from);
+        return ctl_usage("consume: --from is " CTL_START_FORMS ", not '%s'", words->from);
     }
+    if (ctl_gap_parse(words->on_gap, &options->on_gap) < 0) {
+        return ctl_usage("consume: --on-gap is error, first or latest, not '%s'", words->on_gap);
+    }
+    if (words->prefetch > UINT32_MAX || words->priority > UINT32_MAX) {
+        return ctl_usage("consume: --prefetch and --priority are at most 4294967295");
+    }
+    options->priority = (uint32_t) words->priority;
     if (format_check(words->format) != NULL) {
         return ctl_usage("consume: --format: %s", format_check(words->format));
     }
@@ -308,38 +317,46 @@ static int words_take(const struct words *words, struct rg_consume_options *opti
     return 0;
 }
 
+static const struct command_help consume_help = {
+    "adminctl consume STREAM -g GROUP [options]",
+    "Join a group and print its messages (or run a command for "
+    "each); acknowledges what was done. Until Ctrl-C."};
+
 int cmd_consume(struct ctl *ctl, int argc, char **argv)
 {
     const char *group = NULL;
     const char *name = NULL;
-    struct words words = {.format = "%p\\n", .nack_delay = "0"};
+    struct words words = {.format = "%p\\n", .nack_delay = "0", .on_gap = "error"};
     uint64_t count = UINT64_MAX;
     uint64_t idle_ms = 0;
     uint64_t rate = 0;
     uint64_t nack_every = 0;
-    uint64_t prefetch = 0;
-    uint64_t priority = 0;
     bool ephemeral = false;
     bool reject = false;
     const char *reason = NULL;
+    struct rg_consume_options options = {.on_event = on_event};
     const struct option_spec specs[] = {
         {"group", 'g', OPTION_TEXT, &group, "GROUP",
          "which group to join (made if it does not exist)"},
         {"name", 0, OPTION_TEXT, &name, "TEXT", "of this consumer, shown in group info"},
         {"from", 0, OPTION_TEXT, &words.from, "WHERE",
-         "where a new group starts: first (default), latest, an offset, -N"},
+         "where a new group starts (default: first): " CTL_START_FORMS},
+        {"on-gap", 0, OPTION_TEXT, &words.on_gap, "HOW",
+         "when that offset is gone already: error (default), first or latest"},
         {"exec", 'e', OPTION_TEXT, &words.command, "CMD",
          "run CMD for each message (payload on its input): exit 0 acknowledges, else nack"},
         {"count", 'n', OPTION_NUMBER, &count, "N", "end after N acknowledged messages"},
         {"idle", 0, OPTION_DURATION, &idle_ms, "TIME", "end after TIME without a message"},
         {"rate", 'r', OPTION_NUMBER, &rate, "N", "at most N messages a second"},
-        {"prefetch", 0, OPTION_NUMBER, &prefetch, "N",
+        {"prefetch", 0, OPTION_NUMBER, &words.prefetch, "N",
          "messages held ahead (default 4096; 1 with --exec)"},
         {"mode", 0, OPTION_TEXT, &words.mode, "MODE",
          "of a new group: shared (default) or exclusive"},
         {"order", 0, OPTION_TEXT, &words.order, "ORDER",
          "of a new exclusive group: strict (default) or relaxed"},
-        {"priority", 0, OPTION_NUMBER, &priority, "N",
+        {"strict", 0, OPTION_FLAG, &options.strict, NULL,
+         "with --mode: refuse (DIFFERS) a group that exists and is not so"},
+        {"priority", 0, OPTION_NUMBER, &words.priority, "N",
          "exclusive groups: the highest of those that wait is next (default 0)"},
         {"ephemeral", 0, OPTION_FLAG, &ephemeral, NULL,
          "a group in memory, gone 5 s after its last consumer; -g may be left out"},
@@ -354,15 +371,11 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
         {"format", 'f', OPTION_TEXT, &words.format, "TEXT",
          "as in read, and %a: which attempt, %e: the epoch; default '%p\\n'"},
     };
-    const struct command_help help = {"adminctl consume STREAM -g GROUP [options]",
-                                      "Join a group and print its messages (or run a command for "
-                                      "each); acknowledges what was done. Until Ctrl-C."};
     struct options_result args;
     int exit_code = 0;
-    struct rg_consume_options options = {.on_event = on_event};
 
-    if (options_parse(&help, specs, OPTIONS_COUNT(specs), argc, argv, 1, 1, &args, &exit_code) <
-        0) {
+    if (options_parse(&consume_help, specs, OPTIONS_COUNT(specs), argc, argv, 1, 1, &args,
+                      &exit_code) < 0) {
         return exit_code;
     }
     if (group == NULL && !ephemeral) {
@@ -380,9 +393,8 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
                              .nack = nack};
     options.consumer = name;
     options.ud = &self;
-    options.priority = (uint32_t) priority;
     options.ephemeral = ephemeral;
-    options.prefetch_messages = prefetch > 0              ? (uint32_t) prefetch
+    options.prefetch_messages = words.prefetch > 0        ? (uint32_t) words.prefetch
                                 : words.command != NULL   ? 1
                                 : rate > 0 && rate < 4096 ? (uint32_t) rate / 10 + 1
                                                           : 0;

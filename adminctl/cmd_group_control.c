@@ -55,18 +55,6 @@ int group_resume(struct ctl *ctl, int argc, char **argv)
     return switch_run(ctl, &help, argc, argv, false);
 }
 
-static int on_gap_parse(const char *text, enum rg_on_gap *ret_on_gap)
-{
-    static const char *const names[] = {"error", "first", "latest"};
-    for (unsigned i = 0; i < 3; i++) {
-        if (strcmp(text, names[i]) == 0) {
-            *ret_on_gap = (enum rg_on_gap) i;
-            return 0;
-        }
-    }
-    return -1;
-}
-
 int group_seek(struct ctl *ctl, int argc, char **argv)
 {
     const char *to = NULL;
@@ -96,7 +84,7 @@ int group_seek(struct ctl *ctl, int argc, char **argv)
     if (to == NULL || ctl_start_parse(to, &start) < 0) {
         return ctl_usage("group seek: where to? --to is " CTL_START_FORMS);
     }
-    if (on_gap_parse(gap, &on_gap) < 0) {
+    if (ctl_gap_parse(gap, &on_gap) < 0) {
         return ctl_usage("group seek: --on-gap is error, first or latest, not '%s'", gap);
     }
     if (confirm == NULL || strcmp(confirm, args.arguments[1]) != 0) {

@@ -47,6 +47,8 @@ int ctl_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
     "first, latest, an offset, -N for the last N, or @TIME (2026-11-20T21:40:22Z, seconds since "  \
     "1970, or -10m for ten minutes ago)"
 int ctl_start_parse(const char *text, struct rg_start *ret_start);
+/* "error", "first", "latest": when that offset is gone already. 0, or ERR_BAD_FORMAT. */
+int ctl_gap_parse(const char *text, enum rg_on_gap *ret_on_gap);
 
 /* Do all daemons of the node answer frontd? Says nothing; false also when frontd itself cannot be asked. */
 bool ctl_node_is_up(struct ctl *ctl);

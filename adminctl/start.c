@@ -102,3 +102,15 @@ int ctl_start_parse(const char *text, struct rg_start *ret_start)
     *ret_start = (struct rg_start){from_end ? RG_START_LAST_N : RG_START_OFFSET, number};
     return 0;
 }
+
+int ctl_gap_parse(const char *text, enum rg_on_gap *ret_on_gap)
+{
+    static const char *const names[] = {"error", "first", "latest"};
+    for (unsigned i = 0; i < 3; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *ret_on_gap = (enum rg_on_gap) i;
+            return 0;
+        }
+    }
+    return ERR_BAD_FORMAT;
+}

@@ -179,7 +179,9 @@ int rg_stream_describe(struct rg_client *client, const char *stream,
     result = call_ask(client, &call, RAILGUN__FRAME__BODY_DESCRIBE_OK);
     if (result == 0) {
         result = SCAN_UNPACK(call.ret_body.bytes, railgun__describe_ok, &ok);
-        if (result == 0 && ok->stream == NULL) {
+        if (result == 0 &&
+            (ok->stream == NULL || (ok->stream->stream_id.len != 0 &&
+                                    ok->stream->stream_id.len != sizeof(ret_info->stream_id)))) {
             result = ERR_PROTOCOL;
         }
         if (result < 0) {
@@ -192,6 +194,10 @@ int rg_stream_describe(struct rg_client *client, const char *stream,
                 .version = ok->stream->version,
                 .groups = ok->stream->groups,
             };
+            if (ok->stream->stream_id.len != 0) {
+                memcpy(ret_info->stream_id, ok->stream->stream_id.data,
+                       sizeof(ret_info->stream_id));
+            }
         }
         SCAN_FREE(&ok);
     }

@@ -321,6 +321,8 @@ static void consumer_attach(struct rg_consumer *self)
     } else if (self->options.start.at != RG_START_DEFAULT) {
         start_fill(&start, self->options.start);
         consume.start = &start;
+        consume.has_on_gap = self->options.on_gap != RG_GAP_ERROR;
+        consume.on_gap = (Railgun__Consume__OnGap) self->options.on_gap; /* the same numbers */
     }
     consume.has_ephemeral = consume.ephemeral = consumer_is_ephemeral(self);
     consume.has_priority = self->options.priority != 0;
@@ -334,6 +336,7 @@ static void consumer_attach(struct rg_consumer *self)
                          ? RAILGUN__GROUP_SPEC__ORDER__ORDER_RELAXED
                          : RAILGUN__GROUP_SPEC__ORDER__ORDER_STRICT;
         consume.spec = &spec;
+        consume.has_strict = consume.strict = self->options.strict;
     }
     credit.has_messages = true;
     credit.messages = self->options.prefetch_messages;

@@ -79,9 +79,7 @@ int rg_group_seek(struct rg_client *client, const char *stream, const char *grou
     start_fill(&start, to);
     request.to = &start;
     request.has_on_gap = true;
-    request.on_gap = on_gap == RG_GAP_FIRST    ? RAILGUN__CONSUME__ON_GAP__GAP_FIRST
-                     : on_gap == RG_GAP_LATEST ? RAILGUN__CONSUME__ON_GAP__GAP_LATEST
-                                               : RAILGUN__CONSUME__ON_GAP__GAP_ERROR;
+    request.on_gap = (Railgun__Consume__OnGap) on_gap; /* the same numbers */
     int result = control(client, stream, group, &request, RAILGUN__GROUP_CONTROL__OP__SEEK, &ok);
     if (result == 0 && ret_floor != NULL) {
         *ret_floor = ok->floor;

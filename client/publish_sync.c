@@ -14,6 +14,8 @@ enum {
     PUBLISH_EXPECT = 3,
     PUBLISH_FENCE = 4,
     PUBLISH_ATOMIC = 5,
+    PUBLISH_STREAM_ID = 6,
+    STREAM_ID_SIZE = 16,
     EXPECT_NEXT_OFFSET = 1,
     EXPECT_NO_STREAM = 2,
     EXPECT_STREAM_EXISTS = 3,
@@ -35,6 +37,9 @@ static int expect_encode(struct buf *out, const struct rg_expect *expect)
     }
     if (expect->fence.size != 0) {
         pb_append_bytes(out, PUBLISH_FENCE, span_make(expect->fence.data, expect->fence.size));
+    }
+    if (expect->stream_id != NULL) {
+        pb_append_bytes(out, PUBLISH_STREAM_ID, span_make(expect->stream_id, STREAM_ID_SIZE));
     }
     if (expect->what == RG_EXPECT_NOTHING) {
         return 0;

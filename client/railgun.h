@@ -185,6 +185,8 @@ struct rg_expect {
     struct rg_bytes last_id; /* of the newest record */
     /* In any case: a stream that was given a fence takes only publishes that bring the same, one without only those that bring none: RG_ERR_FENCED. */
     struct rg_bytes fence;
+    /* 16 bytes (rg_stream_describe), or NULL. Only into this stream, not into another one that got its name: RG_ERR_STREAM_CHANGED */
+    const uint8_t *stream_id;
 };
 
 struct rg_published {
@@ -327,12 +329,17 @@ enum rg_group_mode {
     RG_MODE_EXCLUSIVE_RELAXED /* one is active, but messages stand for themselves, as in a shared group */
 };
 
+/* When an offset to start at lies before the first record */
+enum rg_on_gap { RG_GAP_ERROR, RG_GAP_FIRST, RG_GAP_LATEST };
+
 struct rg_consume_options {
     const char *consumer;       /* name, for people */
     struct rg_start start;      /* where a new group begins */
+    enum rg_on_gap on_gap;      /* RG_GAP_ERROR: RG_ERR_OUT_OF_RANGE */
     uint32_t prefetch_messages; /* granted ahead: 4,096 */
     uint64_t prefetch_bytes;    /* 4 MiB */
     enum rg_group_mode mode;
+    bool strict; /* given a mode: a group that exists must be of it, else RG_ERR_DIFFERS */
     uint32_t
         priority; /* exclusive groups: who waits with the highest becomes active next, then who waited longest */
     /* The group lives in the server's memory, until 5 s after its last member; it is made again by the library when the server was lost. Always so
@@ -687,7 +694,6 @@ int rg_group_resume(struct rg_client *client, const char *stream, const char *gr
                     bool *ret_changed);
 /* Set the position: everything before `to` counts as acknowledged, everything from there on comes (again), at its first attempt. What members hold is not theirs
  * any more (RG_EVENT_SEEK). An offset before the first record: as on_gap says. *ret_floor (may be NULL): the last offset that counts as acknowledged. */
-enum rg_on_gap { RG_GAP_ERROR, RG_GAP_FIRST, RG_GAP_LATEST };
 int rg_group_seek(struct rg_client *client, const char *stream, const char *group,
                   struct rg_start to, enum rg_on_gap on_gap, uint64_t *ret_floor);
 /* What is in flight or delayed in first..last (last 0: everything), or in flight with this member (not 0), comes again at once, not counted as failed.
@@ -729,6 +735,7 @@ struct rg_stream_info {
     uint64_t bytes;
     uint64_t version;
     uint32_t groups;
+    uint8_t stream_id[16]; /* of this stream alone, for ever; its name may be used again */
 };
 int rg_stream_describe(struct rg_client *client, const char *stream,
                        struct rg_stream_info *ret_info);
@@ -738,6 +745,19 @@ int rg_stream_describe(struct rg_client *client, const char *stream,
 int rg_stream_delete(struct rg_client *client, const char *stream);
 int rg_stream_delete_now(struct rg_client *client, const char *stream, const uint8_t *stream_id);
 int rg_stream_undelete(struct rg_client *client, const char *stream, const uint8_t *stream_id);
+
+/* Take fields of a specification into an operator's hand: an ensure leaves them as they are, and reports them as locked. Paths as in docs/guide.md: "max_age_ms"; "dedup" is all
+ * below it. group NULL: of the stream. Without paths: only ask. *ret_locked (may be NULL; give it back with rg_locked_free): all that are locked
+ * now. RG_ERR_BAD_REQUEST: no such path. */
+struct rg_locked {
+    char **paths;
+    size_t count;
+};
+int rg_lock(struct rg_client *client, const char *stream, const char *group,
+            const char *const *paths, size_t count, struct rg_locked *ret_locked);
+int rg_unlock(struct rg_client *client, const char *stream, const char *group,
+              const char *const *paths, size_t count, struct rg_locked *ret_locked);
+void rg_locked_free(struct rg_locked *locked);
 
 /* The message IDs that a stream with deduplication remembers. */
 struct rg_dedup_info {

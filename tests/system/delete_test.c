@@ -352,3 +352,75 @@ TEST_WITHIN(a_plan_tells_what_it_would_do_and_a_refused_one_does_nothing, LONG)
     node_stop_all(node);
     node_destroy(&node);
 }
+
+TEST_WITHIN(the_library_publishes_into_one_incarnation_of_a_name_only, LONG)
+{
+    struct node *node = node_new();
+    struct rg_client *client = NULL;
+    struct rg_stream_info first = {0};
+    struct rg_stream_info second = {0};
+    const struct rg_message message = {.payload = {"x", 1}};
+    node_start_all(node);
+    ck_assert_int_eq(rg_connect(node_address(node), NULL, &client), RG_OK);
+    ck_assert_int_eq(rg_stream_ensure(client, "orders", NULL, NULL), RG_OK);
+    ck_assert_int_eq(rg_stream_describe(client, "orders", &first), RG_OK);
+    const struct rg_expect old = {.stream_id = first.stream_id};
+    ck_assert_int_eq(rg_publish_batch(client, "orders", &message, 1, &old, NULL), RG_OK);
+    ck_assert_int_eq(rg_stream_delete(client, "orders"), RG_OK);
+    ck_assert_int_eq(rg_publish_batch(client, "orders", &message, 1, &old, NULL),
+                     RG_ERR_STREAM_DELETED);
+    ck_assert_int_eq(rg_stream_ensure(client, "orders", NULL, NULL), RG_OK);
+    ck_assert_int_eq(rg_publish_batch(client, "orders", &message, 1, &old, NULL),
+                     RG_ERR_STREAM_CHANGED);
+    ck_assert_int_eq(rg_stream_describe(client, "orders", &second), RG_OK);
+    ck_assert_int_ne(memcmp(first.stream_id, second.stream_id, sizeof first.stream_id), 0);
+    ck_assert_uint_eq(second.next_offset, 1);
+    const struct rg_expect fresh = {.what = RG_EXPECT_NO_RECORDS, .stream_id = second.stream_id};
+    ck_assert_int_eq(rg_publish_batch(client, "orders", &message, 1, &fresh, NULL), RG_OK);
+    rg_close(&client);
+    node_destroy(&node);
+}
+
+TEST_WITHIN(the_library_locks_fields_and_tells_which_are, LONG)
+{
+    static const char *const paths[] = {"max_age_ms", "dedup.window_ms"};
+    static const char *const nonsense[] = {"colour"};
+    struct node *node = node_new();
+    struct rg_client *client = NULL;
+    struct rg_locked locked = {0};
+    enum rg_ensure_result result;
+    node_start_all(node);
+    ck_assert_int_eq(rg_connect(node_address(node), NULL, &client), RG_OK);
+    ck_assert_int_eq(rg_lock(client, "orders", NULL, paths, 2, NULL), RG_ERR_NOT_FOUND);
+    ck_assert_int_eq(rg_stream_ensure(client, "orders", NULL, NULL), RG_OK);
+    ck_assert_int_eq(rg_group_ensure(client, "orders", "g", NULL, NULL), RG_OK);
+    ck_assert_int_eq(rg_lock(client, "orders", NULL, paths, 2, &locked), RG_OK);
+    ck_assert_uint_eq(locked.count, 2);
+    rg_locked_free(&locked);
+    ck_assert_int_eq(rg_lock(client, "orders", NULL, nonsense, 1, NULL), RG_ERR_BAD_REQUEST);
+    ck_assert_int_eq(rg_lock(client, "orders", "g", (const char *const[]){"ack_wait_ms"}, 1, NULL),
+                     RG_OK);
+    node_restart(node, NODE_RAFTD);
+    ck_assert_int_eq(rg_unlock(client, "orders", NULL, paths + 1, 1, NULL), RG_OK);
+    ck_assert_int_eq(rg_lock(client, "orders", NULL, NULL, 0, &locked), RG_OK);
+    ck_assert_uint_eq(locked.count, 1);
+    ck_assert_str_eq(locked.paths[0], "max_age_ms");
+    rg_locked_free(&locked);
+    ck_assert_int_eq(rg_lock(client, "orders", "g", NULL, 0, &locked), RG_OK);
+    ck_assert_uint_eq(locked.count, 1);
+    ck_assert_str_eq(locked.paths[0], "ack_wait_ms");
+    rg_locked_free(&locked);
+    /* what is locked stays as it is, the rest comes about */
+    const struct rg_stream_spec spec = {.version = 2, .max_age_ms = 60000, .description = "new"};
+    ck_assert_int_eq(rg_stream_ensure(client, "orders", &spec, &result), RG_OK);
+    ck_assert_int_eq(result, RG_UPDATED);
+    struct process ctl = {0};
+    ck_assert_int_eq(NODE_CTL(node, &ctl, "stream", "info", "orders"), 0);
+    ck_assert_uint_eq(json_number(buf_text(&ctl.out), NULL, "max_age_ms"), 0);
+    ck_assert(process_said(&ctl, "\"description\": \"new\""));
+    process_release(&ctl);
+    ck_assert_int_eq(rg_lock(client, NULL, NULL, NULL, 0, NULL), RG_ERR_USAGE);
+    ck_assert_int_eq(rg_lock(client, "orders", NULL, NULL, 1, NULL), RG_ERR_USAGE);
+    rg_close(&client);
+    node_destroy(&node);
+}

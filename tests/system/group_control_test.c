@@ -181,3 +181,45 @@ TEST_WITHIN(whatever_is_asked_of_a_stream_in_its_grace_the_answer_is_that_it_is_
     process_release(&ctl);
     node_destroy(&node);
 }
+
+TEST_WITHIN(a_program_says_what_a_start_that_is_gone_means_and_insists_on_a_mode, 60)
+{
+    struct node *node = node_with_group();
+    struct process ctl = {0};
+    struct rg_client *client = NULL;
+    struct rg_consumer *consumer = NULL;
+    struct rg_record record;
+    ck_assert_int_eq(
+        NODE_CTL(node, &ctl, "stream", "purge", stream, "--before", "4", "--yes", stream), OK);
+    ck_assert_int_eq(rg_connect(node_address(node), NULL, &client), RG_OK);
+    struct rg_consume_options options = {.start = {RG_START_OFFSET, 2}};
+    ck_assert_int_eq(rg_consume(client, stream, "a", &options, &consumer), RG_ERR_OUT_OF_RANGE);
+    options.on_gap = RG_GAP_FIRST;
+    ck_assert_int_eq(rg_consume(client, stream, "a", &options, &consumer), RG_OK);
+    ck_assert_int_eq(rg_consumer_next(consumer, LONG_MS, &record), RG_OK);
+    ck_assert_uint_eq(record.offset, 4);
+    rg_consumer_close(&consumer);
+
+    options = (struct rg_consume_options){.mode = RG_MODE_EXCLUSIVE};
+    ck_assert_int_eq(rg_consume(client, stream, "a", &options, &consumer), RG_OK);
+    rg_consumer_close(&consumer);
+    options.strict = true;
+    ck_assert_int_eq(rg_consume(client, stream, "a", &options, &consumer), RG_ERR_DIFFERS);
+    options.mode = RG_MODE_SHARED;
+    ck_assert_int_eq(rg_consume(client, stream, "a", &options, &consumer), RG_OK);
+    rg_consumer_close(&consumer);
+    rg_close(&client);
+
+    ck_assert_int_eq(NODE_CTL(node, &ctl, "consume", stream, "-g", "b", "--from", "1", "-n", "1"),
+                     1);
+    ck_assert(process_complained(&ctl, "OUT_OF_RANGE"));
+    ck_assert_int_eq(NODE_CTL(node, &ctl, "consume", stream, "-g", "b", "--from", "1", "--on-gap",
+                              "first", "-n", "1"),
+                     OK);
+    ck_assert_uint_eq(json_number(buf_text(&ctl.out), NULL, "offset"), 4);
+    ck_assert_int_eq(NODE_CTL(node, &ctl, "consume", stream, "-g", "b", "--mode", "exclusive",
+                              "--strict", "-n", "1"),
+                     CONFLICT);
+    process_release(&ctl);
+    node_destroy(&node);
+}
