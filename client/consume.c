@@ -173,6 +173,9 @@ int consumer_group_event(struct rg_client *client, uint32_t channel, struct span
                                       group_event->range != NULL ? group_event->range->first : 0,
                                       group_event->epoch, &event);
     }
+    if (self != NULL && group_event->type == RAILGUN__GROUP_EVENT__TYPE__EVENT_ACK_WAIT) {
+        extender_set(self, group_event->count);
+    }
     if (self != NULL && is_told) {
         if (group_event->range != NULL) {
             event.first = group_event->range->first;

@@ -326,16 +326,22 @@ static void catalog_delete_stream(struct catalog_client *self, uint64_t log_grou
 
 /* --- consumer groups --- */
 
-static void catalog_take_group(struct catalog_client *self, struct span bytes)
+static void catalog_take_group(struct catalog_client *self, struct span bytes, uint64_t revision)
 {
     uint64_t group_id = 0;
     uint64_t log_group = 0;
+    struct span name = {0};
+    struct span spec = {0};
     struct pb_field field;
     while (pb_next(&bytes, &field) == 1) {
         if (field.number == 1) {
             group_id = field.value;
         } else if (field.number == 2) {
             log_group = field.value;
+        } else if (field.number == 3) {
+            name = field.bytes;
+        } else if (field.number == 5) {
+            spec = field.bytes;
         }
     }
     if (group_id == 0) {
@@ -347,6 +353,9 @@ static void catalog_take_group(struct catalog_client *self, struct span bytes)
     struct stream *stream = streams_find(self->logd, log_group);
     if (stream != NULL) {
         group_index_put(self->logd->groups, group_id, stream);
+    }
+    if (stream != NULL && stream->groups != NULL && name.size != 0) {
+        groups_configure(stream->groups, group_id, name, spec, revision);
     }
 }
 
@@ -440,7 +449,7 @@ void catalog_client_on_changes(struct catalog_client *self, struct bus_link *lin
         } else if (field.number == CHANGES_STREAMS_DELETED && field.type == PB_VARINT) {
             catalog_delete_stream(self, field.value);
         } else if (field.number == CHANGES_GROUPS && field.type == PB_BYTES) {
-            catalog_take_group(self, field.bytes);
+            catalog_take_group(self, field.bytes, head.revision);
         } else if (field.number == CHANGES_GROUPS_DELETED && field.type == PB_VARINT) {
             catalog_delete_group(self, field.value);
         }

@@ -211,10 +211,10 @@ void group_drain(struct group *self, struct group_member *member)
     group_member_changed(self, member);
 }
 
-void group_reconfigured(struct group *self)
+void group_reconfigured(struct group *self, uint64_t ack_wait_ms_before)
 {
     exclusive_reconfigured(self);
-    group_deadlines_changed(self);
+    group_deadlines_changed(self, ack_wait_ms_before);
     for (struct group_member *member = group_member_next(self, NULL); member != NULL;
          member = group_member_next(self, member)) {
         group_member_changed(self, member);

@@ -101,8 +101,8 @@ void group_grant(struct group *self, struct group_member *member, uint64_t messa
 void group_block(struct group *self, struct group_member *member, bool is_blocked);
 /* It gets nothing more, and leaves when it holds nothing. */
 void group_drain(struct group *self, struct group_member *member);
-/* The configuration was changed in the replicated state. */
-void group_reconfigured(struct group *self);
+/* The configuration was changed in the replicated state; what the deadline was before. When it is another now, it begins anew for all that is held. */
+void group_reconfigured(struct group *self, uint64_t ack_wait_ms_before);
 size_t group_member_count(const struct group *self);
 /* Walk the members: start with NULL; NULL at the end. */
 struct group_member *group_member_next(const struct group *self, const struct group_member *member);

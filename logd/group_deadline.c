@@ -20,12 +20,25 @@ void group_hold(struct group *self, struct group_member *member, uint64_t first,
     self->deadline_ms = min_u64(self->deadline_ms, self->now_ms + wait_ms);
 }
 
-void group_deadlines_changed(struct group *self)
+/* What is held already is held from now on, as if it had been extended. */
+static void held_begin_anew(const struct group *self, struct ranges *held)
+{
+    struct range range;
+    for (uint64_t at = 0; ranges_find_from(held, at, &range); at = range.last + 1) {
+        ranges_set(held, range.first, range.last, self->now_ms);
+    }
+}
+
+void group_deadlines_changed(struct group *self, uint64_t wait_ms_before)
 {
     bool has_deadline = self->state.limits.ack_wait_ms != 0;
+    bool is_new = self->state.limits.ack_wait_ms != wait_ms_before;
     for (struct group_member *member = group_member_next(self, NULL); member != NULL;
          member = group_member_next(self, member)) {
         group_dues_clear(&member->deadlines);
+        if (has_deadline && is_new) {
+            held_begin_anew(self, member->held);
+        }
         if (has_deadline) {
             group_dues_rebuild(&member->deadlines, member->held);
         }

@@ -85,7 +85,7 @@ void group_do_nack(struct group *self, struct group_member *member, const struct
                    uint64_t first, uint64_t last, struct ack_results *results);
 /* group_deadline.c: what the member holds in [first, last] begins anew; deadlines were set, changed or ended. */
 void group_hold(struct group *self, struct group_member *member, uint64_t first, uint64_t last);
-void group_deadlines_changed(struct group *self);
+void group_deadlines_changed(struct group *self, uint64_t wait_ms_before);
 
 static inline uint64_t range_length(uint64_t first, uint64_t last)
 {

@@ -38,6 +38,7 @@ struct groups *groups_new(struct stream *stream)
     list_init(&self->cancels);
     list_init(&self->draining);
     list_init(&self->burials);
+    list_init(&self->configures);
     ephemerals_init(&self->ephemerals);
     self->count = (struct groups_counters){
         .delivered = metrics_counter(metrics, "railgun_group_delivered_records_total"),
@@ -132,6 +133,7 @@ void groups_destroy(struct groups **self)
         buf_release(&sync->reply);
         mem_free(sync);
     }
+    groups_configure_forget(groups, 0);
     hash64_destroy(&groups->hosted);
     ephemerals_release(&groups->ephemerals);
     ranges_destroy(&groups->dropped);
@@ -299,10 +301,16 @@ static int groups_apply_group(struct groups *self, uint64_t index, struct span p
     }
     struct hosted *hosted = groups_find(self, entry.id);
     if (hosted != NULL) {
+        hosted->configs -= hosted->configs > 0 ? 1 : 0;
+        uint64_t ack_wait_ms = group_replicated(hosted->group)->limits.ack_wait_ms;
         if (group_state_configure(group_replicated(hosted->group), entry.name, entry.spec) < 0) {
             return ERR_BAD_FORMAT;
         }
-        group_reconfigured(hosted->group);
+        if (group_member_count(hosted->group) > 0) {
+            groups_tick(self, hosted);
+        }
+        group_reconfigured(hosted->group, ack_wait_ms);
+        groups_configured(self, hosted, ack_wait_ms);
     } else {
         struct group_state state;
         group_state_init(&state, entry.id);
@@ -448,6 +456,7 @@ void groups_drop(struct groups *self, uint64_t group_id)
         is_opening = is_opening || LIST_ENTRY(node, struct attach, node)->group_id == group_id;
     }
     ranges_add_lazy(&self->dropped, group_id);
+    groups_configure_forget(self, group_id);
     if (groups_find(self, group_id) == NULL && !is_opening) {
         return;
     }

@@ -48,6 +48,10 @@ void groups_trim(struct groups *self, uint64_t first_offset);
 /* How many durable groups there are; up to *ret_offset (by what is applied) each of them has settled everything. */
 size_t groups_settled_upto(const struct groups *self, uint64_t *ret_offset);
 
+/* What the catalogue, at this revision, says of a group. If it is new to a group that has a position here it is proposed, now or as soon as the
+ * log takes it. */
+void groups_configure(struct groups *self, uint64_t group_id, struct span name, struct span spec,
+                      uint64_t revision);
 /* The group was deleted in the catalogue: propose its end. When that is applied its members get BUS_LOG_CANCEL (NOT_FOUND). An id that is not
  * known here does no harm; attaching to it later is refused. */
 void groups_drop(struct groups *self, uint64_t group_id);

@@ -228,6 +228,7 @@ uint64_t groups_flush(struct groups *self, uint64_t now_ms)
     uint64_t again = earlier(dead_again, acks_flush(self, now_ms));
     again = earlier(again, groups_drain_turn(self, now_ms));
     again = earlier(again, ephemerals_turn(self, now_ms));
+    again = earlier(again, groups_configure_turn(self, now_ms));
     if (!drops_propose(self)) {
         uint64_t at_ms = later(now_ms, GROUPS_FLUSH_MS);
         again = again < at_ms ? again : at_ms;

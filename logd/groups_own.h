@@ -48,7 +48,8 @@ struct hosted {
     struct list active;     /* in groups.active while it has members */
     struct list changed;    /* in groups.changed while there is something to propose */
     struct list unsaved;    /* in groups.unsaved */
-    uint64_t spec_revision; /* of the catalogue, of the newest configuration seen by a member */
+    uint64_t spec_revision; /* of the catalogue, of the newest configuration seen */
+    unsigned configs;       /* proposed, not applied yet */
     uint64_t check_errors;
     bool is_ephemeral;       /* in memory only: never proposed, never saved */
     struct list resting;     /* in groups.ephemerals while it has no members */
@@ -105,10 +106,11 @@ struct groups {
     struct list changed;
     struct list unsaved;
     struct list attaches;
-    struct list syncs;    /* those not proposed yet are at the end */
-    struct list cancels;  /* of struct member: still to be told that they are out */
-    struct list draining; /* of struct member: they leave when they hold nothing */
-    struct list burials;  /* of struct hosted: something of them is dying */
+    struct list syncs;      /* those not proposed yet are at the end */
+    struct list cancels;    /* of struct member: still to be told that they are out */
+    struct list draining;   /* of struct member: they leave when they hold nothing */
+    struct list burials;    /* of struct hosted: something of them is dying */
+    struct list configures; /* groups_configure.c */
     struct ephemerals ephemerals;
     size_t attach_count;
     size_t sync_count;
@@ -223,6 +225,17 @@ void attach_destroy(struct groups *self, struct attach **attach);
 void groups_sync_wait(struct groups *self, uint64_t ticket, uint16_t type, struct buf *reply);
 /* ACKS entries up to `index` are applied. */
 void groups_sync_applied(struct groups *self, uint64_t index);
+
+/* groups_configure.c */
+/* What could not be proposed yet, once more; when (loop time) to come again. */
+uint64_t groups_configure_turn(struct groups *self, uint64_t now_ms);
+/* The group is gone; 0: all of them. */
+void groups_configure_forget(struct groups *self, uint64_t group_id);
+/* A new configuration was applied; `ack_wait_ms` is that of the one before. */
+void groups_configured(struct groups *self, struct hosted *hosted, uint64_t ack_wait_ms);
+/* handle_attach.c: the entry of a group that has a position. */
+int groups_propose_config(struct groups *self, uint64_t group_id, struct span name,
+                          struct span spec);
 
 /* Propose that the group is no more; ERR_AGAIN and such: try later. */
 int groups_propose_drop(struct groups *self, uint64_t group_id);

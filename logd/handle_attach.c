@@ -258,6 +258,14 @@ static int group_propose(struct groups *self, const struct wish *wish, uint64_t 
     return stream_propose_control(self->stream, LOG_KIND_GROUP, buf_span(meta), ret_index);
 }
 
+int groups_propose_config(struct groups *self, uint64_t group_id, struct span name,
+                          struct span spec)
+{
+    const struct wish wish = {.group_id = group_id, .group = name, .spec = spec};
+    uint64_t index;
+    return group_propose(self, &wish, 0, &index);
+}
+
 int groups_start_floor(struct groups *self, const struct start *start, enum start_gap on_gap,
                        uint64_t *ret_floor)
 {
@@ -283,7 +291,7 @@ static int start_of(const struct wish *wish, struct start *ret_start)
 }
 
 /* Make the entry, or find the one under way. */
-static int attach_prepare(struct groups *self, const struct wish *wish, const struct hosted *hosted,
+static int attach_prepare(struct groups *self, const struct wish *wish, struct hosted *hosted,
                           uint64_t *ret_index, bool *ret_created)
 {
     bool is_opening;
@@ -308,7 +316,11 @@ static int attach_prepare(struct groups *self, const struct wish *wish, const st
         }
     }
     *ret_created = hosted == NULL && !is_opening;
-    return group_propose(self, wish, floor, ret_index);
+    int error = group_propose(self, wish, floor, ret_index);
+    if (error == 0 && hosted != NULL) {
+        hosted->configs++;
+    }
+    return error;
 }
 
 void groups_answer_range(struct groups *self, uint64_t ticket, uint16_t type)

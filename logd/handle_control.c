@@ -119,6 +119,23 @@ static int control_seek(struct groups *self, struct hosted *hosted, const struct
     return 0;
 }
 
+/* NULL, or what is wrong with it in itself. */
+static const char *control_problem(const struct control *control)
+{
+    if (control->op < RAILGUN__GROUP_CONTROL__OP__PAUSE ||
+        control->op > RAILGUN__GROUP_CONTROL__OP__RELEASE) {
+        return "op: PAUSE, RESUME, SEEK or RELEASE is needed";
+    }
+    if (control->op == RAILGUN__GROUP_CONTROL__OP__SEEK && control->to.at == START_DEFAULT) {
+        return "to: where to?"; /* not to the first by mistake */
+    }
+    if (control->op == RAILGUN__GROUP_CONTROL__OP__SEEK && control->to.at == START_OFFSET &&
+        control->to.offset == 0) {
+        return "to: offsets begin with 1";
+    }
+    return NULL;
+}
+
 /* 0 with what is to be told, or why not. */
 static int control_do(struct groups *self, struct hosted *hosted, const struct control *control,
                       uint64_t *ret_released, bool *ret_changed)
@@ -229,9 +246,13 @@ void groups_control_opened(struct groups *self, struct hosted *hosted, uint64_t 
 void groups_handle_control(struct groups *self, struct bus_message *message)
 {
     struct control control = {0};
-    const char *detail = "LogGroupControl";
+    const char *detail = "op, to, range or on_gap: not valid";
     int error = control_read(message->meta, &control);
     struct hosted *hosted = NULL;
+    if (error == 0 && control_problem(&control) != NULL) {
+        error = ERR_BAD_REQUEST;
+        detail = control_problem(&control);
+    }
     if (error == 0) {
         hosted = control.group_id != 0 ? groups_find(self, control.group_id)
                                        : ephemerals_find(self, control.group);

@@ -116,9 +116,24 @@ void spec_fill(struct spec *self)
     }
 }
 
+/* A member's limit that is the group's stays the group's. */
+static bool spec_member_follows(const struct spec *self, const struct spec *from, uint32_t allowed)
+{
+    uint32_t rows =
+        UINT32_C(1) << SPEC_GROUP_MAX_IN_FLIGHT | UINT32_C(1) << SPEC_GROUP_MAX_IN_FLIGHT_MEMBER;
+    return self->kind == SPEC_GROUP && (allowed & rows) == rows &&
+           spec_is_given(from, SPEC_GROUP_MAX_IN_FLIGHT) &&
+           !spec_is_given(from, SPEC_GROUP_MAX_IN_FLIGHT_MEMBER) &&
+           self->numbers[SPEC_GROUP_MAX_IN_FLIGHT_MEMBER] ==
+               self->numbers[SPEC_GROUP_MAX_IN_FLIGHT];
+}
+
 void spec_merge(struct spec *self, const struct spec *from, uint32_t allowed)
 {
     INVARIANT(self->kind == from->kind);
+    if (spec_member_follows(self, from, allowed)) {
+        spec_set(self, SPEC_GROUP_MAX_IN_FLIGHT_MEMBER, from->numbers[SPEC_GROUP_MAX_IN_FLIGHT]);
+    }
 
     unsigned count;
     const struct spec_field *fields = spec_fields(self->kind, &count);

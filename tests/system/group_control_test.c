@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "client/railgun.h"
 
@@ -135,6 +136,48 @@ TEST_WITHIN(of_a_group_that_nobody_consumed_from_there_is_nothing_to_release_or_
     ck_assert_int_eq(
         NODE_CTL(node, &ctl, "consume", stream, "-g", group, "--from", "-2", "-n", "2"), OK);
     ck_assert_uint_eq(json_number(buf_text(&ctl.out), NULL, "offset"), 9);
+    process_release(&ctl);
+    node_destroy(&node);
+}
+
+TEST_WITHIN(a_changed_configuration_holds_for_the_members_that_are_there, 120)
+{
+    struct node *node = node_with_group();
+    struct process ctl = {0};
+    struct rg_client *client = NULL;
+    struct rg_consumer *consumer = NULL;
+    struct rg_record record;
+    ck_assert_int_eq(NODE_CTL(node, &ctl, "group", "set", stream, group, "max_in_flight=3"), OK);
+    ck_assert_int_eq(rg_connect(node_address(node), NULL, &client), RG_OK);
+    ck_assert_int_eq(rg_consume(client, stream, group, NULL, &consumer), RG_OK);
+    for (uint64_t offset = 1; offset <= 3; offset++) {
+        ck_assert_int_eq(rg_consumer_next(consumer, LONG_MS, &record), RG_OK);
+        ck_assert_uint_eq(record.offset, offset);
+    }
+    ck_assert_int_eq(rg_consumer_next(consumer, 100, &record), RG_ERR_AGAIN);
+    ck_assert_int_eq(NODE_CTL(node, &ctl, "group", "set", stream, group, "max_in_flight=5"), OK);
+    for (uint64_t offset = 4; offset <= 5; offset++) {
+        ck_assert_int_eq(rg_consumer_next(consumer, LONG_MS, &record), RG_OK);
+        ck_assert_uint_eq(record.offset, offset);
+    }
+    ck_assert_int_eq(rg_consumer_next(consumer, 100, &record), RG_ERR_AGAIN);
+    /* also what was changed while logd was away, and nobody comes */
+    rg_consumer_close(&consumer);
+    rg_close(&client);
+    node_kill(node, NODE_LOGD);
+    ck_assert_int_eq(NODE_CTL(node, &ctl, "group", "ensure", stream, group, "--version", "9",
+                              "--inactive-ttl", "1s"),
+                     OK);
+    node_start(node, NODE_LOGD);
+    node_wait_ready(node, NODE_LOGD, 30);
+    const struct timespec pause = {.tv_nsec = 50000000};
+    for (unsigned tries = 0; tries < LONG_MS / 50; tries++) {
+        if (NODE_CTL(node, &ctl, "group", "info", stream, group) == NOT_FOUND) {
+            break;
+        }
+        (void) nanosleep(&pause, NULL);
+    }
+    ck_assert_int_eq(NODE_CTL(node, &ctl, "group", "info", stream, group), NOT_FOUND);
     process_release(&ctl);
     node_destroy(&node);
 }

@@ -385,6 +385,27 @@ TEST(group_events_are_passed_on)
     fake_destroy(&fake);
 }
 
+TEST(a_deadline_that_comes_about_later_is_extended_by_itself_too)
+{
+    struct fake *fake = fake_new();
+    struct rg_client *client = fake_client(fake, NULL);
+    struct rg_consumer *consumer = join(client, NULL);
+    struct rg_record record;
+    Railgun__GroupEvent event = RAILGUN__GROUP_EVENT__INIT;
+    deliver(fake, 1, 2);
+    ck_assert_int_eq(rg_consumer_next(consumer, 30000, &record), 0);
+    event.has_type = event.has_count = true;
+    event.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_ACK_WAIT;
+    event.count = 30;
+    fake_lock(fake);
+    fake_send_message(fake, fake->channel, 0, BODY(GROUP_EVENT), &event.base);
+    fake_unlock(fake);
+    fake_await_frames(fake, BODY(EXTEND), 2);
+    rg_consumer_close(&consumer);
+    rg_close(&client);
+    fake_destroy(&fake);
+}
+
 TEST(a_consumer_that_the_server_ends_is_closed)
 {
     struct fake *fake = fake_new();

@@ -288,7 +288,7 @@ TEST(a_group_that_becomes_exclusive_takes_all_back)
     size_t size = railgun__group_spec__pack(&spec, bytes);
     ck_assert_int_eq(
         group_state_configure(group_replicated(group), span_of("g"), span_make(bytes, size)), 0);
-    group_reconfigured(group);
+    group_reconfigured(group, 0);
     ck_assert(group_invariant(group));
     expect_no_deliver(group, 11);
     settle(group);

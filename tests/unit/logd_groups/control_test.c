@@ -9,6 +9,7 @@
 #include "tests/lib/test.h"
 #include "tests/unit/logd_groups/talk.h"
 
+enum { NOWHERE = 999999 };
 enum { PAUSE = 1, RESUME = 2, SEEK = 3, RELEASE = 4 };
 enum { OK_FLOOR = 1, OK_RELEASED = 2, OK_CHANGED = 3, INFO_FLOOR = 5, INFO_PAUSED = 20 };
 
@@ -30,7 +31,7 @@ static void control_as(int op, uint64_t to, Railgun__GroupSpec *spec)
         start.has_at = start.has_offset = 1;
         start.at = RAILGUN__START__AT__AT_OFFSET;
         start.offset = to;
-        control.to = &start;
+        control.to = to != NOWHERE ? &start : NULL;
     }
     scan_pack(&meta, &message.base);
     struct bus_message in =
@@ -93,6 +94,8 @@ TEST(where_nobody_has_consumed_resume_and_release_have_nothing_to_do)
     ck_assert_uint_eq(fake_number(talk_expect_reply(0), OK_RELEASED), 0);
     control(0, 0);
     (void) talk_expect_reply(ERR_BAD_REQUEST);
+    control(5, 0);
+    (void) talk_expect_reply(ERR_BAD_REQUEST);
     control_as(PAUSE, 0, NULL);
     (void) talk_expect_reply(ERR_NOT_FOUND);
     ck_assert_uint_eq(fake_entries(), 0);
@@ -128,5 +131,17 @@ TEST(who_waits_for_a_group_to_be_opened_is_answered_when_its_stream_is_deleted)
     (void) talk_expect_reply(ERR_STREAM_DELETED);
     fake_settle();
     talk_expect_silence();
+    fake_stop();
+}
+
+TEST(a_seek_must_say_where_to)
+{
+    talk_begin(10);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
+    control(SEEK, NOWHERE);
+    (void) talk_expect_reply(ERR_BAD_REQUEST);
+    control(SEEK, 0);
+    (void) talk_expect_reply(ERR_BAD_REQUEST);
+    talk_expect_silence(); /* what it holds is still its own */
     fake_stop();
 }

@@ -317,6 +317,38 @@ TEST(a_new_group_gets_its_defaults)
     spec_release(&spec);
 }
 
+TEST(a_members_limit_that_is_the_groups_stays_the_groups)
+{
+    Railgun__GroupSpec wanted = RAILGUN__GROUP_SPEC__INIT;
+    struct spec spec;
+    struct spec change;
+    wanted.has_max_in_flight = 1;
+    wanted.max_in_flight = 3;
+    spec_from_group(&wanted, &spec);
+    spec_fill(&spec);
+    wanted.max_in_flight = 6;
+    spec_from_group(&wanted, &change);
+    spec_merge(&spec, &change, UINT32_MAX & ~(UINT32_C(1) << SPEC_GROUP_MAX_IN_FLIGHT_MEMBER));
+    ck_assert_uint_eq(spec.numbers[SPEC_GROUP_MAX_IN_FLIGHT], 6);
+    ck_assert_uint_eq(spec.numbers[SPEC_GROUP_MAX_IN_FLIGHT_MEMBER], 3); /* it is locked */
+    spec_merge(&spec, &change, UINT32_MAX);
+    ck_assert_uint_eq(spec.numbers[SPEC_GROUP_MAX_IN_FLIGHT_MEMBER], 3); /* its own by now */
+    spec_release(&change);
+    wanted.has_max_in_flight_member = 1;
+    wanted.max_in_flight_member = 6;
+    spec_from_group(&wanted, &change);
+    spec_merge(&spec, &change, UINT32_MAX);
+    spec_release(&change);
+    wanted.has_max_in_flight_member = 0;
+    wanted.max_in_flight = 9;
+    spec_from_group(&wanted, &change);
+    spec_merge(&spec, &change, UINT32_MAX);
+    ck_assert_uint_eq(spec.numbers[SPEC_GROUP_MAX_IN_FLIGHT], 9);
+    ck_assert_uint_eq(spec.numbers[SPEC_GROUP_MAX_IN_FLIGHT_MEMBER], 9);
+    spec_release(&change);
+    spec_release(&spec);
+}
+
 TEST(a_start_is_one_value)
 {
     Railgun__Start start = RAILGUN__START__INIT;
