@@ -185,9 +185,20 @@ static uint64_t later(uint64_t now_ms, uint64_t by_ms)
     return now_ms > UINT64_MAX - by_ms ? UINT64_MAX : now_ms + by_ms;
 }
 
+/* What a group had to say may be gone with the records it was about; such a group may be at rest. */
+static void changes_prune(struct groups *self)
+{
+    LIST_FOREACH (&self->changed, node) {
+        if (!group_has_changes(LIST_ENTRY(node, struct hosted, changed)->group)) {
+            list_remove(node);
+        }
+    }
+}
+
 /* When to come again for the acknowledgements; UINT64_MAX: nothing waits. */
 static uint64_t acks_flush(struct groups *self, uint64_t now_ms)
 {
+    changes_prune(self);
     if (list_is_empty(&self->changed)) {
         self->flush_at_ms = 0;
         self->flush_now = false;

@@ -436,7 +436,7 @@ TEST(no_file_goes_before_the_database_has_saved_what_it_made)
 }
 
 /* Ten records of 10,000 bytes with IDs of their own. */
-static void publish_with_ids(struct node *node, uint64_t number)
+static void send_with_ids(struct node *node, uint64_t number, struct answer *answer)
 {
     static char text[10000];
     struct buf batch = {0};
@@ -448,13 +448,76 @@ static void publish_with_ids(struct node *node, uint64_t number)
     }
     struct payload *payload = payload_copy(buf_span(&batch));
     struct slice slice = {payload, payload_span(payload)};
-    struct answer answer;
-    node_ask(node, RAILGUN__BUS_TYPE__BUS_LOG_PUBLISH, NODE_STREAM, (struct span){0}, &slice,
-             &answer);
-    ck_assert_int_eq(answer.status, 0);
-    answer_clear(&answer);
+    node_send(node, RAILGUN__BUS_TYPE__BUS_LOG_PUBLISH, NODE_STREAM, (struct span){0}, &slice,
+              answer);
     slice_release(&slice);
     buf_release(&batch);
+}
+
+static void publish_with_ids(struct node *node, uint64_t number)
+{
+    struct answer answer;
+    send_with_ids(node, number, &answer);
+    node_wait(node, &answer);
+    ck_assert_int_eq(answer.status, 0);
+    answer_clear(&answer);
+}
+
+/* So many files without anything of the stream. */
+static void fill_other_files(struct node *node, uint64_t files)
+{
+    uint64_t upto = last_file(node) + files;
+    while (last_file(node) < upto) {
+        uint64_t next = node_stream(node, NODE_STREAM + 1)->next_offset;
+        (void) node_publish(node, NODE_STREAM + 1, next, 100, 1000);
+    }
+    struct answer answer;
+    node_ask(node, RAILGUN__BUS_TYPE__BUS_LOG_PURGE, NODE_STREAM + 1, (struct span){0}, NULL,
+             &answer);
+    answer_clear(&answer);
+}
+
+static void check_last_id(struct node *node, uint64_t number)
+{
+    struct buf id = {0};
+    char expected[32];
+    (void) snprintf(expected, sizeof(expected), "id-%" PRIu64, number * 10 + 9);
+    stream_read_last_id(node_stream(node, NODE_STREAM), &id);
+    ck_assert_str_eq(buf_text(&id), expected);
+    buf_release(&id);
+}
+
+TEST_WITHIN(the_last_id_is_kept_when_its_record_and_its_file_are_gone, 120)
+{
+    struct node node;
+    small_files(&node);
+    catalog_stream_append(&node.changes, NODE_STREAM + 1, 1, (struct span){0});
+    node_start(&node);
+    for (uint64_t life = 0; life < 8; life++) {
+        fill_files(&node, 3);
+        struct answer answer;
+        if (life % 2 == 0) {
+            publish_with_ids(&node, life);
+        } else { /* it is purged while it is in flight */
+            send_with_ids(&node, life, &answer);
+        }
+        (void) purge(&node, 0, UINT64_MAX);
+        if (life % 2 != 0) {
+            node_wait(&node, &answer);
+            answer_clear(&answer);
+        }
+        check_last_id(&node, life);
+        uint64_t last = last_file(&node);
+        fill_other_files(&node, 2);
+        wait_released(&node, last + 1);
+        node_stop(&node);
+        if (life % 4 < 2) {
+            node_remove_db(&node);
+        }
+        node_start(&node);
+        check_last_id(&node, life);
+    }
+    node_end(&node);
 }
 
 TEST_WITHIN(files_go_although_trimming_and_message_ids_never_rest, 120)

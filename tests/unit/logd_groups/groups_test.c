@@ -280,6 +280,23 @@ TEST(a_dead_frontd_counts_nothing_as_failed)
     fake_stop();
 }
 
+TEST(a_group_may_rest_although_what_it_had_to_say_was_trimmed)
+{
+    talk_begin(10);
+    fake_turn();
+    (void) talk_expect_deliver(&talk_front, 5, 1, 10);
+    fake_settle();
+    talk_ack(&talk_front, 5, 1, 10, false); /* waits for more of them */
+    fake.stream.first = 101;
+    groups_trim(fake.stream.groups, 101);
+    talk_detach(&talk_front, 5, false);
+    fake_settle();
+    while (fake_next() != NULL) {
+    }
+    ck_assert_uint_eq(talk_info(5), 100);
+    fake_stop();
+}
+
 TEST(a_full_link_holds_its_consumers_back_and_no_others)
 {
     talk_begin(10);
