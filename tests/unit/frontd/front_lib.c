@@ -38,8 +38,10 @@ static _Noreturn void front_child(const char *run_dir, const char *const *sets)
     (void) snprintf(log_path, sizeof(log_path), "%s/frontd.log", run_dir);
     int log = open(log_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
     (void) dup2(log, STDERR_FILENO);
-    const char *fixed[] = {"frontd", "--set", run_dir_set, "--set", "listen.port=0"};
-    for (unsigned i = 0; i < 5; i++) {
+    /* Who is stopped and started again by a test is waited for, however busy the machine is. */
+    const char *fixed[] = {
+        "frontd", "--set", run_dir_set, "--set", "listen.port=0", "--set", "timeouts.request=100s"};
+    for (unsigned i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++) {
         arguments[count++] = mem_strdup(fixed[i]);
     }
     for (unsigned i = 0; sets != NULL && sets[i] != NULL; i++) {
