@@ -430,14 +430,23 @@ static void check_all_there(struct node *node, const struct known *known, uint64
     ck_assert_uint_eq(ok->stream->n_corrupt, 0);
     SCAN_FREE(&ok);
     struct raw_page page = {0};
-    for (uint64_t at = first; at < next; at = page.next) {
+    for (uint64_t at = first; at < next;) {
         raw_read(raw, stream, at, &page);
+        if (page.code == -ERR_OUT_OF_RANGE) {
+            /* What frontd had kept for logd was stored a moment ago: as many go as came. */
+            struct numbers now = ask_stream(node);
+            ck_assert_uint_gt(now.first, at);
+            ck_assert_uint_le(now.first - first, now.next - next);
+            at = now.first;
+            continue;
+        }
         ck_assert_int_eq(page.code, 0);
         ck_assert_uint_gt(page.next, at);
+        at = page.next;
     }
     ok = raw_describe(raw, stream, group);
     ck_assert_uint_ge(ok->group->floor, known->settled);
-    ck_assert_uint_lt(ok->group->floor, next);
+    ck_assert_uint_lt(ok->group->floor, ask_stream(node).next);
     ck_assert_uint_eq(ok->group->check_errors, 0);
     SCAN_FREE(&ok);
     buf_release(&page.batch);
