@@ -81,13 +81,16 @@ uint64_t group_release_range(struct group *self, uint64_t number, uint64_t first
             continue;
         }
         uint64_t returned = exclusive_before_return(self, member, first, last);
+        uint64_t before = released;
         while (ranges_find_from(member->held, first, &range) && range.first <= last) {
             uint64_t from = max_u64(first, range.first);
             uint64_t until = min_u64(last, range.last);
             group_give_back(self, member, from, until, false, member->number);
             released += range_length(from, until);
         }
-        exclusive_after_return(self, member, returned);
+        if (released > before) { /* who loses nothing is told nothing */
+            exclusive_after_return(self, member, returned);
+        }
     }
     while (number == 0 && ranges_find_from(self->delayed, first, &range) && range.first <= last) {
         uint64_t from = max_u64(first, range.first);

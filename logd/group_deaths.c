@@ -360,7 +360,8 @@ bool group_take_reopened(struct group *self)
     for (uint64_t at = 0; is_followed && ranges_find_from(fresh, at, &run); at = run.last + 1) {
         reopen_run(self, run.first, run.last);
     }
-    if (has_lowest && self->exclusive.chosen != NULL && ranges_lowest(fresh, &run)) {
+    /* one that is not active yet begins at the lowest anyway */
+    if (has_lowest && self->exclusive.is_active && ranges_lowest(fresh, &run)) {
         exclusive_after_return(self, self->exclusive.chosen, run.first);
     }
     ranges_destroy(&self->state.dead.fresh);

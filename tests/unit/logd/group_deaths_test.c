@@ -289,6 +289,40 @@ TEST(a_replay_in_strict_order_takes_back_what_is_ahead)
     end(&group);
 }
 
+TEST(a_replay_in_strict_order_says_nothing_to_who_is_not_active_yet)
+{
+    Railgun__DlqSpec dlq = RAILGUN__DLQ_SPEC__INIT;
+    struct group *group = group_make(&dlq, true);
+    struct group_member a;
+    struct group_changes changes;
+    struct buf bytes = {0};
+    join(group, &a);
+    expect_page(group, 11, 1, 10);
+    ck_assert_int_eq(handle(group, &a, GROUP_REJECT, 2, 2), 0);
+    ck_assert_int_eq(handle(group, &a, GROUP_ACK, 5, 5), 0);
+    commit(group);
+    group_note_buried(group, 2, 2, 1);
+    commit(group);
+    group_leave(group, &a, false);
+    group_note_replayed(group, 2, 2);
+    group_changes_encode(group, &bytes, 4096, &changes);
+    group_changes_proposed(group, &changes);
+    group_join(group, &a, 1);
+    group_grant(group, &a, 1000, 1000 * RECORD_BYTES);
+    ck_assert(group_choose_active(group)); /* its epoch comes after the replay */
+    group_state_apply_acks(group_replicated(group), buf_span(&bytes));
+    group_changes_applied(group);
+    ck_assert(group_take_reopened(group));
+    ck_assert_uint_eq(a.standing.rewound, 0);
+    commit(group);
+    ck_assert(group_member_is_active(group, &a));
+    expect_page(group, 11, 2, 2);
+    expect_page(group, 11, 6, 10);
+    ck_assert_uint_eq(group_exclusive_faults(group), 0);
+    buf_release(&bytes);
+    end(&group);
+}
+
 TEST(a_replay_that_a_seek_overtakes_changes_nothing)
 {
     Railgun__DlqSpec dlq = RAILGUN__DLQ_SPEC__INIT;

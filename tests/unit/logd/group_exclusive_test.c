@@ -267,6 +267,51 @@ TEST(each_nack_in_strict_order_is_answered)
     group_destroy(&group);
 }
 
+TEST(a_release_in_strict_order_tells_only_who_loses_something)
+{
+    struct group *group = group_made(false);
+    struct group_member members[3];
+    struct ack_results results = {0};
+    const struct group_nack later = {.has_delay = true, .delay_ms = 1000};
+    group_tick(group, 1000000, 1000);
+    for (unsigned i = 0; i < 3; i++) {
+        join(group, &members[i], i + 1, 0);
+    }
+    settle(group);
+    while (group_news_first(group) != NULL) { /* their roles */
+        group_told(group, group_news_first(group));
+    }
+    ck_assert_uint_eq(group_release_range(group, 0, 1, GROUP_OFFSET_MAX), 0);
+    ck_assert_ptr_null(group_news_first(group));
+    expect_deliver(group, 20, &members[0], 1, 6);
+    ck_assert_uint_eq(group_release_range(group, 0, 7, GROUP_OFFSET_MAX), 0);
+    ck_assert_uint_eq(group_release_range(group, 2, 1, GROUP_OFFSET_MAX), 0);
+    ck_assert_ptr_null(group_news_first(group));
+
+    ck_assert_uint_eq(group_release_range(group, 0, 4, 4), 1);
+    ck_assert_ptr_eq(group_news_first(group), &members[0]);
+    ck_assert_uint_eq(members[0].standing.rewound, 4);
+    group_told(group, &members[0]);
+    ck_assert_ptr_null(group_news_first(group)); /* none of the standbys */
+    group_grant(group, &members[0], 10, 1 << 20);
+    expect_deliver(group, 20, &members[0], 4, 1);
+    expect_deliver(group, 20, &members[0], 5, 2);
+
+    /* what is delayed was told when it was given back */
+    group_handle_nack(group, &members[0], &later, 3, 3, &results);
+    group_told(group, &members[0]);
+    ck_assert_uint_eq(group_release_range(group, 0, 3, 3), 1);
+    ck_assert_ptr_null(group_news_first(group));
+    group_grant(group, &members[0], 10, 1 << 20);
+    expect_deliver(group, 20, &members[0], 3, 1);
+    expect_deliver(group, 20, &members[0], 4, 3);
+    for (unsigned i = 3; i > 0; i--) {
+        group_leave(group, &members[i - 1], false);
+    }
+    ack_results_release(&results);
+    group_destroy(&group);
+}
+
 TEST(a_group_that_becomes_exclusive_takes_all_back)
 {
     struct group_state state;
