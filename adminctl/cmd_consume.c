@@ -32,6 +32,7 @@ struct consuming {
     const char *format;
     const char *command; /* NULL: print */
     uint64_t nack_every;
+    bool rejects_all;
     struct rg_nack nack;
     uint64_t received;
     uint64_t acked;
@@ -134,8 +135,8 @@ static int take(struct consuming *self, const struct rg_record *record)
 {
     self->received++;
     self->redelivered += record->attempt > 1;
-    bool nack =
-        self->nack_every > 0 && record->attempt <= 1 && record->offset % self->nack_every == 0;
+    bool nack = self->rejects_all || (self->nack_every > 0 && record->attempt <= 1 &&
+                                      record->offset % self->nack_every == 0);
     if (!nack && self->command != NULL) {
         nack = !run_command(self, record);
         self->failures = nack ? self->failures + 1 : 0;
@@ -163,7 +164,8 @@ static int consume_all(struct consuming *self, uint64_t count, uint64_t idle_ms,
     uint64_t last_ms = timesource_monotonic_ms(timesource_system());
     int result = 0;
     pace_start(&pace, "consumed", 0, rate);
-    while (result == 0 && !stop_asked && self->acked < count) {
+    while (result == 0 && !stop_asked &&
+           self->acked + (self->rejects_all ? self->nacked : 0) < count) {
         struct rg_record record;
         result = rg_consumer_next(self->consumer, 0, &record);
         if (result == RG_ERR_AGAIN) {
@@ -345,7 +347,7 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
          "when that offset is gone already: error (default), first or latest"},
         {"exec", 'e', OPTION_TEXT, &words.command, "CMD",
          "run CMD for each message (payload on its input): exit 0 acknowledges, else nack"},
-        {"count", 'n', OPTION_NUMBER, &count, "N", "end after N acknowledged messages"},
+        {"count", 'n', OPTION_NUMBER, &count, "N", "end after N messages that are done"},
         {"idle", 0, OPTION_DURATION, &idle_ms, "TIME", "end after TIME without a message"},
         {"rate", 'r', OPTION_NUMBER, &rate, "N", "at most N messages a second"},
         {"prefetch", 0, OPTION_NUMBER, &words.prefetch, "N",
@@ -366,7 +368,9 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
          "when what was nacked comes again: 0 (default: at once), 250ms, 5s, ... or backoff: as "
          "the "
          "group says"},
-        {"reject", 0, OPTION_FLAG, &reject, NULL, "a nack sends it straight to the dead letters"},
+        {"reject", 0, OPTION_FLAG, &reject, NULL,
+         "a nack sends it straight to the dead letters; without --exec and --nack-every: "
+         "everything"},
         {"reason", 0, OPTION_TEXT, &reason, "TEXT", "of nacks, for people"},
         {"format", 'f', OPTION_TEXT, &words.format, "TEXT",
          "as in read, and %a: which attempt, %e: the epoch; default '%p\\n'"},
@@ -390,6 +394,7 @@ int cmd_consume(struct ctl *ctl, int argc, char **argv)
                              .format = words.format,
                              .command = words.command,
                              .nack_every = nack_every,
+                             .rejects_all = reject && words.command == NULL && nack_every == 0,
                              .nack = nack};
     options.consumer = name;
     options.ud = &self;

@@ -168,6 +168,11 @@ int consumer_group_event(struct rg_client *client, uint32_t channel, struct span
     }
     bool is_told = false;
     struct rg_event event = {.type = event_type(group_event->type, &is_told)};
+    if (event.type == RG_EVENT_PAUSED) {
+        event.code = group_event->type == RAILGUN__GROUP_EVENT__TYPE__EVENT_BREAKER
+                         ? ERR_BREAKER_OPEN
+                         : ERR_PAUSED;
+    }
     if (self != NULL && !is_told) {
         is_told = consumer_role_event(self, (int) group_event->type,
                                       group_event->range != NULL ? group_event->range->first : 0,

@@ -59,6 +59,8 @@ enum rg_err {
     RG_ERR_OUT_OF_RANGE = -416,
     RG_ERR_DUPLICATE_MISMATCH = -417, /* the ID is known with another payload */
     RG_ERR_BAD_CONFIG = -422,
+    RG_ERR_BREAKER_OPEN = -423, /* in RG_EVENT_PAUSED only, as the next */
+    RG_ERR_PAUSED = -424,
     RG_ERR_ENSURE_FIRST = -428,
     RG_ERR_DELAY_FULL = -420,
     RG_ERR_DEDUP_FULL = -430,
@@ -307,7 +309,7 @@ enum rg_event_type {
     RG_EVENT_STANDBY, /* exclusive groups: another is active; what was delivered is void */
     RG_EVENT_LOST, /* the ephemeral group was lost; the library makes it again and goes on at `first`: some messages may come again */
     RG_EVENT_DEADLINE, /* ack_wait is over for first..last: they were taken back and count as failed */
-    RG_EVENT_PAUSED, /* the group is paused: nothing is delivered, acknowledgements go on */
+    RG_EVENT_PAUSED, /* the group is paused (also: was, when it attached): nothing is delivered, acknowledgements go on; code: RG_ERR_PAUSED by an operator, RG_ERR_BREAKER_OPEN by its dead-letter breaker */
     RG_EVENT_RESUMED,
     RG_EVENT_SEEK, /* the group's position was set: what was delivered is not yours any more */
 };
@@ -384,7 +386,8 @@ struct rg_nack {
     const char *reason; /* for people; may be NULL */
 };
 /* The same with more to say; and rg_nack_sync returns when it is durable. RG_ERR_DELAY_FULL: the group holds max_delayed messages; those that did not
- * fit are still yours. Other errors as rg_ack_sync. */
+ * fit are still yours. RG_ERR_BAD_CONFIG: `reject`, and the group has no dead letters: they are still yours; rg_nack_with makes it an ordinary nack, after
+ * the group's back-off. Other errors as rg_ack_sync. */
 int rg_nack_with(struct rg_consumer *consumer, uint64_t first, uint64_t last,
                  const struct rg_nack *nack);
 int rg_nack_sync(struct rg_consumer *consumer, uint64_t first, uint64_t last,

@@ -185,6 +185,8 @@ uint64_t groups_expiry_turn(struct groups *self, uint64_t now_ms);
 /* Tell it now, or as soon as its link takes it, before anything else. */
 void groups_tell_member(struct groups *self, struct member *member, const struct told *told);
 void groups_tell_all(struct groups *self, struct hosted *hosted, const struct told *told);
+/* Tell who joins a group that is paused. */
+void groups_tell_paused(struct groups *self, struct member *member);
 /* What waits; true: nothing is left. */
 bool groups_tell_owed(struct groups *self, struct member *member);
 /* An event for operators; its group is filled in. */

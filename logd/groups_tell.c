@@ -5,6 +5,7 @@
 #include "common/base/err.h"
 #include "common/base/mem.h"
 #include "common/wire/bus.pb-c.h"
+#include "common/wire/log.pb-c.h"
 #include "common/wire/pb.h"
 #include "logd/groups_own.h"
 #include "logd/logd.h"
@@ -61,6 +62,19 @@ void groups_tell_all(struct groups *self, struct hosted *hosted, const struct to
          share = group_member_next(hosted->group, share)) {
         groups_tell_member(self, member_of(share), told);
     }
+}
+
+void groups_tell_paused(struct groups *self, struct member *member)
+{
+    uint32_t paused = group_pause_reason(member->hosted->group);
+    if (paused == RAILGUN__GROUP_PAUSE__NOT_PAUSED) {
+        return;
+    }
+    struct told told = {.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_PAUSED};
+    if (paused == RAILGUN__GROUP_PAUSE__PAUSED_BY_BREAKER) {
+        told.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_BREAKER;
+    }
+    groups_tell_member(self, member, &told);
 }
 
 bool groups_tell_owed(struct groups *self, struct member *member)

@@ -34,21 +34,12 @@ static void nack_return_rest(struct groups *self, struct member *member, uint32_
     }
 }
 
-static void nack_handle(struct groups *self, struct member *member, const struct hot_nack *said,
-                        bool is_request)
+static void nack_range(struct groups *self, struct member *member, const struct group_nack *nack,
+                       struct range range, bool is_request)
 {
-    struct group *group = member->hosted->group;
-    group_blame(group, said->reason, span_of(member->name));
-    if (said->reject) {
-        group_handle_range(group, &member->share, GROUP_REJECT, said->range.first, said->range.last,
-                           &self->results);
-        return;
-    }
-    const struct group_nack nack = {
-        .no_count = said->no_count, .has_delay = said->has_delay, .delay_ms = said->delay_ms};
     uint64_t held = ranges_total(member->share.held);
     uint32_t before = self->results.count > 0 ? self->results.count - 1 : 0;
-    group_handle_nack(group, &member->share, &nack, said->range.first, said->range.last,
+    group_handle_nack(member->hosted->group, &member->share, nack, range.first, range.last,
                       &self->results);
     for (uint32_t i = before; i < self->results.count; i++) {
         *self->count.delay_full += self->results.items[i].error == ERR_DELAY_FULL ? 1 : 0;
@@ -57,6 +48,38 @@ static void nack_handle(struct groups *self, struct member *member, const struct
         nack_return_rest(self, member, before);
     }
     *self->count.nacked += held - ranges_total(member->share.held);
+}
+
+/* Without dead letters it stays with the member, if that hears of it; else it is a nack like any other. */
+static void reject_range(struct groups *self, struct member *member, struct range range,
+                         bool is_request)
+{
+    const struct group_nack nack = {0};
+    uint32_t before = self->results.count > 0 ? self->results.count - 1 : 0;
+    group_handle_range(member->hosted->group, &member->share, GROUP_REJECT, range.first, range.last,
+                       &self->results);
+    uint32_t count = self->results.count;
+    for (uint32_t i = before; i < count && !is_request; i++) {
+        struct ack_result refused = self->results.items[i];
+        if (refused.error == ERR_BAD_CONFIG) {
+            nack_range(self, member, &nack,
+                       (struct range){.first = refused.first, .last = refused.last}, false);
+        }
+    }
+}
+
+static void nack_handle(struct groups *self, struct member *member, const struct hot_nack *said,
+                        bool is_request)
+{
+    const struct group_nack nack = {
+        .no_count = said->no_count, .has_delay = said->has_delay, .delay_ms = said->delay_ms};
+    struct range range = {.first = said->range.first, .last = said->range.last};
+    group_blame(member->hosted->group, said->reason, span_of(member->name));
+    if (said->reject) {
+        reject_range(self, member, range, is_request);
+    } else {
+        nack_range(self, member, &nack, range, is_request);
+    }
 }
 
 /* The order is the frame's; up_to comes last, so that a nack below it counts. */

@@ -202,6 +202,7 @@ static void attach_join(struct groups *self, struct attach *attach, struct hoste
     pb_append_varint(meta, OK_PAUSED, group_is_paused(hosted->group));
     struct bus_outgoing out = {.type = attach->type, .meta = buf_span(meta)};
     (void) bus_reply(groups_bus(self), attach->ticket, &out); /* a dead link is told by link_down */
+    groups_tell_paused(self, member);
     groups_touched(self, hosted);
 }
 

@@ -4,6 +4,7 @@
 #include "tests/system/raw.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -609,6 +610,26 @@ TEST_WITHIN(what_was_purged_before_it_could_be_moved_is_a_gap, 90)
 
 /* --- breaker --- */
 
+static void note_pause(void *ud, struct rg_consumer *consumer, const struct rg_event *event)
+{
+    _Atomic int *code = ud;
+    (void) consumer;
+    if (event->type == RG_EVENT_PAUSED) {
+        atomic_store(code, event->code);
+    }
+}
+
+/* Whoever comes later hears of it too. */
+static void expect_told_of_pause(struct rg_client *client, int wanted)
+{
+    _Atomic int code = 0;
+    struct rg_consumer *consumer = NULL;
+    const struct rg_consume_options options = {.on_event = note_pause, .ud = &code};
+    ck_assert_int_eq(rg_consume(client, stream, group, &options, &consumer), RG_OK);
+    ck_assert_msg(WAIT_FOR(atomic_load(&code) == wanted, 30), "%d", atomic_load(&code));
+    rg_consumer_close(&consumer);
+}
+
 TEST_WITHIN(the_breaker_pauses_a_group_of_which_too_much_dies, 90)
 {
     struct node *node = node_with_group(40, (struct rg_group_spec){.max_in_flight = 1,
@@ -632,13 +653,37 @@ TEST_WITHIN(the_breaker_pauses_a_group_of_which_too_much_dies, 90)
     ck_assert_int_eq(NODE_CTL(node, &ctl, "group", "info", stream, group), 0);
     ck_assert(json_has_text(buf_text(&ctl.out), "paused", "breaker"));
     rg_consumer_close(&consumer);
+    expect_told_of_pause(client, RG_ERR_BREAKER_OPEN);
     consumer = join(client, "packer");
     expect_nothing(consumer);
+    ck_assert_int_eq(NODE_CTL(node, &ctl, "group", "resume", stream, group), 0);
+    ck_assert_int_eq(NODE_CTL(node, &ctl, "group", "pause", stream, group), 0);
+    expect_told_of_pause(client, RG_ERR_PAUSED);
     ck_assert_int_eq(NODE_CTL(node, &ctl, "group", "resume", stream, group), 0);
     struct rg_record record;
     ck_assert_int_eq(rg_consumer_next(consumer, LONG_MS, &record), RG_OK);
     process_release(&ctl);
     rg_consumer_close(&consumer);
+    rg_close(&client);
+    node_destroy(&node);
+}
+
+TEST_WITHIN(adminctl_rejects_what_it_is_told_to, 90)
+{
+    struct node *node = node_with_group(4, (struct rg_group_spec){0});
+    struct process ctl = {0};
+    ck_assert_int_eq(NODE_CTL(node, &ctl, "consume", stream, "-g", group, "--reject", "--reason",
+                              "by hand", "-n", "2"),
+                     0);
+    wait_dead(node, 2);
+    struct rg_client *client = client_new(node);
+    expect_letter(client, 1, 1, "REJECTED", 0, 1, "by hand", "");
+    ck_assert_int_eq(NODE_CTL(node, &ctl, "consume", stream, "-g", group, "--reject", "--exec",
+                              "[ $RAILGUN_OFFSET = 3 ]", "--idle", "2s"),
+                     0);
+    wait_dead(node, 3);
+    ck_assert_uint_eq(group_number(node, "floor"), 4);
+    process_release(&ctl);
     rg_close(&client);
     node_destroy(&node);
 }

@@ -226,6 +226,26 @@ TEST(what_is_rejected_in_a_group_without_dead_letters_stays_with_the_consumer)
     fake_stop();
 }
 
+/* Nobody hears of the error: it must not stay with a consumer that believes to be rid of it. */
+TEST(an_unanswered_rejection_without_dead_letters_is_a_nack_after_the_back_off)
+{
+    talk_begin(1);
+    (void) talk_expect_deliver(&talk_front, 5, 1, 1);
+    talk_reject_unanswered(&talk_front, 5, 1);
+    fake_turn();
+    ck_assert_uint_eq(fake_counter("railgun_group_nacked_records_total"), 1);
+    talk_credit(&talk_front, 5, 2, 2 * FAKE_RECORD);
+    fake_turn();
+    (void) talk_expect_deliver(&talk_front, 5, 2, 2); /* not at once */
+    talk_credit(&talk_front, 5, 1, FAKE_RECORD);
+    fake.now_ms += 1200; /* the first back-off, and a tenth */
+    fake_turn();
+    struct span again = fake_bytes(talk_expect_deliver(&talk_front, 5, 1, 1), 5);
+    ck_assert_uint_eq(fake_number(again, 3), 2);
+    ck_assert_uint_eq(fake_number(again, 4), 1);
+    fake_stop();
+}
+
 TEST(a_detached_consumer_gives_back_what_it_had)
 {
     talk_begin(10);

@@ -95,8 +95,8 @@ void talk_ack(struct bus_link *link, uint64_t consumer, uint64_t first, uint64_t
     buf_release(&meta);
 }
 
-void talk_nack(struct bus_link *link, uint64_t consumer, uint64_t offset, uint64_t delay_ms,
-               bool reject)
+static void nack_send(struct bus_link *link, uint64_t consumer, uint64_t offset, uint64_t delay_ms,
+                      bool reject, bool is_request)
 {
     Railgun__Ack message = RAILGUN__ACK__INIT;
     Railgun__Nack bad = RAILGUN__NACK__INIT;
@@ -114,9 +114,20 @@ void talk_nack(struct bus_link *link, uint64_t consumer, uint64_t offset, uint64
     message.nacks = nacks;
     scan_pack(&meta, &message.base);
     struct bus_message in =
-        fake_message(RAILGUN__BUS_TYPE__BUS_LOG_ACK, consumer, buf_span(&meta), true);
+        fake_message(RAILGUN__BUS_TYPE__BUS_LOG_ACK, consumer, buf_span(&meta), is_request);
     member_handle_ack(talk_member(link, consumer), &in);
     buf_release(&meta);
+}
+
+void talk_nack(struct bus_link *link, uint64_t consumer, uint64_t offset, uint64_t delay_ms,
+               bool reject)
+{
+    nack_send(link, consumer, offset, delay_ms, reject, true);
+}
+
+void talk_reject_unanswered(struct bus_link *link, uint64_t consumer, uint64_t offset)
+{
+    nack_send(link, consumer, offset, TALK_BACKOFF, true, false);
 }
 
 void talk_credit(struct bus_link *link, uint64_t consumer, uint64_t messages, uint64_t bytes)

@@ -29,6 +29,7 @@ void talk_ack(struct bus_link *link, uint64_t consumer, uint64_t first, uint64_t
 #define TALK_BACKOFF UINT64_MAX
 void talk_nack(struct bus_link *link, uint64_t consumer, uint64_t offset, uint64_t delay_ms,
                bool reject);
+void talk_reject_unanswered(struct bus_link *link, uint64_t consumer, uint64_t offset);
 void talk_credit(struct bus_link *link, uint64_t consumer, uint64_t messages, uint64_t bytes);
 void talk_detach(struct bus_link *link, uint64_t consumer, bool count_failed);
 void talk_publish(uint64_t count);
