@@ -1,7 +1,9 @@
 /* dlq: the dead letters of a group: ls, show, replay, drop. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/str.h"
 
 #include "adminctl/ctl.h"
 #include "adminctl/format.h"
@@ -112,13 +114,12 @@ static int dlq_show(struct ctl *ctl, int argc, char **argv)
         "stream: its headers tell what befell it."};
     struct options_result args;
     int exit_code = 0;
-    char *end = NULL;
 
     if (options_parse(&help, NULL, 0, argc, argv, 3, 3, &args, &exit_code) < 0) {
         return exit_code;
     }
-    uint64_t offset = strtoull(args.arguments[2], &end, 10);
-    if (offset == 0 || *end != '\0') {
+    uint64_t offset = 0;
+    if (str_to_u64(span_of(args.arguments[2]), &offset) != 0 || offset == 0) {
         return ctl_usage("dlq show: an offset is a number from 1, not '%s'", args.arguments[2]);
     }
     int result = ctl_connect(ctl);
@@ -154,18 +155,33 @@ typedef int change_fn(struct rg_client *client, const char *stream, const char *
 /* "7" or "7-9". */
 static int range_parse(const char *text, uint64_t *ret_first, uint64_t *ret_last)
 {
-    char *end = NULL;
-    uint64_t first = strtoull(text, &end, 10);
-    uint64_t last = first;
-    if (end != text && *end == '-') {
-        const char *second = end + 1;
-        last = strtoull(second, &end, 10);
+    const char *dash = strchr(text, '-');
+    size_t size = dash != NULL ? (size_t) (dash - text) : strlen(text);
+    uint64_t first;
+    uint64_t last;
+    if (str_to_u64(span_make(text, size), &first) != 0) {
+        return -1;
     }
-    if (end == text || *end != '\0' || first == 0 || first > last) {
+    last = first;
+    if ((dash != NULL && str_to_u64(span_of(dash + 1), &last) != 0) || first == 0 || first > last) {
         return -1;
     }
     *ret_first = first;
     *ret_last = last;
+    return 0;
+}
+
+/* Before anything is changed. 0, or a ctl_exit after having said what is wrong. */
+static int ranges_check(const struct options_result *args, const char *verb)
+{
+    uint64_t first;
+    uint64_t last;
+    for (int i = 2; i < args->count; i++) {
+        if (range_parse(args->arguments[i], &first, &last) < 0) {
+            return ctl_usage("dlq %s: a range is N or FIRST-LAST, not '%s'", verb,
+                             args->arguments[i]);
+        }
+    }
     return 0;
 }
 
@@ -177,9 +193,8 @@ static int change_all(struct ctl *ctl, const struct options_result *args, bool a
         uint64_t first = 0;
         uint64_t last = 0;
         uint64_t changed = 0;
-        if (!all && range_parse(args->arguments[2 + i], &first, &last) < 0) {
-            return ctl_usage("dlq %s: a range is N or FIRST-LAST, not '%s'", verb,
-                             args->arguments[2 + i]);
+        if (!all) {
+            (void) range_parse(args->arguments[2 + i], &first, &last); /* it was checked */
         }
         int result =
             change(ctl->client, args->arguments[0], args->arguments[1], first, last, &changed);
@@ -209,7 +224,10 @@ static int change_run(struct ctl *ctl, const struct command_help *help, int argc
     if (all == (args.count > 2)) {
         return ctl_usage("dlq %s: which? Offsets (7, 10-20), or --all", verb);
     }
-    int result = ctl_connect(ctl);
+    int result = ranges_check(&args, verb);
+    if (result == 0) {
+        result = ctl_connect(ctl);
+    }
     if (result == 0) {
         result = change_all(ctl, &args, all, verb, change, &changed);
     }

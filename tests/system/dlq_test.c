@@ -683,6 +683,14 @@ TEST_WITHIN(adminctl_rejects_what_it_is_told_to, 90)
                      0);
     wait_dead(node, 3);
     ck_assert_uint_eq(group_number(node, "floor"), 4);
+    static const char *const slips[] = {
+        "1--5", "1-", "-1", "+1", " 1", "0", "0-3", "3-1", "1-99999999999999999999"};
+    for (unsigned i = 0; i < sizeof slips / sizeof slips[0];
+         i++) { /* what stands before them too */
+        ck_assert_int_eq(NODE_CTL(node, &ctl, "dlq", "drop", stream, group, "1", "--", slips[i]),
+                         2);
+    }
+    ck_assert_uint_eq(group_number(node, "dead"), 3);
     process_release(&ctl);
     rg_close(&client);
     node_destroy(&node);
