@@ -25,6 +25,7 @@ static void put_letter(struct output *out, const struct rg_dead_letter *letter)
     output_number(out, "offset", letter->offset);
     output_text(out, "state", span_of(letter->dlq_offset != 0 ? "dead" : "dying"));
     output_number(out, "dlq_offset", letter->dlq_offset);
+    output_text(out, "dlq_stream", span_of(letter->dlq_stream));
     output_text(out, "reason", span_of(letter->reason));
     output_number(out, "failed", letter->failed);
     output_number(out, "attempts", letter->attempts);
@@ -140,8 +141,12 @@ static int dlq_show(struct ctl *ctl, int argc, char **argv)
         (void) fprintf(stderr, "adminctl: offset %" PRIu64 " is still on its way to '%s'\n", offset,
                        letters.dlq_stream);
         result = CTL_NOT_FOUND;
+    } else if (letters.items[0].dlq_stream[0] == '\0') {
+        (void) fprintf(stderr, "adminctl: the stream with the copy of offset %" PRIu64 " is gone\n",
+                       offset);
+        result = CTL_NOT_FOUND;
     } else {
-        result = show_record(ctl, letters.dlq_stream, letters.items[0].dlq_offset);
+        result = show_record(ctl, letters.items[0].dlq_stream, letters.items[0].dlq_offset);
     }
     rg_dead_letters_free(&letters);
     return result;

@@ -73,6 +73,8 @@ int rg_dead_letters_list(struct rg_client *client, const char *stream, const cha
             .failed = item->failed,
             .attempts = item->attempts,
             .last_error = text_or_empty(item->last_error),
+            .dlq_stream =
+                text_or_empty(item->dlq_stream != NULL ? item->dlq_stream : ok->dlq_stream),
         };
     }
     SCAN_FREE(&ok);
@@ -88,6 +90,7 @@ void rg_dead_letters_free(struct rg_dead_letters *letters)
     for (size_t i = 0; i < letters->count; i++) {
         mem_free(letters->items[i].reason);
         mem_free(letters->items[i].last_error);
+        mem_free(letters->items[i].dlq_stream);
     }
     mem_free(letters->items);
     mem_free(letters->dlq_stream);

@@ -712,9 +712,10 @@ struct rg_dead_letter {
     uint32_t failed;
     uint32_t attempts; /* deliveries */
     char *last_error;  /* the reason of the last nack; may be empty */
+    char *dlq_stream;  /* the dead-letter stream in which it lies; empty: that is gone */
 };
 struct rg_dead_letters {
-    char *dlq_stream;
+    char *dlq_stream; /* where the group's dead letters go now */
     struct rg_dead_letter *items;
     size_t count;
     bool more;

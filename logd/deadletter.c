@@ -32,6 +32,7 @@ struct move {
     struct deadletter *mover;
     uint64_t log_group;
     uint64_t group_id;
+    uint64_t dlq_log_group; /* where to */
     uint32_t count;
     uint64_t offsets[MOVE_RECORDS_MAX];
 };
@@ -107,6 +108,24 @@ struct stream *deadletter_stream(struct groups *groups, struct hosted *hosted)
     return NULL;
 }
 
+/* Where copies lie: the group may have named another stream then. NULL: nowhere any more. */
+static struct stream *copy_stream(struct groups *groups, struct hosted *hosted,
+                                  const struct group_grave *grave)
+{
+    if (grave->dlq_log_group == 0) { /* an older version wrote it */
+        return deadletter_stream(groups, hosted);
+    }
+    struct stream *stream = streams_find(stream_logd(groups->stream), grave->dlq_log_group);
+    return stream == NULL || stream_is_gone(stream) ? NULL : stream;
+}
+
+struct span deadletter_copy_in(struct groups *groups, struct hosted *hosted,
+                               const struct group_grave *grave)
+{
+    const struct stream *stream = copy_stream(groups, hosted, grave);
+    return stream != NULL ? config_name(stream) : (struct span){0};
+}
+
 struct origin_room {
     char id[UUID_TEXT_SIZE];
 };
@@ -156,7 +175,7 @@ int deadletter_read_copy(struct groups *groups, struct hosted *hosted, uint64_t 
     if (grave == NULL) {
         return ERR_NOT_FOUND;
     }
-    return copy_read(groups, hosted, deadletter_stream(groups, hosted),
+    return copy_read(groups, hosted, copy_stream(groups, hosted, grave),
                      grave->dlq_first + (offset - grave->first), offset, ret_page);
 }
 
@@ -220,7 +239,7 @@ static void load_gone(struct loading *self, const struct group_grave *grave, uin
         while (dlq_offset == 0 && until < last && load_find(self, grave, until + 1) == 0) {
             until++;
         }
-        group_note_buried(self->hosted->group, at, until, dlq_offset);
+        group_note_buried(self->hosted->group, at, until, dlq_offset, self->dlq->log_group);
         if (dlq_offset == 0) {
             event.first = event.first == 0 ? at : event.first;
             event.last = until;
@@ -249,7 +268,8 @@ static uint64_t load_some(struct loading *self, const struct group_grave *grave,
         corrupt_last = grave->dlq_first != 0 ? at : gone;
         error = grave->dlq_first == 0
                     ? ERR_CORRUPT
-                    : copy_read(self->groups, self->hosted, self->dlq,
+                    : copy_read(self->groups, self->hosted,
+                                copy_stream(self->groups, self->hosted, grave),
                                 grave->dlq_first + (at - grave->first), at, &page);
         error = error == 0 ? 0 : ERR_CORRUPT;
     } else {
@@ -355,7 +375,8 @@ static void move_note(struct groups *groups, struct hosted *hosted, const struct
         }
         uint64_t first = move->offsets[i];
         buried_tell(groups, hosted, first, first + run - 1);
-        group_note_buried(hosted->group, first, first + run - 1, dlq_offsets[i]);
+        group_note_buried(hosted->group, first, first + run - 1, dlq_offsets[i],
+                          move->dlq_log_group);
         i += run;
     }
     hosted->burial.noted = move->offsets[0];
@@ -415,6 +436,7 @@ static void move_begin(struct groups *groups, struct hosted *hosted, struct stre
     struct move *move = loading.move;
     move->mover = logd->deadletter;
     move->log_group = groups->stream->log_group;
+    move->dlq_log_group = dlq->log_group;
     move->group_id = group_replicated(hosted->group)->id;
     list_init(&move->node);
     list_push_back(&logd->deadletter->moves, &move->node);

@@ -32,6 +32,10 @@ uint64_t deadletter_move(struct groups *groups, struct hosted *hosted, uint64_t 
 /* The dead-letter stream of the group, open for business; NULL: there is none. */
 struct stream *deadletter_stream(struct groups *groups, struct hosted *hosted);
 
+/* The name of the stream in which a buried message lies; empty: it is gone. Borrowed. */
+struct span deadletter_copy_in(struct groups *groups, struct hosted *hosted,
+                               const struct group_grave *grave);
+
 /* The copy of a replayed message, under its own offset and time. ERR_NOT_FOUND: it cannot be read. */
 int deadletter_read_copy(struct groups *groups, struct hosted *hosted, uint64_t offset,
                          struct stream_page *ret_page);

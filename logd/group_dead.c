@@ -22,12 +22,14 @@ enum {
     DEAD_CONSUMER = 7,
     DEAD_ROUND = 8,
     DEAD_COPY_FIRST = 9,
+    DEAD_COPY_LOG_GROUP = 10,
     BURIED_DLQ_FIRST = 3,
     BURIED_REASON = 4,
     BURIED_FAILED = 5,
     BURIED_ATTEMPTS = 6,
     BURIED_ERROR = 7,
     BURIED_ROUND = 8,
+    BURIED_DLQ_LOG_GROUP = 9,
 };
 
 void group_dead_release(struct group_dead *self)
@@ -75,6 +77,7 @@ static void die_run(struct group_state *self, const struct group_grave *grave, u
             part.first = at;
             part.last = until;
             part.dlq_first = 0;
+            part.dlq_log_group = 0;
             part.round = 0;
             graves_put(&dead->dying, &part);
         }
@@ -82,6 +85,7 @@ static void die_run(struct group_state *self, const struct group_grave *grave, u
             part.first = before->first;
             part.last = before->last;
             part.dlq_first = before->dlq_first;
+            part.dlq_log_group = before->dlq_log_group;
             part.round = before->round + 1;
             graves_put(&dead->dying, &part);
             at = before->last + 1;
@@ -108,7 +112,8 @@ static void dead_bound(struct group_graves *dead)
     }
 }
 
-void group_state_bury(struct group_state *self, uint64_t first, uint64_t last, uint64_t dlq_first)
+void group_state_bury(struct group_state *self, uint64_t first, uint64_t last, uint64_t dlq_first,
+                      uint64_t dlq_log_group)
 {
     struct group_graves cut = {0};
     graves_cut(&self->dead.dying, first, last, &cut);
@@ -119,6 +124,7 @@ void group_state_bury(struct group_state *self, uint64_t first, uint64_t last, u
             continue;
         }
         grave.dlq_first = dlq_first + (grave.first - first);
+        grave.dlq_log_group = dlq_log_group;
         grave.consumer = NULL;
         graves_put(&self->dead.dead, &grave);
     }
@@ -205,6 +211,7 @@ void group_grave_append_dead(struct buf *out, uint32_t number, const struct grou
     append_text(&bytes, DEAD_CONSUMER, grave->consumer);
     append_number(&bytes, DEAD_ROUND, grave->round);
     append_number(&bytes, DEAD_COPY_FIRST, grave->dlq_first);
+    append_number(&bytes, DEAD_COPY_LOG_GROUP, grave->dlq_log_group);
     pb_append_bytes(out, number, buf_span(&bytes));
     buf_release(&bytes);
 }
@@ -223,6 +230,7 @@ static void append_buried(struct buf *out, uint32_t number, const struct group_g
         append_number(&bytes, BURIED_ATTEMPTS, grave->attempts);
         append_text(&bytes, BURIED_ERROR, grave->error);
         append_number(&bytes, BURIED_ROUND, grave->round);
+        append_number(&bytes, BURIED_DLQ_LOG_GROUP, grave->dlq_log_group);
         pb_append_bytes(out, number, buf_span(&bytes));
     }
     buf_release(&bytes);
@@ -280,6 +288,9 @@ static int dead_read_field(struct group_grave *grave, const struct pb_field *fie
     case DEAD_COPY_FIRST:
         grave->dlq_first = field->value;
         return 0;
+    case DEAD_COPY_LOG_GROUP:
+        grave->dlq_log_group = field->value;
+        return 0;
     default:
         return 0;
     }
@@ -304,6 +315,9 @@ static int buried_read_field(struct group_grave *grave, const struct pb_field *f
         return text_read(field, &grave->error);
     case BURIED_ROUND:
         grave->round = (uint32_t) field->value;
+        return 0;
+    case BURIED_DLQ_LOG_GROUP:
+        grave->dlq_log_group = field->value;
         return 0;
     default:
         return 0;
@@ -389,7 +403,7 @@ int group_dead_acks_field(struct group_state *self, const struct pb_field *field
             group_state_die(self, &grave);
             break;
         case DEAD_ACKS_BURIED:
-            group_state_bury(self, grave.first, grave.last, grave.dlq_first);
+            group_state_bury(self, grave.first, grave.last, grave.dlq_first, grave.dlq_log_group);
             break;
         case DEAD_ACKS_REPLAYED:
             group_state_reopen(self, grave.first, grave.last);

@@ -36,7 +36,8 @@ struct group_grave {
     uint64_t last;
     uint64_t
         dlq_first; /* where the first lies in the dead-letter stream; of dying ones: an earlier copy, or 0 */
-    uint32_t reason; /* Dead.Reason */
+    uint64_t dlq_log_group; /* which stream that is; 0: not known */
+    uint32_t reason;        /* Dead.Reason */
     uint32_t failed;
     uint32_t attempts;
     uint32_t round; /* how often it was dead before */
@@ -78,7 +79,8 @@ void group_dead_release(struct group_dead *self);
 /* Pending: dying now. Of `grave`, first, last, reason, failed, attempts and the texts count. */
 void group_state_die(struct group_state *self, const struct group_grave *grave);
 /* Dying: dead, or (dlq_first 0) gone, which is counted as a gap. */
-void group_state_bury(struct group_state *self, uint64_t first, uint64_t last, uint64_t dlq_first);
+void group_state_bury(struct group_state *self, uint64_t first, uint64_t last, uint64_t dlq_first,
+                      uint64_t dlq_log_group);
 /* Dead: pending, not failed yet, with the attempts that it had. */
 void group_state_reopen(struct group_state *self, uint64_t first, uint64_t last);
 /* Dead: forgotten. */

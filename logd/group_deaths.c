@@ -10,7 +10,7 @@
 #include "logd/group_own.h"
 #include "logd/planted.h"
 
-enum { BURIED_DLQ_FIRST = 3, CONSUMER_MAX = 128 };
+enum { BURIED_DLQ_FIRST = 3, BURIED_DLQ_LOG_GROUP = 9, CONSUMER_MAX = 128 };
 
 void deaths_start(struct group *self)
 {
@@ -207,7 +207,7 @@ void group_die_unread(struct group *self, uint64_t offset)
     group_blame(self, (struct span){0}, (struct span){0});
     group_take_out(self, offset, offset);
     deaths_die(self, offset, offset, RAILGUN__DEAD__REASON__NONE);
-    group_note_buried(self, offset, offset, 0);
+    group_note_buried(self, offset, offset, 0, 0);
     INVARIANT_SLOW(group_invariant(self));
 }
 
@@ -249,7 +249,8 @@ bool group_breaker_opened(struct group *self)
 
 /* --- news --- */
 
-void group_note_buried(struct group *self, uint64_t first, uint64_t last, uint64_t dlq_first)
+void group_note_buried(struct group *self, uint64_t first, uint64_t last, uint64_t dlq_first,
+                       uint64_t dlq_log_group)
 {
     struct buf bytes = {0};
     group_start(self);
@@ -257,6 +258,7 @@ void group_note_buried(struct group *self, uint64_t first, uint64_t last, uint64
     pb_append_varint(&bytes, 2, last);
     if (dlq_first != 0) {
         pb_append_varint(&bytes, BURIED_DLQ_FIRST, dlq_first);
+        pb_append_varint(&bytes, BURIED_DLQ_LOG_GROUP, dlq_log_group);
     }
     pb_append_bytes(&self->deaths.news, DEAD_ACKS_BURIED, buf_span(&bytes));
     buf_release(&bytes);

@@ -52,8 +52,9 @@ bool group_breaker_opened(struct group *self);
 /* The dead-letter stream does not take anything. */
 void group_block_dead(struct group *self, bool is_blocked);
 
-/* To be proposed: these are in the dead-letter stream from dlq_first on; 0: they are gone. */
-void group_note_buried(struct group *self, uint64_t first, uint64_t last, uint64_t dlq_first);
+/* To be proposed: these are in that dead-letter stream from dlq_first on; 0: they are gone. */
+void group_note_buried(struct group *self, uint64_t first, uint64_t last, uint64_t dlq_first,
+                       uint64_t dlq_log_group);
 /* To be proposed, as operators wish. */
 void group_note_replayed(struct group *self, uint64_t first, uint64_t last);
 void group_note_dropped(struct group *self, uint64_t first, uint64_t last);

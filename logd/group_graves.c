@@ -89,9 +89,10 @@ static bool grave_continues(const struct group_grave *grave, const struct group_
 {
     uint64_t dlq_next = grave->dlq_first == 0 ? 0 : grave->dlq_first + grave_length(grave);
     return grave->last + 1 == next->first && dlq_next == next->dlq_first &&
-           grave->reason == next->reason && grave->failed == next->failed &&
-           grave->attempts == next->attempts && grave->round == next->round &&
-           same_text(grave->error, next->error) && same_text(grave->consumer, next->consumer);
+           grave->dlq_log_group == next->dlq_log_group && grave->reason == next->reason &&
+           grave->failed == next->failed && grave->attempts == next->attempts &&
+           grave->round == next->round && same_text(grave->error, next->error) &&
+           same_text(grave->consumer, next->consumer);
 }
 
 static char *text_copy(const char *text)

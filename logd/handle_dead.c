@@ -25,6 +25,7 @@ enum {
     LETTER_FAILED = 4,
     LETTER_ATTEMPTS = 5,
     LETTER_ERROR = 6,
+    LETTER_DLQ_STREAM = 7,
     OK_STREAM = 1,
     OK_ITEMS = 2,
     OK_MORE = 3,
@@ -87,8 +88,8 @@ static int ask_read(struct span meta, struct ask *ret_ask)
 
 /* --- listing --- */
 
-static void letter_append(struct groups *self, const struct group_grave *grave, uint64_t offset,
-                          bool is_dead)
+static void letter_append(struct groups *self, struct hosted *hosted,
+                          const struct group_grave *grave, uint64_t offset, bool is_dead)
 {
     struct buf *part = &self->part;
     buf_reset(part);
@@ -102,13 +103,20 @@ static void letter_append(struct groups *self, const struct group_grave *grave, 
     if (grave->error != NULL) {
         pb_append_bytes(part, LETTER_ERROR, span_of(grave->error));
     }
+    if (is_dead && grave->dlq_log_group != 0) {
+        struct span name = deadletter_copy_in(self, hosted, grave);
+        if (!span_equal(
+                name, group_limits_dlq_stream(buf_span(&group_replicated(hosted->group)->spec)))) {
+            pb_append_bytes(part, LETTER_DLQ_STREAM, name);
+        }
+    }
     pb_append_bytes(&self->meta, OK_ITEMS, buf_span(part));
 }
 
 /* Both lists, in order of offset. */
-static void letters_list(struct groups *self, const struct group_dead *dead, uint64_t after,
-                         uint64_t limit)
+static void letters_list(struct groups *self, struct hosted *hosted, uint64_t after, uint64_t limit)
 {
+    const struct group_dead *dead = &group_replicated(hosted->group)->dead;
     uint64_t at = after + 1;
     uint64_t count = 0;
     while (after < GROUP_OFFSET_MAX) {
@@ -124,7 +132,7 @@ static void letters_list(struct groups *self, const struct group_dead *dead, uin
             pb_append_varint(&self->meta, OK_MORE, 1);
             return;
         }
-        letter_append(self, grave, at, is_dead);
+        letter_append(self, hosted, grave, at, is_dead);
         count++;
         at++;
     }
@@ -139,7 +147,7 @@ static void list_answer(struct groups *self, struct hosted *hosted, const struct
     if (hosted != NULL) {
         const struct group_state *state = group_replicated(hosted->group);
         pb_append_bytes(&self->meta, OK_STREAM, group_limits_dlq_stream(buf_span(&state->spec)));
-        letters_list(self, &state->dead, ask->after, limit < LIST_MAX ? limit : LIST_MAX);
+        letters_list(self, hosted, ask->after, limit < LIST_MAX ? limit : LIST_MAX);
     }
     struct bus_outgoing out = {.type = message->type, .meta = buf_span(&self->meta)};
     (void) bus_reply(groups_bus(self), message->ticket, &out);

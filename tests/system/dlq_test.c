@@ -668,6 +668,56 @@ TEST_WITHIN(the_breaker_pauses_a_group_of_which_too_much_dies, 90)
     node_destroy(&node);
 }
 
+/* The group names another dead-letter stream: what lies in the former one is found there. */
+TEST_WITHIN(dead_letters_stay_where_they_lie_when_the_group_names_another_stream, 120)
+{
+    struct node *node = node_with_group(4, (struct rg_group_spec){0});
+    struct rg_client *client = client_new(node);
+    struct rg_consumer *consumer = join(client, "c");
+    struct process ctl = {0};
+    expect_all(consumer, 1, 4);
+    reject(consumer, 1, 2, NULL);
+    wait_dead(node, 2);
+    ck_assert_int_eq(
+        NODE_CTL(node, &ctl, "group", "ensure", stream, group, "-V", "2", "--dlq", "other.dead"),
+        0);
+    rg_consumer_close(&consumer);
+    consumer = join(client, "c");
+    expect_all(consumer, 3, 4);
+    reject(consumer, 3, 4, NULL);
+    wait_dead(node, 4);
+    for (unsigned life = 0; life < 3; life++) {
+        ck_assert_int_eq(NODE_CTL(node, &ctl, "dlq", "ls", stream, group), 0);
+        ck_assert(json_has_text(buf_text(&ctl.out), "dlq_stream", dlq));
+        ck_assert(json_has_text(buf_text(&ctl.out), "dlq_stream", "other.dead"));
+        for (unsigned i = 1; i <= 4; i++) {
+            char offset[8];
+            char payload[16];
+            (void) snprintf(offset, sizeof offset, "%u", i);
+            (void) snprintf(payload, sizeof payload, "order %u", i);
+            ck_assert_int_eq(NODE_CTL(node, &ctl, "dlq", "show", stream, group, offset), 0);
+            ck_assert(process_said(&ctl, payload));
+        }
+        if (life < 2) {
+            logd_restart(node, life == 1);
+        }
+    }
+    rg_consumer_close(&consumer);
+    publish(client, 5, 5);
+    ck_assert_int_eq(
+        NODE_CTL(node, &ctl, "stream", "purge", stream, "--before", "5", "--yes", stream), 0);
+    ck_assert_int_eq(NODE_CTL(node, &ctl, "dlq", "replay", stream, group, "--all"), 0);
+    consumer = join(client, "c");
+    expect_all(consumer, 1, 5);
+    reject(consumer, 1, 1, NULL); /* from the copy in the one into the other */
+    wait_dead(node, 1);
+    ck_assert_uint_eq(group_number(node, "gap_records"), 0);
+    process_release(&ctl);
+    rg_consumer_close(&consumer);
+    rg_close(&client);
+    node_destroy(&node);
+}
+
 TEST_WITHIN(adminctl_rejects_what_it_is_told_to, 90)
 {
     struct node *node = node_with_group(4, (struct rg_group_spec){0});

@@ -35,7 +35,7 @@ static void die(struct group_state *state, uint64_t first, uint64_t last)
 
 static void bury(struct group_state *state, uint64_t first, uint64_t last, uint64_t dlq_first)
 {
-    group_state_bury(state, first, last, dlq_first);
+    group_state_bury(state, first, last, dlq_first, 7);
     ck_assert(group_state_invariant(state));
 }
 
@@ -163,7 +163,7 @@ TEST(too_many_dead_ones_are_forgotten_lowest_first)
     for (uint64_t i = 1; i <= GROUP_DEAD_MAX + 1; i++) {
         group_state_ack(&state, 2 * i - 1, 2 * i - 1);
         group_state_die(&state, &(struct group_grave){.first = 2 * i, .last = 2 * i});
-        group_state_bury(&state, 2 * i, 2 * i, i);
+        group_state_bury(&state, 2 * i, 2 * i, i, 7);
     }
     ck_assert_uint_lt(state.dead.dead.count, GROUP_DEAD_MAX);
     ck_assert_uint_gt(state.dead.dead.count, GROUP_DEAD_MAX - GROUP_DEAD_MAX / 8);

@@ -246,7 +246,7 @@ TEST(what_is_replayed_is_delivered_again_and_spared_of_distance_and_age)
     ck_assert_int_eq(handle(group, &a, GROUP_ACK, 1, 1), 0);
     ck_assert_int_eq(handle(group, &a, GROUP_ACK, 4, 9), 0);
     commit(group);
-    group_note_buried(group, 2, 3, 50);
+    group_note_buried(group, 2, 3, 50, 7);
     commit(group);
     group_note_replayed(group, 1, 10);
     commit(group);
@@ -276,7 +276,7 @@ TEST(a_replay_in_strict_order_takes_back_what_is_ahead)
     ck_assert_int_eq(handle(group, &a, GROUP_ACK, 5, 5), 0);
     commit(group);
     ck_assert_uint_eq(group_replicated(group)->floor, 5);
-    group_note_buried(group, 2, 2, 1);
+    group_note_buried(group, 2, 2, 1, 7);
     group_note_replayed(group, 2, 2);
     commit(group);
     ck_assert_uint_eq(a.standing.rewound, 2);
@@ -334,7 +334,7 @@ TEST(a_replay_that_a_seek_overtakes_changes_nothing)
     expect_page(group, 11, 1, 10);
     ck_assert_int_eq(handle(group, &a, GROUP_REJECT, 2, 2), 0);
     commit(group);
-    group_note_buried(group, 2, 2, 1);
+    group_note_buried(group, 2, 2, 1, 7);
     commit(group);
     group_note_replayed(group, 2, 2);
     group_changes_encode(group, &bytes, 1 << 20, &changes);
@@ -360,7 +360,7 @@ TEST(trimmed_records_end_what_is_held_but_not_what_was_replayed)
     expect_page(group, 11, 1, 10);
     ck_assert_int_eq(handle(group, &a, GROUP_REJECT, 3, 4), 0);
     commit(group);
-    group_note_buried(group, 3, 4, 1);
+    group_note_buried(group, 3, 4, 1, 7);
     group_note_replayed(group, 4, 4);
     commit(group);
     expect_page(group, 11, 4, 4);
@@ -400,7 +400,7 @@ TEST(a_group_that_is_blocked_or_has_too_many_dying_delivers_nothing_new)
     expect_nothing(group, 21);
     ck_assert_int_eq(handle(group, &a, GROUP_RELEASE, 5, 5), 0);
     expect_page(group, 21, 5, 5); /* what came back goes on */
-    group_note_buried(group, 1, 1, 1);
+    group_note_buried(group, 1, 1, 1, 7);
     commit(group);
     expect_page(group, 21, 11, 20);
     end(&group);
