@@ -301,7 +301,7 @@ TEST(a_replay_in_strict_order_says_nothing_to_who_is_not_active_yet)
     ck_assert_int_eq(handle(group, &a, GROUP_REJECT, 2, 2), 0);
     ck_assert_int_eq(handle(group, &a, GROUP_ACK, 5, 5), 0);
     commit(group);
-    group_note_buried(group, 2, 2, 1);
+    group_note_buried(group, 2, 2, 1, 7);
     commit(group);
     group_leave(group, &a, false);
     group_note_replayed(group, 2, 2);
