@@ -278,21 +278,22 @@ static int steps_ask(struct ctl *ctl, const struct planfile *file, bool dry_run,
                      bool allow_data_loss, struct step *steps)
 {
     int result = 0;
-    for (size_t at = 0; at < 2 * file->count; at++) {
-        size_t i = at % file->count;
-        bool is_group = file->objects[i].kind == RAILGUN__KIND__KIND_GROUP;
-        if (is_group != (at >= file->count)) {
-            continue;
-        }
-        step_release(&steps[i]);
-        step_ask(ctl, &file->objects[i], dry_run, allow_data_loss, &steps[i]);
-        if (!is_verdict(&steps[i])) {
-            Railgun__Error *refusal = steps[i].refusal;
-            steps[i].refusal = NULL;
-            return ask_explain(ctl, steps[i].error, refusal, "ask about the plan");
-        }
-        if (steps[i].error != 0) {
-            result = CTL_CONFLICT;
+    for (unsigned pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < file->count; i++) {
+            bool is_group = file->objects[i].kind == RAILGUN__KIND__KIND_GROUP;
+            if (is_group != (pass == 1)) {
+                continue;
+            }
+            step_release(&steps[i]);
+            step_ask(ctl, &file->objects[i], dry_run, allow_data_loss, &steps[i]);
+            if (!is_verdict(&steps[i])) {
+                Railgun__Error *refusal = steps[i].refusal;
+                steps[i].refusal = NULL;
+                return ask_explain(ctl, steps[i].error, refusal, "ask about the plan");
+            }
+            if (steps[i].error != 0) {
+                result = CTL_CONFLICT;
+            }
         }
     }
     if (dry_run && steps_check_dead_letters(file, steps)) {
