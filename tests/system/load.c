@@ -202,7 +202,7 @@ uint64_t load_finish(struct load **self, double seconds)
     uint64_t next = load_read_all(load->node, history, load->options.stream);
     uint64_t floor = next - 1;
     bool drained = load->options.consumers == 0 || is_drained(load, next - 1, seconds, &floor);
-    if (load->options.dlq != NULL && drained) {
+    if (load->options.dlq != NULL) {
         load_read_dead(load);
     }
     uint64_t check_errors = load->check_errors;
@@ -214,7 +214,8 @@ uint64_t load_finish(struct load **self, double seconds)
                    history_count(history, OUTCOME_UNKNOWN), next - 1,
                    history_count_delivered(history));
     /* A group that stands still is looked at first: what it broke may tell why. */
-    ck_assert_msg(verdict.total == 0, "%lu violations:\n%s", verdict.total,
+    ck_assert_msg(verdict.total == 0, "%s%lu violations:\n%s",
+                  drained ? "" : "the group stands still, ", verdict.total,
                   buf_text(&verdict.text));
     verdict_release(&verdict);
     ck_assert_msg(drained, "the group stands at %lu of %lu after %.0f s", floor, next - 1, seconds);
