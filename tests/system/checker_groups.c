@@ -80,9 +80,15 @@ static bool faults_strike(const struct faults *faults, uint64_t from_ns, uint64_
     return false;
 }
 
+/* An ack that is not durable may be lost by a fault. And who had a message before a fault may acknowledge it behind it, when it is on its way to somebody
+ * again: that one sees it when he looks. */
 static bool ack_is_forgivable(const struct checker *self, const struct faults *faults,
-                              const struct turn *turn)
+                              const struct turn *turn, uint64_t again_ns)
 {
+    if (again_ns < turn->acked_ns + self->options->ack_settle_ns &&
+        faults_touch(faults, turn->delivered_ns, turn->acked_ns)) {
+        return true;
+    }
     return !turn->is_sync &&
            faults_strike(faults, turn->acked_ns, turn->acked_ns + self->options->ack_window_ns);
 }
@@ -115,7 +121,7 @@ static void check_delivery(struct checker *self, const struct faults *faults, st
         event->attempt <= turn->attempt) {
         return; /* it had come before the fault, and who got it was slow to look */
     }
-    if (turn->acked_ns != 0 && !ack_is_forgivable(self, faults, turn)) {
+    if (turn->acked_ns != 0 && !ack_is_forgivable(self, faults, turn, event->time_ns)) {
         violated(self, RULE_ACKED_REDELIVERY,
                  "offset %" PRIu64 " to group %u, %" PRIu64 " us after its %sack", event->offset,
                  event->group, (event->time_ns - turn->acked_ns) / 1000,

@@ -117,6 +117,35 @@ TEST(an_ack_answered_while_the_fault_is_on_may_be_forgotten)
     story_end(&story, RULE_COUNT);
 }
 
+/* Delivered before a fault, acknowledged behind it, when it was on its way to another. */
+static void story_ack_behind_a_fault(struct story *story, uint64_t seen_after_ms)
+{
+    story_begin(story);
+    story_publish(story, 1, 1, OUTCOME_OK, 1);
+    story_deliver(story, 1, MEMBER, 1);
+    history_fault_began(story->history);
+    history_fault_ended(story->history);
+    story_wait(story, 150);
+    history_acked(story->history, GROUP, 1, true);
+    story_wait(story, seen_after_ms);
+    story_deliver(story, 1, OTHER, 2);
+    story_final(story, 1);
+}
+
+TEST(what_is_acknowledged_behind_a_fault_may_be_on_its_way_to_another)
+{
+    struct story story;
+    story_ack_behind_a_fault(&story, 100);
+    story_end(&story, RULE_COUNT);
+}
+
+TEST(what_is_acknowledged_behind_a_fault_does_not_come_much_later)
+{
+    struct story story;
+    story_ack_behind_a_fault(&story, 600);
+    story_end(&story, RULE_ACKED_REDELIVERY);
+}
+
 TEST(a_posted_ack_may_be_lost_in_a_fault)
 {
     struct story story;
