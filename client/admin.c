@@ -205,13 +205,16 @@ int rg_stream_describe(struct rg_client *client, const char *stream,
     return result;
 }
 
-static int admin_delete(struct rg_client *client, Railgun__Kind kind, const char *name)
+/* `group` is NULL but for KIND_GROUP. */
+static int admin_delete(struct rg_client *client, Railgun__Kind kind, const char *name,
+                        const char *group)
 {
     struct call call = {.field = RAILGUN__FRAME__BODY_DELETE};
     Railgun__Delete request = RAILGUN__DELETE__INIT;
     request.has_kind = true;
     request.kind = kind;
     request.name = text_of(name);
+    request.group = text_of(group);
     scan_pack(&call.body, &request.base);
     int result = call_ask(client, &call, RAILGUN__FRAME__BODY_DELETE_OK);
     call_release(&call);
@@ -221,7 +224,16 @@ static int admin_delete(struct rg_client *client, Railgun__Kind kind, const char
 int rg_stream_delete(struct rg_client *client, const char *stream)
 {
     int result = admin_check(client, stream, "rg_stream_delete");
-    return result == 0 ? admin_delete(client, RAILGUN__KIND__KIND_STREAM, stream) : result;
+    return result == 0 ? admin_delete(client, RAILGUN__KIND__KIND_STREAM, stream, NULL) : result;
+}
+
+int rg_group_delete(struct rg_client *client, const char *stream, const char *group)
+{
+    int result = admin_check(client, stream, "rg_group_delete");
+    if (result == 0 && group == NULL) {
+        result = error_note(ERR_USAGE, "rg_group_delete: the group is NULL");
+    }
+    return result == 0 ? admin_delete(client, RAILGUN__KIND__KIND_GROUP, stream, group) : result;
 }
 
 int rg_stream_delete_now(struct rg_client *client, const char *stream, const uint8_t *stream_id)
@@ -265,7 +277,8 @@ int rg_stream_undelete(struct rg_client *client, const char *stream, const uint8
 int rg_exchange_delete(struct rg_client *client, const char *exchange)
 {
     int result = admin_check(client, exchange, "rg_exchange_delete");
-    return result == 0 ? admin_delete(client, RAILGUN__KIND__KIND_EXCHANGE, exchange) : result;
+    return result == 0 ? admin_delete(client, RAILGUN__KIND__KIND_EXCHANGE, exchange, NULL)
+                       : result;
 }
 
 int rg_exchange_ensure(struct rg_client *client, const char *exchange,

@@ -703,6 +703,72 @@ int rg_group_seek(struct rg_client *client, const char *stream, const char *grou
  * *ret_released (may be NULL): how many messages. */
 int rg_group_release(struct rg_client *client, const char *stream, const char *group,
                      uint64_t first, uint64_t last, uint64_t member, uint64_t *ret_released);
+/* Its position is lost, its members are out (RG_ERR_NOT_FOUND); the records stay. After RG_ERR_TIMEOUT it may have happened. */
+int rg_group_delete(struct rg_client *client, const char *stream, const char *group);
+
+/* Where a group stands, also an ephemeral one. RG_OK: give *ret_info back with rg_group_info_free. Texts are never NULL. */
+struct rg_group_member {
+    uint64_t member; /* its number: for rg_group_release */
+    char *consumer, *address;
+    uint64_t in_flight, credit_messages, credit_bytes;
+    uint64_t delivered, acked; /* since it is a member */
+    bool active, draining;     /* active: the one of an exclusive group */
+    uint32_t priority;
+};
+struct rg_group_info {
+    uint64_t version;                        /* of its specification */
+    uint64_t floor;                          /* all up to here is acknowledged */
+    uint64_t acked_above, holes;             /* acknowledged behind it: messages, ranges of them */
+    uint64_t in_flight, redelivery, delayed; /* with members; ready to come again; not yet due */
+    uint64_t next_due_us;                    /* the first that is delayed; 0: none */
+    uint64_t next_offset;                    /* the next new one to be delivered */
+    uint64_t lag;                            /* not acknowledged, delivered or not */
+    uint64_t dead, dying;                    /* in the dead letters; on their way there */
+    uint64_t skipped, gap_records; /* passed over: damaged; removed by retention or a purge */
+    uint64_t redelivered_total, reattached, check_errors;
+    uint32_t max_in_flight, max_holes;
+    bool ephemeral, paused;
+    char *pause_reason, *owner;      /* "operator", "breaker"; of exclusive groups */
+    uint64_t epoch;                  /* the same; 0: none yet */
+    struct rg_group_member *members; /* the first 1,000 */
+    size_t member_count;
+};
+int rg_group_info(struct rg_client *client, const char *stream, const char *group,
+                  struct rg_group_info *ret_info);
+void rg_group_info_free(struct rg_group_info *info);
+
+/* What was delivered, or given up, and is not acknowledged: ranges of messages that are alike in all this. */
+struct rg_pending_range {
+    uint64_t first, last;
+    const char *state;            /* "IN_FLIGHT", "WAITING", "DELAYED", "SKIPPED", "DYING" */
+    uint64_t member, age_ms;      /* in flight: with whom, for how long */
+    char *consumer;               /* never NULL */
+    uint64_t deadline_ms, due_us; /* until ack_wait is over, UINT64_MAX: never; delayed until */
+    uint32_t attempt, failed;
+};
+struct rg_pending {
+    struct rg_pending_range *items;
+    size_t count;
+    bool more;
+};
+/* Those behind the offset `after`, in order, at most `limit` (0: 1,000; not more than 4,000). RG_OK: give *ret_pending back with rg_pending_free. */
+int rg_group_pending(struct rg_client *client, const char *stream, const char *group,
+                     uint64_t after, uint32_t limit, struct rg_pending *ret_pending);
+void rg_pending_free(struct rg_pending *pending);
+struct rg_group_entry {
+    char *stream, *group, *description; /* never NULL */
+    uint64_t version, created_us;
+};
+struct rg_groups {
+    struct rg_group_entry *items;
+    size_t count;
+    bool more;
+};
+/* The durable groups of a stream (NULL: of all streams) behind `after` ("stream/group"; NULL: from the first), in order, at most `limit` as above. RG_OK: give
+ * *ret_groups back with rg_groups_free. */
+int rg_group_list(struct rg_client *client, const char *stream, const char *after, uint32_t limit,
+                  struct rg_groups *ret_groups);
+void rg_groups_free(struct rg_groups *groups);
 
 /* The dead letters of a group (dlq_stream in its spec): messages that were given up, lie in that stream, and were neither replayed nor dropped. */
 struct rg_dead_letter {

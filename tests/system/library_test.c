@@ -395,3 +395,133 @@ TEST_WITHIN(a_purge_tells_what_it_removed, 60)
     node_stop_all(node);
     node_destroy(&node);
 }
+
+/* Ten messages in the hands of one consumer: 1, 2 and 5 acknowledged, 3 given back for an hour. */
+static struct rg_consumer *consumer_of_ten(struct rg_client *client, const char *group)
+{
+    struct rg_consumer *consumer = NULL;
+    struct rg_record record;
+    const struct rg_consume_options options = {.consumer = "me"};
+    const struct rg_nack later = {.delay_ms = 3600000};
+    for (unsigned i = 0; i < 10; i++) {
+        ck_assert_int_eq(rg_publish(client, stream, "x", 1, NULL), RG_OK);
+    }
+    ck_assert_int_eq(rg_consume(client, stream, group, &options, &consumer), RG_OK);
+    for (uint64_t offset = 1; offset <= 10; offset++) {
+        ck_assert_int_eq(rg_consumer_next(consumer, LONG * 1000, &record), RG_OK);
+        ck_assert_uint_eq(record.offset, offset);
+    }
+    ck_assert_int_eq(rg_ack_sync(consumer, 1, 2), RG_OK);
+    ck_assert_int_eq(rg_ack_sync(consumer, 5, 5), RG_OK);
+    ck_assert_int_eq(rg_nack_sync(consumer, 3, 3, &later), RG_OK);
+    return consumer;
+}
+
+static void check_info(struct rg_client *client, const char *group)
+{
+    struct rg_group_info info = {0};
+    ck_assert_msg(rg_group_info(client, stream, group, &info) == RG_OK, "%s",
+                  rg_last_error(client));
+    ck_assert_uint_eq(info.version, 3);
+    ck_assert_uint_eq(info.floor, 2);
+    ck_assert_uint_eq(info.acked_above, 1);
+    ck_assert_uint_eq(info.holes, 1);
+    ck_assert_uint_eq(info.in_flight, 6);
+    ck_assert_uint_eq(info.delayed, 1);
+    ck_assert_uint_gt(info.next_due_us, 0);
+    ck_assert_uint_eq(info.next_offset, 11);
+    ck_assert_uint_eq(info.lag, 7);
+    ck_assert_uint_eq(info.check_errors, 0);
+    ck_assert_uint_eq(info.max_in_flight, 50);
+    ck_assert_uint_eq(info.member_count, 1);
+    ck_assert_str_eq(info.members[0].consumer, "me");
+    ck_assert_uint_eq(info.members[0].in_flight, 6);
+    ck_assert_uint_eq(info.members[0].delivered, 10);
+    ck_assert_uint_eq(info.members[0].acked, 3);
+    ck_assert(!info.paused);
+    rg_group_info_free(&info);
+    ck_assert_int_eq(rg_group_pause(client, stream, group, NULL), RG_OK);
+    ck_assert_int_eq(rg_group_info(client, stream, group, &info), RG_OK);
+    ck_assert(info.paused);
+    ck_assert_str_eq(info.pause_reason, "operator");
+    rg_group_info_free(&info);
+    ck_assert_int_eq(rg_group_info(client, stream, "nobody", &info), RG_ERR_NOT_FOUND);
+}
+
+static void check_pending(struct rg_client *client, const char *group)
+{
+    struct rg_pending pending = {0};
+    ck_assert_msg(rg_group_pending(client, stream, group, 0, 0, &pending) == RG_OK, "%s",
+                  rg_last_error(client));
+    ck_assert_uint_eq(pending.count, 3);
+    ck_assert(!pending.more);
+    ck_assert_uint_eq(pending.items[0].first, 3);
+    ck_assert_str_eq(pending.items[0].state, "DELAYED");
+    ck_assert_uint_gt(pending.items[0].due_us, 0);
+    ck_assert_uint_eq(pending.items[0].failed, 1);
+    ck_assert_uint_eq(pending.items[1].last, 4);
+    ck_assert_str_eq(pending.items[1].state, "IN_FLIGHT");
+    ck_assert_uint_eq(pending.items[1].attempt, 1);
+    ck_assert_uint_ne(pending.items[1].member, 0);
+    ck_assert_str_eq(pending.items[1].consumer, "me");
+    ck_assert_uint_eq(pending.items[1].deadline_ms, UINT64_MAX);
+    ck_assert_uint_eq(pending.items[2].first, 6);
+    ck_assert_uint_eq(pending.items[2].last, 10);
+    rg_pending_free(&pending);
+    ck_assert_int_eq(rg_group_pending(client, stream, group, 3, 1, &pending), RG_OK);
+    ck_assert_uint_eq(pending.count, 1);
+    ck_assert_uint_eq(pending.items[0].first, 4);
+    ck_assert(pending.more);
+    rg_pending_free(&pending);
+    ck_assert_int_eq(rg_group_pending(client, stream, "nobody", 0, 0, &pending), RG_ERR_NOT_FOUND);
+}
+
+static void check_list(struct rg_client *client, const char *of, const char *after, uint32_t limit,
+                       const char *wanted)
+{
+    struct rg_groups groups = {0};
+    struct buf names = {0};
+    ck_assert_msg(rg_group_list(client, of, after, limit, &groups) == RG_OK, "%s",
+                  rg_last_error(client));
+    for (size_t i = 0; i < groups.count; i++) {
+        ck_assert_uint_gt(groups.items[i].created_us, 0);
+        buf_printf(&names, "%s/%s:%s ", groups.items[i].stream, groups.items[i].group,
+                   groups.items[i].description);
+    }
+    buf_printf(&names, "%s", groups.more ? "more" : "end");
+    ck_assert_str_eq(buf_text(&names), wanted);
+    rg_groups_free(&groups);
+    buf_release(&names);
+}
+
+TEST_WITHIN(a_program_sees_what_becomes_of_its_groups_and_deletes_them, 60)
+{
+    struct node *node = node_new();
+    struct rg_groups groups = {0};
+    struct rg_record record;
+    const struct rg_group_spec spec = {.version = 3, .max_in_flight = 50, .description = "work"};
+    node_start_all(node);
+    node_ensure(node, stream);
+    node_ensure(node, "parcels");
+    struct rg_client *client = client_new(node);
+    ck_assert_int_eq(rg_group_ensure(client, stream, "a", &spec, NULL), RG_OK);
+    ck_assert_int_eq(rg_group_ensure(client, stream, "b", NULL, NULL), RG_OK);
+    ck_assert_int_eq(rg_group_ensure(client, "parcels", "a", NULL, NULL), RG_OK);
+    check_list(client, NULL, NULL, 0, "orders/a:work orders/b: parcels/a: end");
+    check_list(client, NULL, NULL, 1, "orders/a:work more");
+    check_list(client, NULL, "orders/a", 0, "orders/b: parcels/a: end");
+    check_list(client, "parcels", NULL, 0, "parcels/a: end");
+    ck_assert_int_eq(rg_group_list(client, "nothing", NULL, 0, &groups), RG_ERR_NOT_FOUND);
+
+    struct rg_consumer *consumer = consumer_of_ten(client, "a");
+    check_info(client, "a");
+    check_pending(client, "a");
+    ck_assert_int_eq(rg_group_delete(client, stream, "a"), RG_OK);
+    ck_assert_int_eq(rg_consumer_next(consumer, LONG * 1000, &record), RG_ERR_CLOSED);
+    ck_assert_int_eq(rg_group_delete(client, stream, "a"), RG_ERR_NOT_FOUND);
+    check_list(client, stream, NULL, 0, "orders/b: end");
+    rg_consumer_close(&consumer);
+    rg_close(&client);
+    node_stop_all(node);
+    node_destroy(&node);
+}
