@@ -86,7 +86,7 @@ static bool ack_is_forgivable(const struct checker *self, const struct faults *f
                               const struct turn *turn, uint64_t again_ns)
 {
     if (again_ns < turn->acked_ns + self->options->ack_settle_ns &&
-        faults_touch(faults, turn->delivered_ns, turn->acked_ns)) {
+        faults_touch(faults, turn->delivered_ns, turn->acked_ns - 1)) {
         return true;
     }
     return !turn->is_sync &&
