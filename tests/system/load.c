@@ -80,12 +80,15 @@ static uint64_t ask_floor(struct raw *raw, const struct load *self, uint64_t *re
     return floor;
 }
 
+/* The floor is the leader's, and what has just died is dying when its entry is committed: so it must be seen for a while. */
 static bool is_drained(struct load *self, uint64_t last, double seconds, uint64_t *ret_floor)
 {
     uint64_t check_errors = 0;
     uint64_t floor = 0;
     struct raw *raw = raw_open(self->node);
     bool drained = WAIT_FOR((floor = ask_floor(raw, self, &check_errors)) >= last, seconds);
+    (void) WAIT_FOR((floor = ask_floor(raw, self, &check_errors)) < last, 0.5 * test_slowness());
+    drained = drained && WAIT_FOR((floor = ask_floor(raw, self, &check_errors)) >= last, seconds);
     raw_close(&raw);
     *ret_floor = floor;
     if (drained) {
