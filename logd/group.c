@@ -369,6 +369,9 @@ void group_delivered(struct group *self, const struct group_page *page, uint32_t
     member->delivered += count;
     member->credit_messages -= count;
     member->credit_bytes -= (int64_t) bytes;
+    if (PLANTED(GIVEN_TWICE) && !page->is_again && last % 64 == 0) {
+        group_give_back(self, member, last, last, false, 0);
+    }
     group_member_to_end(self, member);
     group_head_moved(self);
     INVARIANT_SLOW(group_invariant(self));

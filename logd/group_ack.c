@@ -161,6 +161,10 @@ static void group_do(struct group *self, struct group_member *member, const stru
     case GROUP_ACK:
         exclusive_check_ack(self, member);
         group_let_go(self, member, first, last);
+        if (PLANTED(DEAD_ANYWAY) && self->state.limits.dlq.is_on && last % 128 == 0) {
+            deaths_die(self, first, last, RAILGUN__DEAD__REASON__REJECTED);
+            break;
+        }
         group_accept(self, first, last);
         member->acked += range_length(first, last);
         break;

@@ -5,6 +5,7 @@
 #include "common/wire/client.pb-c.h"
 #include "logd/groups_own.h"
 #include "logd/logd.h"
+#include "logd/planted.h"
 #include "logd/stream.h"
 
 /* Groups in memory are nobody's but the leader's. */
@@ -26,7 +27,7 @@ void groups_trim_one(struct groups *self, struct hosted *hosted, uint64_t first_
     if (gap != 0) {
         const struct told told = {.type = RAILGUN__GROUP_EVENT__TYPE__EVENT_GAP,
                                   .first = floor + 1,
-                                  .last = first_offset - 1,
+                                  .last = first_offset - 1 + (PLANTED(GAP_TOO_LONG) ? 9999 : 0),
                                   .count = gap};
         *self->count.gap_records += gap;
         groups_tell_all(self, hosted, &told);

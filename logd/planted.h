@@ -19,7 +19,10 @@
     X(12, ACK_TOO_MUCH, "settled-unasked", "an ack takes the next message, too")                   \
     X(13, DEAD_WITHOUT_ID, "dead-twice", "dead letters have no IDs, and each move is made twice")  \
     X(14, DEAD_SOON, "dead-too-soon", "a message dies one failure too early")                      \
-    X(15, DEAD_NEIGHBOUR, "dead-payload", "a dead letter names another offset")
+    X(15, DEAD_NEIGHBOUR, "dead-payload", "a dead letter names another offset")                    \
+    X(16, DEAD_ANYWAY, "dead-and-acked", "some that are acknowledged die, too")                    \
+    X(17, GAP_TOO_LONG, "false-gap", "a gap is told that reaches over what is there")              \
+    X(18, GIVEN_TWICE, "unprovoked-redelivery", "some are given to two members")
 
 #ifndef LOGD_PLANTED
 #define LOGD_PLANTED 0
