@@ -14,6 +14,7 @@
 #include "logd/append_private.h"
 #include "logd/kinds.h"
 #include "logd/parking.h"
+#include "logd/planted.h"
 #include "logd/stream_body.h"
 
 enum { APPEND_POOL_MAX = 1024 };
@@ -150,6 +151,12 @@ static enum publish_step publish_propose(struct append *self, struct publish *pu
             return PUBLISH_HELD;
         }
         publish_refuse_offset(self, publish);
+        return PUBLISH_GONE;
+    }
+    if (PLANTED(NOT_STORED) && publish->own == NULL && screening.ts_us % 64 == 1) {
+        publish->base = stream->next_proposed;
+        screening_undo(publish, &screening);
+        publish_answer(self, publish);
         return PUBLISH_GONE;
     }
     return publish_commit(self, publish, &screening);

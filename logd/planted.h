@@ -22,7 +22,9 @@
     X(15, DEAD_NEIGHBOUR, "dead-payload", "a dead letter names another offset")                    \
     X(16, DEAD_ANYWAY, "dead-and-acked", "some that are acknowledged die, too")                    \
     X(17, GAP_TOO_LONG, "false-gap", "a gap is told that reaches over what is there")              \
-    X(18, GIVEN_TWICE, "unprovoked-redelivery", "some are given to two members")
+    X(18, GIVEN_TWICE, "unprovoked-redelivery", "some are given to two members")                   \
+    X(19, ANSWER_OFF, "wrong-offset", "some publishes are told the next offset")                   \
+    X(20, NOT_STORED, "lost-write", "some publishes are answered and not stored")
 
 #ifndef LOGD_PLANTED
 #define LOGD_PLANTED 0
