@@ -131,7 +131,7 @@ static bool is_event_name(const char *name)
 int cmd_events(struct ctl *ctl, int argc, char **argv)
 {
     const char *group = NULL;
-    uint64_t for_ms = 0;
+    uint64_t for_ms = UINT64_MAX; /* without an end */
     struct showing showing = {.ctl = ctl, .count = UINT64_MAX};
     const struct option_spec specs[] = {
         {"group", 'g', OPTION_TEXT, &group, "GROUP", "of this group only"},
@@ -171,7 +171,8 @@ int cmd_events(struct ctl *ctl, int argc, char **argv)
                         stream != NULL ? stream : "the streams");
     }
     message_catch_stop();
-    showing.until_ms = for_ms != 0 ? timesource_monotonic_ms(timesource_system()) + for_ms : 0;
+    showing.until_ms =
+        for_ms != UINT64_MAX ? timesource_monotonic_ms(timesource_system()) + for_ms : 0;
     result = events_show(&showing, watch);
     rg_watch_close(&watch);
     return result;

@@ -57,6 +57,7 @@ TEST_WITHIN(watching_what_is_not_there_is_refused, 60)
     ck_assert(process_complained(&result, "NOT_FOUND"));
     ck_assert_int_eq(NODE_CTL(node, &result, "events", "--group", "workers"), 2);
     ck_assert_int_eq(NODE_CTL(node, &result, "events", "--for", "100ms"), 0);
+    ck_assert_int_eq(NODE_CTL(node, &result, "events", "--for", "0s"), 0);
     process_release(&result);
     node_stop_all(node);
     node_destroy(&node);
