@@ -81,21 +81,6 @@ static uint64_t group_number(const struct node *node, const char *name)
     return number;
 }
 
-/* kill -9; without its database if asked. */
-static void logd_restart(struct node *node, bool loses_database)
-{
-    char path[4096];
-    char command[4200];
-    node_kill(node, NODE_LOGD);
-    if (loses_database) {
-        (void) snprintf(command, sizeof command, "rm -r '%s'",
-                        node_path(node, "data/logd/db", path));
-        ck_assert_int_eq(system(command), 0);
-    }
-    node_start(node, NODE_LOGD);
-    node_wait_ready(node, NODE_LOGD, 30);
-}
-
 static void sound_and_gone(struct node **node)
 {
     ck_assert_uint_eq(group_number(*node, "check_errors"), 0);
@@ -121,9 +106,9 @@ TEST_WITHIN(a_delay_is_kept_over_kill_9_and_without_the_database, 90)
     rg_close(&client);
     ck_assert_uint_eq(group_number(node, "delayed"), 2);
 
-    logd_restart(node, false);
+    node_restart_logd(node, false);
     ck_assert_uint_eq(group_number(node, "delayed"), 2);
-    logd_restart(node, true);
+    node_restart_logd(node, true);
     client = client_new(node);
     consumer = join(client, (struct rg_consume_options){0});
     ck_assert_uint_eq(group_number(node, "delayed"), 2);
@@ -260,7 +245,7 @@ TEST_WITHIN(attempts_are_known_after_kill_9, 90)
     ck_assert_int_eq(rg_ack_sync(consumer, 1, 1),
                      RG_OK); /* what went before is in that entry too */
     for (unsigned life = 0; life < 2; life++) {
-        logd_restart(node, life == 1);
+        node_restart_logd(node, life == 1);
         struct rg_record record = expect(consumer, 2);
         ck_assert_uint_eq(record.attempt, 3 + life);
         ck_assert_uint_eq(record.failed, 1);
@@ -300,9 +285,9 @@ TEST_WITHIN(pause_seek_and_release_hold_over_kill_9, 90)
     control(node, (const char *const[]){"group", "pause", stream, group, NULL});
     ck_assert_int_eq(rg_publish(client, stream, "x", 1, NULL), RG_OK);
     expect_nothing(consumer);
-    logd_restart(node, false);
+    node_restart_logd(node, false);
     expect_nothing(consumer);
-    logd_restart(node, true);
+    node_restart_logd(node, true);
     expect_nothing(consumer);
     bool changed = true;
     ck_assert_int_eq(rg_group_pause(client, stream, group, &changed), RG_OK);
@@ -318,9 +303,9 @@ TEST_WITHIN(pause_seek_and_release_hold_over_kill_9, 90)
         ck_assert_uint_eq(expect(consumer, offset).attempt, 1);
     }
     rg_consumer_close(&consumer);
-    logd_restart(node, false);
+    node_restart_logd(node, false);
     ck_assert_uint_eq(group_number(node, "floor"), 2);
-    logd_restart(node, true);
+    node_restart_logd(node, true);
     ck_assert_uint_eq(group_number(node, "floor"), 2);
     uint64_t floor = 0;
     struct rg_start latest = {.at = RG_START_LATEST};
@@ -356,7 +341,7 @@ TEST_WITHIN(a_group_that_nobody_uses_ends_and_one_in_use_does_not, 90)
     (void) expect(idle, 1);
     ck_assert_int_eq(rg_ack_sync(idle, 1, 1), RG_OK);
     rg_consumer_close(&idle);
-    logd_restart(node, false);             /* its time begins anew, and is not forgotten */
+    node_restart_logd(node, false);        /* its time begins anew, and is not forgotten */
     while (group_is_there(node, "idle")) { /* the test's own time is the limit */
     }
     ck_assert(group_is_there(node, group));

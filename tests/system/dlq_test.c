@@ -191,20 +191,6 @@ static uint64_t count_letters(struct rg_client *client, unsigned *counts, uint64
     return total;
 }
 
-static void logd_restart(struct node *node, bool loses_database)
-{
-    char path[4096];
-    char command[4200];
-    node_kill(node, NODE_LOGD);
-    if (loses_database) {
-        (void) snprintf(command, sizeof command, "rm -r '%s'",
-                        node_path(node, "data/logd/db", path));
-        ck_assert_int_eq(system(command), 0);
-    }
-    node_start(node, NODE_LOGD);
-    node_wait_ready(node, NODE_LOGD, 30);
-}
-
 /* --- the four ways --- */
 
 TEST_WITHIN(a_rejected_message_goes_to_the_dead_letters_with_all_that_is_known_of_it, 90)
@@ -348,7 +334,7 @@ TEST_WITHIN(messages_lie_in_the_dead_letters_exactly_once_whenever_logd_is_kille
         uint64_t wait_until = deadline_in((double) prng_below(&prng, 40) / 1000);
         while (deadline_turn(wait_until)) {
         }
-        logd_restart(node, round % 4 == 3);
+        node_restart_logd(node, round % 4 == 3);
         rg_consumer_close(&consumer);
     }
     struct rg_consumer *consumer = join(client, "packer");
@@ -360,7 +346,7 @@ TEST_WITHIN(messages_lie_in_the_dead_letters_exactly_once_whenever_logd_is_kille
         }
     }
     expect_once(node, client, ROUNDS * EACH);
-    logd_restart(node, true);
+    node_restart_logd(node, true);
     expect_once(node, client, ROUNDS * EACH);
     rg_consumer_close(&consumer);
     rg_close(&client);
@@ -442,7 +428,7 @@ TEST_WITHIN(replayed_messages_come_again_to_their_group_and_may_die_again, 120)
     ck_assert_int_eq(rg_ack_sync(consumer, 3, 3), RG_OK);
     const struct rg_nack nack = {.reason = "again"};
     ck_assert_int_eq(rg_nack_sync(consumer, 2, 2, &nack), RG_OK);
-    logd_restart(node, true);
+    node_restart_logd(node, true);
     rg_consumer_close(&consumer);
     consumer = join(client, "packer");
     record = expect(consumer, 2);
@@ -489,7 +475,7 @@ TEST_WITHIN(a_replayed_message_that_was_purged_comes_from_its_copy, 120)
     ck_assert_uint_eq(record.attempt, 2);
     ck_assert(header_is(&record, "rg-dlq-reason", "REJECTED"));
     ck_assert_uint_eq(record.ts_us, header_number(&record, "rg-dlq-ts"));
-    logd_restart(node, true); /* what it held comes again, from the copies */
+    node_restart_logd(node, true); /* what it held comes again, from the copies */
     rg_consumer_close(&consumer);
     consumer = join(client, "packer");
     (void) expect(consumer, 2);
@@ -549,7 +535,7 @@ TEST_WITHIN(a_group_waits_while_its_dead_letters_cannot_be_moved, 90)
         ck_assert_int_eq(rg_ack_sync(consumer, record.offset, record.offset), RG_OK);
         expect_nothing(consumer);
     }
-    logd_restart(node, false);
+    node_restart_logd(node, false);
     rg_consumer_close(&consumer);
     ck_assert_uint_eq(group_number(node, "dying"), 1);
     ck_assert_int_eq(rg_stream_undelete(client, dlq, NULL), RG_OK);
@@ -578,7 +564,7 @@ TEST_WITHIN(a_group_that_parks_goes_on_while_its_dead_letters_cannot_be_moved, 9
     ck_assert_int_eq(NODE_CTL(node, &ctl, "group", "pending", stream, group), 0);
     ck_assert(json_has_text(buf_text(&ctl.out), "state", "dying"));
     process_release(&ctl);
-    logd_restart(node, true);
+    node_restart_logd(node, true);
     ck_assert_uint_eq(group_number(node, "dying"), 10);
     ck_assert_int_eq(rg_stream_undelete(client, dlq, NULL), RG_OK);
     expect_once(node, client, 10);
@@ -649,7 +635,7 @@ TEST_WITHIN(the_breaker_pauses_a_group_of_which_too_much_dies, 90)
     ck_assert_int_eq(NODE_CTL(node, &ctl, "group", "info", stream, group), 0);
     ck_assert(json_has_text(buf_text(&ctl.out), "paused", "breaker"));
     wait_dead(node, 5);
-    logd_restart(node, true);
+    node_restart_logd(node, true);
     ck_assert_int_eq(NODE_CTL(node, &ctl, "group", "info", stream, group), 0);
     ck_assert(json_has_text(buf_text(&ctl.out), "paused", "breaker"));
     rg_consumer_close(&consumer);
@@ -699,7 +685,7 @@ TEST_WITHIN(dead_letters_stay_where_they_lie_when_the_group_names_another_stream
             ck_assert(process_said(&ctl, payload));
         }
         if (life < 2) {
-            logd_restart(node, life == 1);
+            node_restart_logd(node, life == 1);
         }
     }
     rg_consumer_close(&consumer);

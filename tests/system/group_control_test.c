@@ -29,21 +29,6 @@ static struct node *node_with_group(void)
     return node;
 }
 
-/* kill -9; without its database if asked. */
-static void logd_restart(struct node *node, bool loses_database)
-{
-    char path[4096];
-    char command[4200];
-    node_kill(node, NODE_LOGD);
-    if (loses_database) {
-        (void) snprintf(command, sizeof command, "rm -r '%s'",
-                        node_path(node, "data/logd/db", path));
-        ck_assert_int_eq(system(command), 0);
-    }
-    node_start(node, NODE_LOGD);
-    node_wait_ready(node, NODE_LOGD, 30);
-}
-
 static uint64_t info_number(const struct node *node, const char *name)
 {
     struct process ctl = {0};
@@ -85,7 +70,7 @@ TEST_WITHIN(a_group_that_nobody_consumed_from_is_paused_and_stays_so_over_kill_9
     ck_assert_int_eq(NODE_CTL(node, &ctl, "group", "pause", stream, group), OK);
     ck_assert_ptr_nonnull(strstr(buf_text(&ctl.out), "\"changed\": \"no\""));
     for (int loses_database = 0; loses_database <= 1; loses_database++) {
-        logd_restart(node, loses_database == 1);
+        node_restart_logd(node, loses_database == 1);
         ck_assert(info_says(node, "\"paused\": \"operator\""));
         ck_assert_int_eq(NODE_CTL(node, &ctl, "consume", stream, "-g", group, "--idle", "300ms"),
                          OK);
@@ -110,7 +95,7 @@ TEST_WITHIN(a_seek_sets_where_a_group_begins_that_nobody_consumed_from, 120)
         ck_assert_int_eq(
             NODE_CTL(node, &ctl, "group", "seek", stream, group, "--to", "7", "--yes", group), OK);
         ck_assert_uint_eq(json_number(buf_text(&ctl.out), NULL, "floor"), 6);
-        logd_restart(node, loses_database == 1);
+        node_restart_logd(node, loses_database == 1);
         ck_assert_uint_eq(info_number(node, "floor"), 6);
         ck_assert_uint_eq(info_number(node, "lag"), 4);
         expect_next(node, 7);

@@ -26,6 +26,7 @@ enum {
     SETTINGS_MAX = 16,
     ENVIRONMENT_MAX = 256,
     START_SECONDS = 20,
+    LOGD_START_SECONDS = 30, /* it may have a database to rebuild */
     STOP_SECONDS = 30,
     LOG_TAIL_BYTES = 6000,
     PORT_MIN =
@@ -500,6 +501,20 @@ void node_restart(struct node *self, enum node_daemon daemon)
     node_kill(self, daemon);
     node_start(self, daemon);
     node_wait_ready(self, daemon, START_SECONDS);
+}
+
+void node_restart_logd(struct node *self, bool loses_database)
+{
+    char path[PATH_BYTES];
+    struct process removed = {0};
+    node_kill(self, NODE_LOGD);
+    if (loses_database) {
+        const char *const words[] = {"/bin/rm", "-r", node_path(self, "data/logd/db", path), NULL};
+        ck_assert_int_eq(process_run(&removed, START_SECONDS, words, NULL), 0);
+        process_release(&removed);
+    }
+    node_start(self, NODE_LOGD);
+    node_wait_ready(self, NODE_LOGD, LOGD_START_SECONDS);
 }
 
 void node_stop_all(struct node *self)

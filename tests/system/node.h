@@ -51,6 +51,8 @@ void node_kill(struct node *self, enum node_daemon daemon);
 void node_kill_all(struct node *self); /* all are dead before the first is reaped */
 /* kill -9, start, wait. */
 void node_restart(struct node *self, enum node_daemon daemon);
+/* The same for logd; without its database if asked. */
+void node_restart_logd(struct node *self, bool loses_database);
 void node_signal(struct node *self, enum node_daemon daemon, int signal_number);
 /* Wait for it to end by itself, or by a signal sent before. true: *ret_status as of waitpid. */
 bool node_wait_end(struct node *self, enum node_daemon daemon, double seconds, int *ret_status);
